@@ -1,0 +1,37 @@
+//go:build deps
+
+package deps
+
+import (
+	_ "github.com/compose-spec/compose-go/v2/cli"
+	_ "github.com/getkin/kin-openapi/openapi3"
+	_ "github.com/getkin/kin-openapi/openapi3filter"
+	_ "github.com/gin-gonic/gin"
+	_ "github.com/golang-jwt/jwt/v5"
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/klauspost/compress/zlib"
+	_ "github.com/klauspost/compress/zstd"
+	_ "github.com/opensearch-project/opensearch-go/v2"
+	_ "github.com/opensearch-project/opensearch-go/v2/opensearchapi"
+	_ "github.com/prometheus/client_golang/prometheus"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/prometheus/client_golang/prometheus/testutil"
+	_ "github.com/rogpeppe/go-internal/testscript"
+	_ "github.com/spf13/cobra"
+	_ "github.com/spf13/viper"
+	_ "github.com/twmb/franz-go/pkg/kadm"
+	_ "github.com/twmb/franz-go/pkg/kfake"
+	_ "github.com/twmb/franz-go/pkg/kgo"
+	_ "github.com/twmb/franz-go/pkg/kmsg"
+	_ "github.com/twmb/franz-go/pkg/kversion"
+	_ "github.com/twmb/franz-go/pkg/sasl/scram"
+	_ "go.uber.org/goleak"
+	_ "golang.org/x/crypto/blowfish"
+	_ "golang.org/x/crypto/chacha20poly1305"
+	_ "golang.org/x/crypto/pbkdf2"
+	_ "golang.org/x/crypto/scrypt"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/sys/unix"
+	_ "gopkg.in/yaml.v3"
+	_ "modernc.org/sqlite"
+)

@@ -1,0 +1,91 @@
+package kafka
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strconv"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// embeddedUser is the only account of the embedded broker.
+const embeddedUser = "vedette"
+
+// Embedded is a broker inside this process, with its log on disk.
+//
+// It is franz-go's kfake: one node, no replication, every write synced before
+// it is acknowledged. Ordinary Kafka clients reach it on its loopback address
+// with SCRAM-SHA-256, the user "vedette" and the password file.
+type Embedded struct {
+	cluster *kfake.Cluster
+	// Addr is where it listens.
+	Addr string
+}
+
+// StartEmbedded starts the broker on the log under dir/kafka. The caller holds
+// the lock of dir; nothing else may write there. The whole log is read at start.
+func StartEmbedded(cfg Config, dir, password string, log *slog.Logger) (*Embedded, error) {
+	host, portText, err := net.SplitHostPort(cfg.EmbeddedListen)
+	if err != nil {
+		return nil, fmt.Errorf("kafka.embedded_listen: %w", err)
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil {
+		return nil, fmt.Errorf("kafka.embedded_listen: port %q is no number", portText)
+	}
+	cluster, err := kfake.NewCluster(
+		kfake.NumBrokers(1),
+		kfake.Ports(port),
+		kfake.ListenFn(func(network, address string) (net.Listener, error) {
+			_, p, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return net.Listen(network, net.JoinHostPort(host, p))
+		}),
+		kfake.ClusterID("vedette-embedded"),
+		kfake.DataDir(filepath.Join(dir, "kafka")),
+		kfake.SyncWrites(),
+		kfake.EnableSASL(),
+		kfake.Superuser("SCRAM-SHA-256", embeddedUser, password),
+		kfake.BrokerConfigs(map[string]string{
+			"log.cleaner.backoff.ms": "60000",
+			"message.max.bytes":      strconv.Itoa(MaxBatchBytes),
+		}),
+		kfake.WithLogger(kfakeLogger{log}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("start the embedded broker on %s: %w", cfg.EmbeddedListen, err)
+	}
+	return &Embedded{cluster: cluster, Addr: cluster.ListenAddrs()[0]}, nil
+}
+
+// Close syncs the log and ends the broker.
+func (e *Embedded) Close() { e.cluster.Close() }
+
+// ConnectEmbedded prepares clients for an embedded broker, of this process or
+// of another on this machine.
+func ConnectEmbedded(cfg Config, addr, password string) *Cluster {
+	cfg.Brokers = []string{addr}
+	c, err := Connect(Config{Brokers: cfg.Brokers, TopicPrefix: cfg.TopicPrefix, Partitions: cfg.Partitions, Replication: 1})
+	if err != nil {
+		panic(err) // nothing is read from files here
+	}
+	c.embedded = true
+	c.login("SCRAM-SHA-256", embeddedUser, password)
+	return c
+}
+
+// kfakeLogger passes the broker's warnings on and drops its chatter.
+type kfakeLogger struct{ log *slog.Logger }
+
+func (l kfakeLogger) Logf(level kfake.LogLevel, format string, args ...any) {
+	switch level {
+	case kfake.LogLevelError:
+		l.log.Error("embedded broker: " + fmt.Sprintf(format, args...))
+	case kfake.LogLevelWarn:
+		l.log.Warn("embedded broker: " + fmt.Sprintf(format, args...))
+	}
+}

@@ -1,0 +1,447 @@
+package kafka
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"vedette/schemas"
+)
+
+// Bounds of a group member.
+const (
+	// pollRecordsMax bounds what one poll returns.
+	pollRecordsMax = 5000
+	// handleRecordsMax bounds one batch given to a Handler.
+	handleRecordsMax = 5000
+	// A partition is paused while more than queueRecordsHigh records wait for
+	// its handler, and resumed below queueRecordsLow.
+	queueRecordsHigh = 10_000
+	queueRecordsLow  = 2500
+	// drainTimeout is how long a handler may finish its batch when its
+	// partition is taken away or the role ends.
+	drainTimeout = 8 * time.Second
+	// sessionTimeout is after how long a silent member loses its partitions.
+	sessionTimeout = 10 * time.Second
+)
+
+// NoOffset is Assignment.Committed when the group never committed.
+const NoOffset = -1
+
+// Assignment is one partition given to this member.
+type Assignment struct {
+	// Topic is the name without prefix, TopicID the broker's id of this
+	// incarnation of it, in the URL-safe form of base64.
+	Topic     string
+	TopicID   string
+	Partition int32
+	// Committed is the offset from which output is due; NoOffset if none.
+	Committed int64
+	// Epoch is the generation of the group at the assignment. It grows.
+	Epoch int64
+}
+
+// Handler gets the records of one assigned partition.
+type Handler interface {
+	// Handle processes records in order and returns when all that came of them
+	// is durable. It waits out transient failures itself, until ctx ends. An
+	// error other than ctx's ends the member. After nil the offset behind the
+	// last record is committed.
+	Handle(ctx context.Context, recs []schemas.Record) error
+	// Close frees what the handler holds; the partition belongs to another then.
+	Close()
+}
+
+// GroupConfig describes a member of a consumer group over one topic.
+type GroupConfig struct {
+	Group, Topic string
+	// Open is called once per assignment, before its first record.
+	Open func(ctx context.Context, a Assignment) (Handler, error)
+	// Rewind, if set, is how far before the time of the committed record
+	// reading begins. Records before Assignment.Committed are then handled too,
+	// and never committed.
+	Rewind     time.Duration
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+type member struct {
+	c   *Cluster
+	cfg GroupConfig
+	cl  *kgo.Client
+	adm *kadm.Client
+	id  string // topic id
+
+	mu      sync.Mutex
+	workers map[int32]*worker
+	fail    chan error
+
+	handled prometheus.Counter
+	commits *prometheus.CounterVec
+	lag     *prometheus.GaugeVec
+}
+
+type worker struct {
+	m      *member
+	a      Assignment
+	cancel context.CancelFunc // ends a running Handle at once
+	stop   chan struct{}      // no new batch
+	wake   chan struct{}
+	done   chan struct{}
+
+	mu     sync.Mutex
+	queue  []schemas.Record
+	paused bool
+	hwm    int64
+}
+
+// Consume runs a group member until ctx ends, drains, commits, and returns nil.
+// Any other return is a failure of a handler or of the client.
+func (c *Cluster) Consume(ctx context.Context, cfg GroupConfig) error {
+	m := &member{c: c, cfg: cfg, workers: map[int32]*worker{}, fail: make(chan error, 1)}
+	m.metrics()
+	adm, err := c.Admin()
+	if err != nil {
+		return err
+	}
+	defer adm.Close()
+	m.adm = adm
+	if m.id, err = m.topicID(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	gone := func(_ context.Context, _ *kgo.Client, parts map[string][]int32) { m.drop(parts[c.Topic(cfg.Topic)]) }
+	m.cl, err = c.client(
+		kgo.ConsumerGroup(c.Topic(cfg.Group)),
+		kgo.ConsumeTopics(c.Topic(cfg.Topic)),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.DisableAutoCommit(),
+		kgo.BlockRebalanceOnPoll(),
+		kgo.SessionTimeout(sessionTimeout),
+		kgo.HeartbeatInterval(sessionTimeout/4),
+		kgo.RebalanceTimeout(30*time.Second),
+		kgo.AdjustFetchOffsetsFn(m.adjust),
+		kgo.OnPartitionsRevoked(gone),
+		kgo.OnPartitionsLost(gone),
+		kgo.FetchMaxBytes(16<<20),
+		kgo.FetchMaxPartitionBytes(4<<20),
+		kgo.FetchMaxWait(500*time.Millisecond),
+	)
+	if err != nil {
+		return fmt.Errorf("join group %s: %w", cfg.Group, err)
+	}
+	defer m.cl.Close()
+	err = m.poll(ctx)
+	m.dropAll()
+	m.cl.AllowRebalance()
+	leave, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if e := m.cl.LeaveGroupContext(leave); e != nil {
+		cfg.Log.Warn("leaving the group took too long", "group", cfg.Group, "err", e)
+	}
+	return err
+}
+
+func (m *member) metrics() {
+	labels := prometheus.Labels{"group": m.cfg.Group}
+	m.handled = register(m.cfg.Registerer, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_consumed_records_total", Help: "Records handled by this member.", ConstLabels: labels}))
+	m.commits = register(m.cfg.Registerer, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vedette_kafka_commits_total", Help: "Offset commits by outcome.", ConstLabels: labels}, []string{"outcome"}))
+	m.lag = register(m.cfg.Registerer, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "vedette_kafka_lag_records", Help: "Records behind the end of an owned partition.", ConstLabels: labels}, []string{"partition"}))
+}
+
+func (m *member) topicID(ctx context.Context) (string, error) {
+	for warned := false; ; {
+		topics, err := m.adm.ListTopics(ctx, m.c.Topic(m.cfg.Topic))
+		if err == nil {
+			t := topics[m.c.Topic(m.cfg.Topic)]
+			if t.Err == nil {
+				return base64.RawURLEncoding.EncodeToString(t.ID[:]), nil
+			}
+			err = t.Err
+		}
+		if !warned {
+			m.cfg.Log.Warn("waiting for a topic", "topic", m.cfg.Topic, "err", err)
+			warned = true
+		}
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// adjust sees the committed offsets of newly assigned partitions, starts a
+// worker for each and moves the first fetch back by cfg.Rewind.
+func (m *member) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	name := m.c.Topic(m.cfg.Topic)
+	parts := offsets[name]
+	_, generation := m.cl.GroupMetadata()
+	for p, o := range parts {
+		a := Assignment{Topic: m.cfg.Topic, TopicID: m.id, Partition: p, Committed: NoOffset, Epoch: int64(generation)}
+		if at := o.EpochOffset().Offset; at >= 0 {
+			a.Committed = at
+			if m.cfg.Rewind > 0 {
+				from, err := m.rewind(ctx, p, at)
+				if err != nil {
+					return nil, fmt.Errorf("find where to re-read %s/%d: %w", m.cfg.Topic, p, err)
+				}
+				parts[p] = kgo.NewOffset().At(from)
+			}
+		}
+		m.start(a)
+	}
+	return offsets, nil
+}
+
+// rewind returns the first offset whose record is not older than the record at
+// the committed offset less cfg.Rewind.
+func (m *member) rewind(ctx context.Context, p int32, committed int64) (int64, error) {
+	name := m.c.Topic(m.cfg.Topic)
+	// The record before the committed one is the newest that counted.
+	cl, err := m.c.client(
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{name: {p: kgo.NewOffset().At(max(committed-1, 0))}}),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchMaxBytes(1<<20), kgo.FetchMaxWait(100*time.Millisecond),
+	)
+	if err != nil {
+		return 0, err
+	}
+	defer cl.Close()
+	if committed == 0 {
+		return 0, nil
+	}
+	look, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	fetches := cl.PollRecords(look, 1)
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	it := fetches.RecordIter()
+	if it.Done() {
+		return committed, nil // retention took it, and with it all that a window could hold
+	}
+	from, err := offsetAfter(ctx, m.adm, name, p, it.Next().Timestamp.Add(-m.cfg.Rewind))
+	if err != nil {
+		return 0, err
+	}
+	return min(from, committed), nil
+}
+
+func (m *member) start(a Assignment) {
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &worker{m: m, a: a, cancel: cancel, stop: make(chan struct{}), wake: make(chan struct{}, 1), done: make(chan struct{})}
+	m.mu.Lock()
+	old := m.workers[a.Partition]
+	m.workers[a.Partition] = w
+	m.mu.Unlock()
+	if old != nil {
+		old.end()
+	}
+	m.cfg.Log.Info("partition assigned", "topic", a.Topic, "partition", a.Partition, "offset", a.Committed)
+	go func() {
+		defer close(w.done)
+		defer cancel()
+		if err := w.run(ctx); err != nil && ctx.Err() == nil {
+			select {
+			case m.fail <- fmt.Errorf("%s/%d: %w", a.Topic, a.Partition, err):
+			default:
+			}
+		}
+	}()
+}
+
+func (m *member) poll(ctx context.Context) error {
+	name := m.c.Topic(m.cfg.Topic)
+	for {
+		fetches := m.cl.PollRecords(ctx, pollRecordsMax)
+		if ctx.Err() != nil {
+			return nil
+		}
+		select {
+		case err := <-m.fail:
+			return err
+		default:
+		}
+		fetches.EachError(func(_ string, p int32, err error) {
+			m.cfg.Log.Warn("fetch is interrupted", "topic", m.cfg.Topic, "partition", p, "err", err)
+		})
+		fetches.EachPartition(func(ft kgo.FetchTopicPartition) {
+			m.mu.Lock()
+			w := m.workers[ft.Partition]
+			m.mu.Unlock()
+			if w == nil || len(ft.Records) == 0 {
+				return
+			}
+			if w.add(ft.Records, ft.HighWatermark) {
+				m.cl.PauseFetchPartitions(map[string][]int32{name: {ft.Partition}})
+			}
+		})
+		m.cl.AllowRebalance()
+	}
+}
+
+func (m *member) drop(parts []int32) {
+	var ended []*worker
+	m.mu.Lock()
+	for _, p := range parts {
+		if w := m.workers[p]; w != nil {
+			ended = append(ended, w)
+			delete(m.workers, p)
+			m.lag.DeleteLabelValues(fmt.Sprint(p))
+		}
+	}
+	m.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, w := range ended {
+		wg.Go(w.end)
+	}
+	wg.Wait()
+}
+
+func (m *member) dropAll() {
+	m.mu.Lock()
+	parts := make([]int32, 0, len(m.workers))
+	for p := range m.workers {
+		parts = append(parts, p)
+	}
+	m.mu.Unlock()
+	m.drop(parts)
+}
+
+// add queues records and reports whether the partition is to be paused.
+func (w *worker) add(recs []*kgo.Record, hwm int64) (pause bool) {
+	total := 0
+	for _, r := range recs {
+		total += len(r.Headers)
+	}
+	hs := make([]schemas.Header, 0, total)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range recs {
+		var rec schemas.Record
+		rec, hs = fromKgo(r, w.m.c.prefix, hs)
+		w.queue = append(w.queue, rec)
+	}
+	w.hwm = hwm
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+	if !w.paused && len(w.queue) > queueRecordsHigh {
+		w.paused = true
+		return true
+	}
+	return false
+}
+
+func (w *worker) take() []schemas.Record {
+	w.mu.Lock()
+	n := min(len(w.queue), handleRecordsMax)
+	batch := w.queue[:n:n]
+	w.queue = w.queue[n:]
+	if len(w.queue) == 0 {
+		w.queue = nil
+	}
+	resume := w.paused && len(w.queue) < queueRecordsLow
+	if resume {
+		w.paused = false
+	}
+	w.mu.Unlock()
+	if resume {
+		w.m.cl.ResumeFetchPartitions(map[string][]int32{w.m.c.Topic(w.m.cfg.Topic): {w.a.Partition}})
+	}
+	return batch
+}
+
+func (w *worker) run(ctx context.Context) error {
+	h, err := w.m.cfg.Open(ctx, w.a)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	lag := w.m.lag.WithLabelValues(fmt.Sprint(w.a.Partition))
+	committed := w.a.Committed
+	for {
+		batch := w.take()
+		if len(batch) == 0 {
+			select {
+			case <-w.stop:
+				return nil
+			case <-w.wake:
+			}
+			continue
+		}
+		if err := h.Handle(ctx, batch); err != nil {
+			return err
+		}
+		w.m.handled.Add(float64(len(batch)))
+		if next := batch[len(batch)-1].Offset + 1; next > committed {
+			w.m.commit(ctx, w.a.Partition, next)
+			committed = next
+			w.mu.Lock()
+			lag.Set(float64(max(w.hwm-next, 0)))
+			w.mu.Unlock()
+		}
+		select {
+		case <-w.stop:
+			return nil
+		default:
+		}
+	}
+}
+
+// end lets the running batch finish, then cuts it off.
+func (w *worker) end() {
+	close(w.stop)
+	select {
+	case <-w.done:
+	case <-time.After(drainTimeout):
+		w.cancel()
+		<-w.done
+	}
+}
+
+// commit stores an offset. A commit that a rebalance overtook is no loss: the
+// next owner does the work again, and its output overwrites itself.
+func (m *member) commit(ctx context.Context, p int32, next int64) {
+	name := m.c.Topic(m.cfg.Topic)
+	for try := range 5 {
+		err := error(nil)
+		m.cl.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{name: {p: {Epoch: -1, Offset: next}}},
+			func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, e error) {
+				err = e
+				if e == nil {
+					for _, t := range resp.Topics {
+						for _, rp := range t.Partitions {
+							err = errors.Join(err, kerr.ErrorForCode(rp.ErrorCode))
+						}
+					}
+				}
+			})
+		if err == nil {
+			m.commits.WithLabelValues("stored").Inc()
+			return
+		}
+		if ctx.Err() != nil || !errors.Is(err, kerr.RebalanceInProgress) {
+			m.commits.WithLabelValues("refused").Inc()
+			m.cfg.Log.Warn("commit refused", "topic", m.cfg.Topic, "partition", p, "offset", next, "err", strings.TrimSpace(err.Error()))
+			return
+		}
+		time.Sleep(time.Duration(try+1) * 50 * time.Millisecond)
+	}
+	m.commits.WithLabelValues("refused").Inc()
+}

@@ -1,0 +1,45 @@
+// Package kafkatest gives tests a broker in their own process.
+package kafkatest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"vedette/internal/kafka"
+)
+
+// Partitions of the keyed topics that New makes.
+const Partitions = 3
+
+// New starts an in-memory broker with every topic; it ends with the test.
+func New(t testing.TB) *kafka.Cluster {
+	t.Helper()
+	c, _ := Start(t)
+	return c
+}
+
+// Start is New for tests that interfere with the broker.
+func Start(t testing.TB) (*kafka.Cluster, *kfake.Cluster) {
+	t.Helper()
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "2097152"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	cfg := kafka.Default()
+	cfg.Brokers = broker.ListenAddrs()
+	cfg.Partitions = Partitions
+	c, err := kafka.Connect(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if _, err := c.ApplyTopics(ctx, kafka.Retention{}); err != nil {
+		t.Fatal(err)
+	}
+	return c, broker
+}

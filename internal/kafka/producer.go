@@ -1,0 +1,152 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"vedette/schemas"
+)
+
+// Bounds of one Producer. A caller with its own window never meets them.
+const (
+	maxBufferedRecords = 200_000
+	maxBufferedBytes   = 256 << 20
+	// stalledAfter is how long unacknowledged records may stand without any
+	// acknowledgement before the producer counts as unhealthy.
+	stalledAfter = 5 * time.Second
+)
+
+// Producer writes records with acks=all and an idempotent session: what was
+// acknowledged is on min.insync.replicas brokers, each record once. It is safe
+// for concurrent use.
+type Producer struct {
+	c   *Cluster
+	cl  *kgo.Client
+	log *slog.Logger
+
+	outstanding atomic.Int64
+	progress    atomic.Int64 // unix nanoseconds of the last acknowledgement, or of the first record after none
+	written     prometheus.Counter
+	failed      prometheus.Counter
+}
+
+// NewProducer opens a producer; name says for whom in metrics.
+func (c *Cluster) NewProducer(name string, log *slog.Logger, reg prometheus.Registerer) (*Producer, error) {
+	cl, err := c.client(
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.ProducerBatchMaxBytes(MaxBatchBytes-64<<10),
+		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
+		kgo.ProducerLinger(2*time.Millisecond),
+		kgo.MaxBufferedRecords(maxBufferedRecords),
+		kgo.MaxBufferedBytes(maxBufferedBytes),
+		kgo.RecordRetries(math.MaxInt32),
+		kgo.UnknownTopicRetries(-1),
+		kgo.ProduceRequestTimeout(10*time.Second),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("open producer: %w", err)
+	}
+	p := &Producer{c: c, cl: cl, log: log}
+	labels := prometheus.Labels{"producer": name}
+	p.written = register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_produced_records_total", Help: "Records acknowledged by the brokers.", ConstLabels: labels}))
+	p.failed = register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_produce_failures_total", Help: "Records the brokers refused for good.", ConstLabels: labels}))
+	register(reg, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vedette_kafka_unacknowledged_records", Help: "Records handed over and not yet acknowledged.", ConstLabels: labels},
+		func() float64 { return float64(p.outstanding.Load()) }))
+	return p, nil
+}
+
+// register adds a collector, or returns the one that stands there already, so
+// that two clients of one name share their counters.
+func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
+	if reg == nil {
+		return c
+	}
+	if err := reg.Register(c); err != nil {
+		var are prometheus.AlreadyRegisteredError
+		if errors.As(err, &are) {
+			if old, ok := are.ExistingCollector.(C); ok {
+				return old
+			}
+		}
+		panic(err) // two different metrics under one name
+	}
+	return c
+}
+
+// Produce hands a record over and returns. done runs once, on a goroutine of
+// the client, when the record is durable (nil) or refused for good (too large,
+// producer closed). While no broker answers, the record waits.
+func (p *Producer) Produce(rec schemas.Record, done func(err error)) {
+	if p.outstanding.Add(1) == 1 {
+		p.progress.Store(time.Now().UnixNano())
+	}
+	p.cl.Produce(context.Background(), p.c.toKgo(rec), func(_ *kgo.Record, err error) {
+		p.progress.Store(time.Now().UnixNano())
+		p.outstanding.Add(-1)
+		if err != nil {
+			p.failed.Inc()
+		} else {
+			p.written.Inc()
+		}
+		if done != nil {
+			done(err)
+		}
+	})
+}
+
+// ProduceSync writes records and waits for all of them. The result holds them
+// with partition and offset. Giving up when ctx ends does not tell whether they
+// were written.
+func (p *Producer) ProduceSync(ctx context.Context, recs ...schemas.Record) ([]schemas.Record, error) {
+	type result struct {
+		i   int
+		rec *kgo.Record
+		err error
+	}
+	results := make(chan result, len(recs))
+	for i, rec := range recs {
+		if p.outstanding.Add(1) == 1 {
+			p.progress.Store(time.Now().UnixNano())
+		}
+		p.cl.Produce(ctx, p.c.toKgo(rec), func(r *kgo.Record, err error) {
+			p.progress.Store(time.Now().UnixNano())
+			p.outstanding.Add(-1)
+			if err != nil {
+				p.failed.Inc()
+			} else {
+				p.written.Inc()
+			}
+			results <- result{i, r, err}
+		})
+	}
+	out := append([]schemas.Record(nil), recs...)
+	var first error
+	for range recs {
+		r := <-results
+		if r.err != nil && first == nil {
+			first = fmt.Errorf("produce to %s: %w", recs[r.i].Topic, r.err)
+		}
+		out[r.i].Partition, out[r.i].Offset, out[r.i].Timestamp = r.rec.Partition, r.rec.Offset, r.rec.Timestamp
+	}
+	return out, first
+}
+
+// Flush waits until everything handed over so far was acknowledged.
+func (p *Producer) Flush(ctx context.Context) error { return p.cl.Flush(ctx) }
+
+// Healthy reports whether the brokers acknowledge what they are given.
+func (p *Producer) Healthy() bool {
+	return p.outstanding.Load() == 0 || time.Since(time.Unix(0, p.progress.Load())) < stalledAfter
+}
+
+// Close ends the producer; what was not acknowledged is reported to its done
+// function as an error.
+func (p *Producer) Close() { p.cl.Close() }

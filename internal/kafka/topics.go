@@ -1,0 +1,249 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"vedette/schemas"
+)
+
+// Partitions of events, alerts and archives where nothing is configured. They
+// are fixed at creation, because the key decides the order and the state.
+const (
+	defaultPartitions         = 48
+	defaultPartitionsEmbedded = 12
+	// smallPartitionsMax bounds the partitions of the keyed topics that carry little.
+	smallPartitionsMax = 12
+	// futureMax is how far a record's timestamp may lie ahead of the broker's clock.
+	futureMax = time.Hour
+)
+
+// Retention is what configuration says about the topic events.
+type Retention struct {
+	// Time is how long raw events are kept; 0 keeps them for ever.
+	Time time.Duration
+	// Bytes bounds each partition; 0 does not.
+	Bytes int64
+}
+
+// TopicPlan is what ApplyTopics would do about one topic.
+type TopicPlan struct {
+	Name          string
+	Exists        bool
+	Partitions    int32
+	Replication   int16
+	Config        map[string]string
+	HasPartitions int32
+	Changes       []string // config keys that would change, as key=value
+	Refusal       string   // set when the topic cannot become what is wanted
+	alterations   []kadm.AlterConfig
+}
+
+// Action says in a word or two what would be done.
+func (p TopicPlan) Action() string {
+	switch {
+	case p.Refusal != "":
+		return "refused: " + p.Refusal
+	case !p.Exists:
+		return "create"
+	case len(p.Changes) > 0:
+		return "alter"
+	}
+	return "keep"
+}
+
+// PlanTopics compares what schemas.Topics wants with what the brokers have.
+//
+// Source: docs/design.md "Topics".
+func (c *Cluster) PlanTopics(ctx context.Context, events Retention) ([]TopicPlan, error) {
+	adm, err := c.Admin()
+	if err != nil {
+		return nil, err
+	}
+	defer adm.Close()
+	return c.plan(ctx, adm, events)
+}
+
+func (c *Cluster) plan(ctx context.Context, adm *kadm.Client, events Retention) ([]TopicPlan, error) {
+	meta, err := adm.Metadata(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask the brokers for their topics: %w", err)
+	}
+	replication := int16(c.cfg.Replication)
+	if replication == 0 {
+		replication = int16(min(3, len(meta.Brokers)))
+	}
+	if int(replication) > len(meta.Brokers) {
+		return nil, fmt.Errorf("kafka.replication is %d, but there are %d brokers", replication, len(meta.Brokers))
+	}
+	partitions := int32(c.cfg.Partitions)
+	if partitions == 0 {
+		partitions = defaultPartitions
+		if c.embedded {
+			partitions = defaultPartitionsEmbedded
+		}
+	}
+	var existing []string
+	var plans []TopicPlan
+	for _, t := range schemas.Topics() {
+		p := TopicPlan{Name: c.Topic(t.Name), Partitions: min(partitions, smallPartitionsMax), Replication: replication}
+		switch {
+		case t.Single:
+			p.Partitions = 1
+		case t.Name == schemas.TopicEvents || t.Name == schemas.TopicAlerts || t.Name == schemas.TopicArchives:
+			p.Partitions = partitions
+		}
+		p.Config = topicConfig(t, events, replication)
+		if d, ok := meta.Topics[p.Name]; ok && d.Err == nil {
+			p.Exists, p.HasPartitions = true, int32(len(d.Partitions))
+			// What was created stays unless a number was asked for.
+			if c.cfg.Partitions == 0 && !t.Single {
+				p.Partitions = p.HasPartitions
+			}
+			if p.HasPartitions != p.Partitions {
+				p.Refusal = fmt.Sprintf("has %d partitions and %d are wanted; partitions are fixed at creation because the key decides order and state: keep kafka.partitions at %d", p.HasPartitions, p.Partitions, p.HasPartitions)
+			}
+			existing = append(existing, p.Name)
+		}
+		plans = append(plans, p)
+	}
+	if len(existing) == 0 {
+		return plans, nil
+	}
+	configs, err := adm.DescribeTopicConfigs(ctx, existing...)
+	if err != nil {
+		return nil, fmt.Errorf("ask the brokers for topic settings: %w", err)
+	}
+	has := map[string]map[string]string{}
+	for _, rc := range configs {
+		if rc.Err != nil {
+			return nil, fmt.Errorf("settings of topic %s: %w", rc.Name, rc.Err)
+		}
+		has[rc.Name] = map[string]string{}
+		for _, kv := range rc.Configs {
+			has[rc.Name][kv.Key] = kv.MaybeValue()
+		}
+	}
+	for i := range plans {
+		p := &plans[i]
+		if !p.Exists {
+			continue
+		}
+		for _, k := range sortedKeys(p.Config) {
+			if v := p.Config[k]; has[p.Name][k] != v {
+				p.Changes = append(p.Changes, k+"="+v)
+				p.alterations = append(p.alterations, kadm.AlterConfig{Op: kadm.SetConfig, Name: k, Value: &v})
+			}
+		}
+	}
+	return plans, nil
+}
+
+func topicConfig(t schemas.Topic, events Retention, replication int16) map[string]string {
+	keep, bytes := t.Retention, int64(0)
+	if t.Name == schemas.TopicEvents {
+		keep, bytes = events.Time, events.Bytes
+	}
+	ms := int64(-1)
+	if keep > 0 {
+		ms = keep.Milliseconds()
+	}
+	cfg := map[string]string{
+		"min.insync.replicas":            strconv.Itoa(max(1, int(replication)-1)),
+		"unclean.leader.election.enable": "false",
+		"message.timestamp.type":         "CreateTime",
+		"max.message.bytes":              strconv.Itoa(MaxBatchBytes),
+		"retention.ms":                   strconv.FormatInt(ms, 10),
+		"cleanup.policy":                 "delete",
+	}
+	if t.Compacted {
+		cfg["cleanup.policy"] = "compact"
+	}
+	if bytes > 0 {
+		cfg["retention.bytes"] = strconv.FormatInt(bytes, 10)
+	}
+	if t.Name == schemas.TopicEvents {
+		cfg["message.timestamp.after.max.ms"] = strconv.FormatInt(futureMax.Milliseconds(), 10)
+	}
+	return cfg
+}
+
+// ApplyTopics creates what is missing and changes settings that differ. It
+// refuses to change a number of partitions; then nothing is changed at all.
+func (c *Cluster) ApplyTopics(ctx context.Context, events Retention) ([]TopicPlan, error) {
+	adm, err := c.Admin()
+	if err != nil {
+		return nil, err
+	}
+	defer adm.Close()
+	plans, err := c.plan(ctx, adm, events)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, p := range plans {
+		if p.Refusal != "" {
+			errs = append(errs, fmt.Errorf("topic %s %s", p.Name, p.Refusal))
+		}
+	}
+	if len(errs) > 0 {
+		return plans, errors.Join(errs...)
+	}
+	for _, p := range plans {
+		switch p.Action() {
+		case "create":
+			cfg := map[string]*string{}
+			for k, v := range p.Config {
+				cfg[k] = &v
+			}
+			if c.embedded {
+				delete(cfg, "message.timestamp.after.max.ms") // unknown to the embedded broker
+			}
+			_, err := adm.CreateTopic(ctx, p.Partitions, p.Replication, cfg, p.Name)
+			if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+				errs = append(errs, fmt.Errorf("create topic %s: %w", p.Name, err))
+			}
+		case "alter":
+			if _, err := adm.AlterTopicConfigs(ctx, p.alterations, p.Name); err != nil {
+				errs = append(errs, fmt.Errorf("alter topic %s: %w", p.Name, err))
+			}
+		}
+	}
+	return plans, errors.Join(errs...)
+}
+
+// MissingTopics returns the names of topics that are not there.
+func (c *Cluster) MissingTopics(ctx context.Context) ([]string, error) {
+	adm, err := c.Admin()
+	if err != nil {
+		return nil, err
+	}
+	defer adm.Close()
+	have, err := adm.ListTopics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var missing []string
+	for _, t := range schemas.Topics() {
+		if !have.Has(c.Topic(t.Name)) {
+			missing = append(missing, c.Topic(t.Name))
+		}
+	}
+	return missing, nil
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	ks := make([]string, 0, len(m))
+	for k := range m {
+		ks = append(ks, k)
+	}
+	sort.Strings(ks)
+	return ks
+}

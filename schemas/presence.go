@@ -1,0 +1,132 @@
+package schemas
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// PresenceVersion is the version this program writes; readers accept any.
+const PresenceVersion = 1
+
+// MaxPresenceBytes bounds a presence record's value.
+const MaxPresenceBytes = 64 << 10
+
+// AgentState is how an agent stands with the servers.
+type AgentState string
+
+// States of an agent (spec/agent-protocol.md §8). An agent without a presence
+// record never connected.
+const (
+	StateNeverConnected AgentState = "never_connected"
+	StatePending        AgentState = "pending"
+	StateActive         AgentState = "active"
+	StateDisconnected   AgentState = "disconnected"
+)
+
+// StatusCode says why an agent is in its state.
+type StatusCode int
+
+// Status codes.
+const (
+	StatusNone              StatusCode = 0
+	StatusVersionTooHigh    StatusCode = 1
+	StatusVersionUnreadable StatusCode = 2
+	StatusShutdown          StatusCode = 3
+	StatusNoKeepalive       StatusCode = 4
+	StatusResetByServer     StatusCode = 5
+)
+
+// Presence is what the gateways know of an agent that has connected, one record
+// of TopicPresence per agent id, written on change and at most once a minute.
+type Presence struct {
+	V  int    `json:"v"`
+	ID string `json:"id"`
+
+	State      AgentState `json:"state"`
+	StatusCode StatusCode `json:"status_code"`
+	// Gateway names the node that holds, or last held, the connection.
+	Gateway string `json:"gateway"`
+	// Address is the connection's source address.
+	Address string `json:"address,omitempty"`
+	// AgentIP is the address the agent reported of itself (`_agent_ip`).
+	AgentIP string `json:"agent_ip,omitempty"`
+	// Version is as reported: `Wazuh v4.14.7`.
+	Version string `json:"version,omitempty"`
+	OS      OS     `json:"os"`
+	// Labels are the agent's label lines as sent: `"key":value`, hidden ones
+	// with `!` and system ones with `#` in front.
+	Labels    []string `json:"labels,omitempty"`
+	ConfigSum string   `json:"config_sum,omitempty"`
+	MergedSum string   `json:"merged_sum,omitempty"`
+
+	// Times are in Unix milliseconds; 0 is never.
+	Updated           int64 `json:"updated"`
+	LastKeepalive     int64 `json:"last_keepalive,omitempty"`
+	DisconnectionTime int64 `json:"disconnection_time,omitempty"`
+	// Connected is when the startup message was accepted.
+	Connected int64 `json:"connected,omitempty"`
+	// Node is the cluster node name the API reports.
+	Node string `json:"node,omitempty"`
+}
+
+// OS is an agent's operating system as its keepalive tells it.
+type OS struct {
+	Name     string `json:"name,omitempty"`
+	Platform string `json:"platform,omitempty"`
+	Version  string `json:"version,omitempty"`
+	Major    string `json:"major,omitempty"`
+	Minor    string `json:"minor,omitempty"`
+	Codename string `json:"codename,omitempty"`
+	Uname    string `json:"uname,omitempty"`
+	Arch     string `json:"arch,omitempty"`
+	Build    string `json:"build,omitempty"`
+}
+
+// ErrPresence says that a record of TopicPresence is not usable.
+var ErrPresence = errors.New("presence record without a usable id or state")
+
+// Record returns p as a record of TopicPresence.
+func (p *Presence) Record() (Record, error) {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return Record{}, err
+	}
+	if len(b) > MaxPresenceBytes {
+		return Record{}, fmt.Errorf("presence of agent %s: %d bytes, at most %d", p.ID, len(b), MaxPresenceBytes)
+	}
+	return Record{Topic: TopicPresence, Timestamp: time.UnixMilli(p.Updated), Key: []byte(p.ID), Value: b}, nil
+}
+
+// PresenceTombstone returns the record that ends an agent's presence.
+func PresenceTombstone(id string) Record {
+	return Record{Topic: TopicPresence, Key: []byte(id)}
+}
+
+// ParsePresence reads a record of TopicPresence. gone says that it is a
+// tombstone, of which only ID is set.
+func ParsePresence(r *Record) (p Presence, gone bool, err error) {
+	id := string(r.Key)
+	if !ValidAgentID(id) {
+		return p, false, ErrPresence
+	}
+	if len(r.Value) == 0 {
+		return Presence{ID: id}, true, nil
+	}
+	if len(r.Value) > MaxPresenceBytes {
+		return p, false, ErrPresence
+	}
+	if err := json.Unmarshal(r.Value, &p); err != nil {
+		return p, false, fmt.Errorf("read presence: %w", err)
+	}
+	switch p.State {
+	case StatePending, StateActive, StateDisconnected:
+	default:
+		return p, false, ErrPresence
+	}
+	if p.ID != id {
+		return p, false, ErrPresence
+	}
+	return p, false, nil
+}

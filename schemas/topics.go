@@ -1,0 +1,58 @@
+package schemas
+
+import "time"
+
+// Topic describes one topic. This file is the only list of them.
+type Topic struct {
+	// Name is the name without the configured prefix.
+	Name string
+	// Key says what the record key is, for people.
+	Key string
+	// Carries says what a record holds, for people.
+	Carries string
+	// Compacted topics keep the newest record of each key.
+	Compacted bool
+	// Single topics have exactly one partition, whose order is meaningful.
+	Single bool
+	// Retention is how long records are kept; 0 keeps them for ever. The
+	// retention of `events` is configuration (events.retention).
+	Retention time.Duration
+}
+
+// Topic names, without prefix.
+const (
+	TopicEvents      = "events"
+	TopicAlerts      = "alerts"
+	TopicArchives    = "archives"
+	TopicStates      = "states"
+	TopicRegistry    = "registry"
+	TopicSnapshots   = "snapshots"
+	TopicFiles       = "files"
+	TopicPresence    = "presence"
+	TopicCommands    = "commands"
+	TopicReplies     = "replies"
+	TopicCheckpoints = "checkpoints"
+	TopicDeadLetter  = "deadletter"
+)
+
+const day = 24 * time.Hour
+
+// Topics returns every topic in a fixed order.
+//
+// Source: docs/design.md "Topics".
+func Topics() []Topic {
+	return []Topic{
+		{Name: TopicEvents, Key: "agent id (syslog: 000/ and the source address)", Carries: "one raw event: the message's bytes as received", Retention: 7 * day},
+		{Name: TopicAlerts, Key: "the event's key", Carries: "the alert document (JSON)", Retention: 7 * day},
+		{Name: TopicArchives, Key: "the event's key", Carries: "every decoded event, when switched on", Retention: 7 * day},
+		{Name: TopicStates, Key: "kind/agent/item", Carries: "inventory, FIM, SCA and vulnerability documents", Compacted: true},
+		{Name: TopicRegistry, Key: "none", Carries: "proposals that change agents, keys, groups and users", Single: true},
+		{Name: TopicSnapshots, Key: "none", Carries: "snapshots of the registry as chunks, manifest last", Single: true},
+		{Name: TopicFiles, Key: "path", Carries: "rules, decoders, lists, feeds, group files, ruleset versions", Compacted: true, Single: true},
+		{Name: TopicPresence, Key: "agent id", Carries: "address, gateway, version, OS, config sum, last sign of life", Compacted: true},
+		{Name: TopicCommands, Key: "agent id", Carries: "orders to an agent", Retention: day},
+		{Name: TopicReplies, Key: "agent id", Carries: "an agent's answers", Retention: day},
+		{Name: TopicCheckpoints, Key: "role/partition", Carries: "analysis state at an offset", Compacted: true},
+		{Name: TopicDeadLetter, Key: "source topic", Carries: "what could not be processed, with cause and coordinates", Retention: 30 * day},
+	}
+}
