@@ -1,0 +1,253 @@
+package analyze
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"vedette/internal/kafka"
+	"vedette/ruleset/engine"
+	"vedette/schemas"
+)
+
+// Group is the consumer group of all analysis workers, without the prefix.
+const Group = "analyze"
+
+// Options is what a worker is built from.
+type Options struct {
+	Config  Config
+	Cluster *kafka.Cluster
+	Engine  *engine.Engine
+	// Ruleset is the version of the ruleset that Engine runs.
+	Ruleset string
+	// Rewind is the longest time that the state of a rule reaches back.
+	Rewind     time.Duration
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Role is one analysis worker.
+type Role struct {
+	o        Options
+	m        *metrics
+	producer *kafka.Producer
+	lost     atomic.Int64
+}
+
+// New opens the worker's producer; it reads nothing before Run.
+func New(o Options) (*Role, error) {
+	p, err := o.Cluster.NewProducer("analyze", o.Log, o.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	return &Role{o: o, m: newMetrics(o.Registerer), producer: p}, nil
+}
+
+// Run judges events until ctx ends.
+func (r *Role) Run(ctx context.Context) error {
+	defer r.producer.Close()
+	return r.o.Cluster.Consume(ctx, kafka.GroupConfig{
+		Group: Group, Topic: schemas.TopicEvents, Rewind: r.o.Rewind, Open: r.open,
+		Log: r.o.Log, Registerer: r.o.Registerer,
+	})
+}
+
+// Ready returns why the worker should not be relied upon, or nil.
+func (r *Role) Ready() error {
+	if n := r.lost.Load(); n > 0 {
+		return fmt.Errorf("%d events were removed by retention before they were judged: raise events.retention or add workers", n)
+	}
+	if !r.producer.Healthy() {
+		return errors.New("the brokers do not acknowledge alerts")
+	}
+	return nil
+}
+
+// partition is the state of one assigned partition.
+type partition struct {
+	r       *Role
+	a       kafka.Assignment
+	state   *engine.Keyed
+	started bool
+	vedette []byte // scratch
+}
+
+func (r *Role) open(_ context.Context, a kafka.Assignment) (kafka.Handler, error) {
+	return &partition{r: r, a: a, state: r.o.Engine.NewState()}, nil
+}
+
+// Close implements kafka.Handler.
+func (p *partition) Close() {}
+
+// Handle judges records in order and returns once their output is durable.
+func (p *partition) Handle(ctx context.Context, recs []schemas.Record) error {
+	p.noticeLoss(recs[0].Offset)
+	out := newBatch(p.r)
+	begin := time.Now()
+	for i := range recs {
+		p.judge(&recs[i], out)
+		if out.full() {
+			if err := out.wait(ctx); err != nil {
+				return err
+			}
+		}
+		if i%256 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	p.r.m.busy.Add(time.Since(begin).Seconds())
+	return out.wait(ctx)
+}
+
+// noticeLoss counts events between the commit and the first record that is
+// still there.
+func (p *partition) noticeLoss(first int64) {
+	if p.started {
+		return
+	}
+	p.started = true
+	if p.a.Committed != kafka.NoOffset && first > p.a.Committed {
+		n := first - p.a.Committed
+		p.r.lost.Add(n)
+		p.r.m.lost.Add(float64(n))
+		p.r.o.Log.Error("events were removed by retention before they were judged", "topic", p.a.Topic, "partition", p.a.Partition, "offset", p.a.Committed, "lost", n)
+	}
+}
+
+func (p *partition) judge(rec *schemas.Record, out *batch) {
+	live := rec.Offset >= p.a.Committed
+	ev, err := schemas.ParseEvent(rec)
+	switch {
+	case err == nil:
+	case errors.Is(err, schemas.ErrEventKey):
+		if live {
+			out.add(ev.Record(), p.r.m.rekeyed)
+		}
+		return
+	default:
+		if live {
+			out.dead(rec, reason(err), err.Error())
+		}
+		return
+	}
+	if live {
+		p.r.m.events.Inc()
+	} else {
+		p.r.m.rerun.Inc()
+	}
+	res := p.r.o.Engine.Process(p.state, &ev)
+	if !live || (!res.Alert && !p.r.o.Config.LogAll) {
+		return
+	}
+	id := schemas.AlertID(rec.Timestamp, rec.Partition, rec.Offset, 0)
+	doc := schemas.AlertDocID(p.a.TopicID, rec.Partition, rec.Offset, 0)
+	p.vedette = p.coordinates(p.vedette[:0], rec, &ev)
+	record := func(topic string, body []byte) schemas.Record {
+		a := schemas.Alert{ID: doc, Epoch: p.a.Epoch, Key: string(rec.Key), Time: rec.Timestamp, Document: body}
+		r := a.Record()
+		r.Topic = topic
+		return r
+	}
+	if res.Alert {
+		out.add(record(schemas.TopicAlerts, res.AppendAlert(nil, id, p.vedette)), p.r.m.alerts)
+	}
+	if p.r.o.Config.LogAll {
+		out.add(record(schemas.TopicArchives, res.AppendArchive(nil, id, p.vedette)), p.r.m.archives)
+	}
+}
+
+// coordinates appends the object that says where an alert's event stood and
+// which ruleset judged it (docs/design.md D3).
+func (p *partition) coordinates(dst []byte, rec *schemas.Record, ev *schemas.Event) []byte {
+	dst = append(dst, `{"topic_id":"`...)
+	dst = append(dst, p.a.TopicID...)
+	dst = append(dst, `","partition":`...)
+	dst = strconv.AppendInt(dst, int64(rec.Partition), 10)
+	dst = append(dst, `,"offset":`...)
+	dst = strconv.AppendInt(dst, rec.Offset, 10)
+	dst = append(dst, `,"n":0,"ruleset":"`...)
+	dst = append(dst, p.r.o.Ruleset...)
+	dst = append(dst, '"')
+	if ev.Gateway != "" {
+		dst = append(dst, `,"gateway":`...)
+		dst = schemas.AppendJSONString(dst, ev.Gateway)
+	}
+	return append(dst, '}')
+}
+
+func reason(err error) string {
+	switch {
+	case errors.Is(err, schemas.ErrEventTooLarge):
+		return "event_too_large"
+	case errors.Is(err, schemas.ErrEventQueue):
+		return "event_queue"
+	}
+	return "event_unreadable"
+}
+
+// batchRecordsMax and batchBytesMax bound what waits for acknowledgement per partition.
+const (
+	batchRecordsMax = 10_000
+	batchBytesMax   = 32 << 20
+)
+
+// batch is output on its way to the brokers.
+type batch struct {
+	r       *Role
+	wg      sync.WaitGroup
+	records int
+	bytes   int
+}
+
+func newBatch(r *Role) *batch { return &batch{r: r} }
+
+func (b *batch) full() bool { return b.records >= batchRecordsMax || b.bytes >= batchBytesMax }
+
+// add hands a record over. What the brokers refuse for good (a record above
+// their limit) goes to the dead letter instead.
+func (b *batch) add(rec schemas.Record, counter prometheus.Counter) {
+	b.records++
+	b.bytes += len(rec.Value)
+	b.wg.Add(1)
+	b.r.producer.Produce(rec, func(err error) {
+		if err == nil {
+			counter.Inc()
+			b.wg.Done()
+			return
+		}
+		b.r.o.Log.Error("a record was refused by the brokers", "topic", rec.Topic, "err", err)
+		b.r.m.deadletter.WithLabelValues("refused_by_broker").Inc()
+		dead := schemas.DeadLetter{Topic: rec.Topic, Cause: "refused_by_broker", Detail: err.Error(), Time: rec.Timestamp, Value: rec.Value}
+		// The client must not be entered from its own callback while it is full.
+		go b.r.producer.Produce(dead.Record(), func(error) { b.wg.Done() })
+	})
+}
+
+func (b *batch) dead(rec *schemas.Record, cause, detail string) {
+	b.r.m.deadletter.WithLabelValues(cause).Inc()
+	d := schemas.DeadLetter{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Cause: cause, Detail: detail, Time: rec.Timestamp, Headers: rec.Headers, Value: rec.Value}
+	b.records++
+	b.wg.Add(1)
+	b.r.producer.Produce(d.Record(), func(error) { b.wg.Done() })
+}
+
+// wait returns when everything was acknowledged. If ctx ends first, the offset
+// is not committed and the next owner writes it all again.
+func (b *batch) wait(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() { b.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		b.records, b.bytes = 0, 0
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

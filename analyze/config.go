@@ -1,0 +1,31 @@
+package analyze
+
+import "errors"
+
+// Builtin names the ruleset that the binary carries.
+const Builtin = "builtin"
+
+// Config says what the analysis runs.
+type Config struct {
+	// Rulesets are "builtin" or directories holding decoders/, rules/ and
+	// lists/. A directory replaces builtin; several are read together.
+	Rulesets []string `mapstructure:"rulesets"`
+	// LogAll writes every decoded event to the topic archives.
+	LogAll bool `mapstructure:"log_all"`
+}
+
+// Default returns the configuration that is useful when first started.
+func Default() Config { return Config{Rulesets: []string{Builtin}} }
+
+// Validate returns every problem, joined.
+func (c Config) Validate() error {
+	if len(c.Rulesets) == 0 {
+		return errors.New("analyze.rulesets: empty; name \"builtin\" or a directory")
+	}
+	for _, r := range c.Rulesets {
+		if r == "" {
+			return errors.New("analyze.rulesets: holds an empty name")
+		}
+	}
+	return nil
+}

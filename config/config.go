@@ -1,0 +1,359 @@
+// Package config reads the one YAML file, lets VEDETTE_ variables override it,
+// and lists every problem at once. Nothing else reads the environment.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"reflect"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/spf13/viper"
+
+	"vedette/analyze"
+	"vedette/internal/kafka"
+	"vedette/internal/secret"
+)
+
+// Config is the whole configuration. config.example.yaml at the root of the
+// repository is its reference, and a test keeps the two equal.
+type Config struct {
+	// DataDir holds everything a single process keeps: the embedded broker's log,
+	// the embedded store, generated keys, certificates and passwords.
+	DataDir string         `mapstructure:"data_dir"`
+	Cluster Cluster        `mapstructure:"cluster"`
+	Kafka   kafka.Config   `mapstructure:"kafka"`
+	Events  Events         `mapstructure:"events"`
+	Enroll  Enroll         `mapstructure:"enroll"`
+	Ingest  Ingest         `mapstructure:"ingest"`
+	Analyze analyze.Config `mapstructure:"analyze"`
+	Forward Forward        `mapstructure:"forward"`
+	API     API            `mapstructure:"api"`
+	Metrics Metrics        `mapstructure:"metrics"`
+}
+
+// Cluster is what all processes of an installation share.
+type Cluster struct {
+	// Name stands in alerts as cluster.name and manager.name.
+	Name string `mapstructure:"name"`
+	// Node names this process in presence and event headers; empty: the host name.
+	Node string `mapstructure:"node"`
+	// KeyFile holds the key under which secrets and orders are sealed. Required
+	// with brokers; generated under data_dir without.
+	KeyFile string `mapstructure:"key_file"`
+	// Timezone is that of alert time stamps and of rules' time and weekday.
+	Timezone string `mapstructure:"timezone"`
+}
+
+// Events bounds the raw log.
+type Events struct {
+	// Retention is how long raw events are kept.
+	Retention time.Duration `mapstructure:"retention"`
+	// MaxBytes bounds each partition; 0 does not.
+	MaxBytes int64 `mapstructure:"max_bytes"`
+}
+
+// Enroll is the enrollment listener.
+type Enroll struct {
+	Listen       string        `mapstructure:"listen"`
+	UsePassword  bool          `mapstructure:"use_password"`
+	Password     secret.String `mapstructure:"password"`
+	PasswordFile string        `mapstructure:"password_file"`
+	// Certificate and Key are PEM files; generated under data_dir when empty.
+	Certificate string `mapstructure:"certificate"`
+	Key         string `mapstructure:"key"`
+}
+
+// Ingest is the agent channel.
+type Ingest struct {
+	TCP string `mapstructure:"tcp"`
+}
+
+// Forward says where alerts go.
+type Forward struct {
+	OpenSearch OpenSearch `mapstructure:"opensearch"`
+}
+
+// OpenSearch is an indexer; without URLs the embedded store takes its place.
+type OpenSearch struct {
+	URLs         []string `mapstructure:"urls"`
+	Username     string   `mapstructure:"username"`
+	PasswordFile string   `mapstructure:"password_file"`
+	CA           string   `mapstructure:"ca"`
+}
+
+// API is the REST API.
+type API struct {
+	Listen      string `mapstructure:"listen"`
+	Certificate string `mapstructure:"certificate"`
+	Key         string `mapstructure:"key"`
+}
+
+// Metrics is the plain HTTP listener for metrics and health of one process.
+type Metrics struct {
+	Listen string `mapstructure:"listen"`
+}
+
+// Default returns the configuration that needs no file.
+func Default() Config {
+	return Config{
+		DataDir: "data",
+		Cluster: Cluster{Name: "vedette", Timezone: "UTC"},
+		Kafka:   kafka.Default(),
+		Events:  Events{Retention: 168 * time.Hour},
+		Enroll:  Enroll{Listen: ":1515", UsePassword: true},
+		Ingest:  Ingest{TCP: ":1514"},
+		Analyze: analyze.Default(),
+		API:     API{Listen: ":55000"},
+		Metrics: Metrics{Listen: "127.0.0.1:9100"},
+	}
+}
+
+const envPrefix = "VEDETTE"
+
+// Load reads path (none if empty), applies the environment and validates. The
+// error joins every problem, each with its key.
+func Load(path string, environ []string) (Config, error) {
+	c, err := Parse(path, environ)
+	return c, errors.Join(err, c.Validate())
+}
+
+// Parse is Load without looking at what the values mean, for the command that
+// makes the files they name.
+func Parse(path string, environ []string) (Config, error) {
+	v := viper.NewWithOptions(viper.ExperimentalBindStruct())
+	v.SetConfigType("yaml")
+	if path != "" {
+		f, err := os.Open(path)
+		if err != nil {
+			return Config{}, fmt.Errorf("read configuration: %w", err)
+		}
+		defer f.Close()
+		if err := v.ReadConfig(f); err != nil {
+			return Config{}, fmt.Errorf("read configuration %s: %w", path, err)
+		}
+	}
+	errs := applyEnv(v, environ)
+	c := Default()
+	known := map[string]bool{}
+	for _, k := range Keys() {
+		known[k] = true
+	}
+	for _, k := range v.AllKeys() {
+		if !known[k] {
+			errs = append(errs, fmt.Errorf("%s: unknown key%s", k, suggest(k)))
+		}
+	}
+	hook := mapstructure.ComposeDecodeHookFunc(mapstructure.StringToTimeDurationHookFunc(), commaList)
+	if err := v.Unmarshal(&c, viper.DecodeHook(hook), func(dc *mapstructure.DecoderConfig) { dc.ZeroFields = true }); err != nil {
+		var many interface{ WrappedErrors() []error }
+		if errors.As(err, &many) {
+			errs = append(errs, many.WrappedErrors()...)
+		} else {
+			errs = append(errs, err)
+		}
+	}
+	return c, errors.Join(errs...)
+}
+
+// commaList turns "a,b" from the environment into a list.
+func commaList(from, to reflect.Type, data any) (any, error) {
+	if from.Kind() != reflect.String || to != reflect.TypeFor[[]string]() {
+		return data, nil
+	}
+	if data == "" {
+		return []string{}, nil
+	}
+	parts := strings.Split(data.(string), ",")
+	for i := range parts {
+		parts[i] = strings.TrimSpace(parts[i])
+	}
+	return parts, nil
+}
+
+// applyEnv sets every VEDETTE_ variable that names a key, and refuses the rest.
+func applyEnv(v *viper.Viper, environ []string) []error {
+	byEnv := map[string]string{}
+	for _, k := range Keys() {
+		byEnv[EnvName(k)] = k
+	}
+	var errs []error
+	for _, e := range environ {
+		name, value, _ := strings.Cut(e, "=")
+		if !strings.HasPrefix(name, envPrefix+"_") || name == StockRulesetEnv || name == SpecEnv {
+			continue
+		}
+		key, ok := byEnv[name]
+		if !ok {
+			errs = append(errs, fmt.Errorf("environment variable %s: names no configuration key", name))
+			continue
+		}
+		v.Set(key, value)
+	}
+	return errs
+}
+
+// Variables that only tests read; they are no configuration.
+const (
+	StockRulesetEnv = "VEDETTE_STOCK_RULESET"
+	SpecEnv         = "VEDETTE_SPEC"
+)
+
+// EnvName returns the variable that overrides a key.
+func EnvName(key string) string {
+	return envPrefix + "_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+// Keys returns the path of every key, sorted.
+func Keys() []string {
+	var keys []string
+	var walk func(t reflect.Type, prefix string)
+	walk = func(t reflect.Type, prefix string) {
+		for i := range t.NumField() {
+			f := t.Field(i)
+			k := prefix + f.Tag.Get("mapstructure")
+			if f.Type.Kind() == reflect.Struct {
+				walk(f.Type, k+".")
+			} else {
+				keys = append(keys, k)
+			}
+		}
+	}
+	walk(reflect.TypeFor[Config](), "")
+	sort.Strings(keys)
+	return keys
+}
+
+// suggest finds a key with the same last part, for a hint.
+func suggest(key string) string {
+	last := key[strings.LastIndexByte(key, '.')+1:]
+	for _, k := range Keys() {
+		if k[strings.LastIndexByte(k, '.')+1:] == last {
+			return " (did you mean " + k + "?)"
+		}
+	}
+	return ""
+}
+
+// Validate returns every problem, joined. Each names its key.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
+	if c.DataDir == "" {
+		bad("data_dir: empty")
+	}
+	if c.Cluster.Name == "" || strings.ContainsAny(c.Cluster.Name, " \t\n\"\\/") {
+		bad("cluster.name: %q; use letters, digits, '.', '_' and '-'", c.Cluster.Name)
+	}
+	if _, err := time.LoadLocation(c.Cluster.Timezone); err != nil || c.Cluster.Timezone == "Local" {
+		bad("cluster.timezone: %q is no time zone that every worker would agree on", c.Cluster.Timezone)
+	}
+	if err := c.Kafka.Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	if c.Events.Retention < 0 || (c.Events.Retention > 0 && c.Events.Retention < time.Minute) {
+		bad("events.retention: %s; at least 1m, or 0 to keep for ever", c.Events.Retention)
+	}
+	if c.Events.MaxBytes < 0 {
+		bad("events.max_bytes: %d is negative", c.Events.MaxBytes)
+	}
+	if !c.Kafka.Embedded() {
+		if c.Cluster.KeyFile == "" {
+			bad("cluster.key_file: required with kafka.brokers, because every process must seal under the same key")
+		}
+		if c.Enroll.UsePassword && c.Enroll.Password == "" && c.Enroll.PasswordFile == "" {
+			bad("enroll.password_file: required with kafka.brokers (or enroll.password), because every enroll process must ask for the same one; or set enroll.use_password: false")
+		}
+	}
+	if c.Enroll.Password != "" && c.Enroll.PasswordFile != "" {
+		bad("enroll.password: give it or enroll.password_file, not both")
+	}
+	if n := len(c.Enroll.Password); n > 4094 || strings.ContainsAny(c.Enroll.Password.Reveal(), "\r\n") || n == 1 {
+		bad("enroll.password: between 2 and 4094 characters on one line")
+	}
+	for key, addr := range map[string]string{
+		"enroll.listen": c.Enroll.Listen, "ingest.tcp": c.Ingest.TCP, "api.listen": c.API.Listen,
+		"metrics.listen": c.Metrics.Listen, "kafka.embedded_listen": c.Kafka.EmbeddedListen,
+	} {
+		if _, _, err := net.SplitHostPort(addr); addr != "" && err != nil {
+			bad("%s: %v", key, err)
+		}
+	}
+	for key, pair := range map[string][2]string{
+		"enroll": {c.Enroll.Certificate, c.Enroll.Key}, "api": {c.API.Certificate, c.API.Key},
+	} {
+		if (pair[0] == "") != (pair[1] == "") {
+			bad("%s.certificate, %s.key: give both or neither", key, key)
+		}
+	}
+	for key, path := range map[string]string{
+		"cluster.key_file": c.Cluster.KeyFile, "enroll.password_file": c.Enroll.PasswordFile,
+		"enroll.certificate": c.Enroll.Certificate, "enroll.key": c.Enroll.Key,
+		"api.certificate": c.API.Certificate, "api.key": c.API.Key,
+		"forward.opensearch.password_file": c.Forward.OpenSearch.PasswordFile, "forward.opensearch.ca": c.Forward.OpenSearch.CA,
+	} {
+		if path == "" {
+			continue
+		}
+		if _, err := os.Stat(path); err != nil {
+			bad("%s: %v", key, err)
+		}
+	}
+	for _, u := range c.Forward.OpenSearch.URLs {
+		if !strings.HasPrefix(u, "http://") && !strings.HasPrefix(u, "https://") {
+			bad("forward.opensearch.urls: %q does not begin with https:// or http://", u)
+		}
+	}
+	if len(c.Forward.OpenSearch.URLs) == 0 && (c.Forward.OpenSearch.Username != "" || c.Forward.OpenSearch.PasswordFile != "") {
+		bad("forward.opensearch.urls: empty, but a login is given")
+	}
+	if err := c.Analyze.Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	for _, r := range c.Analyze.Rulesets {
+		if r == analyze.Builtin || r == "" {
+			continue
+		}
+		if st, err := os.Stat(r); err != nil {
+			bad("analyze.rulesets: %v", err)
+		} else if !st.IsDir() {
+			bad("analyze.rulesets: %s is no directory", r)
+		}
+	}
+	sort.Slice(errs, func(i, j int) bool { return errs[i].Error() < errs[j].Error() })
+	return errors.Join(errs...)
+}
+
+// Warnings returns what is allowed and still unwise.
+func (c Config) Warnings() []string {
+	var w []string
+	if !c.Enroll.UsePassword {
+		w = append(w, "enroll.use_password is false: anyone who reaches the port can enroll an agent")
+	}
+	if !c.Kafka.Embedded() && !c.Kafka.TLS.Enabled {
+		w = append(w, "kafka.tls.enabled is false: events and sealed secrets cross the network in the clear")
+	}
+	for _, u := range c.Forward.OpenSearch.URLs {
+		if strings.HasPrefix(u, "http://") {
+			w = append(w, "forward.opensearch.urls: "+u+" is not encrypted")
+		}
+	}
+	if c.Kafka.Embedded() {
+		if host, _, err := net.SplitHostPort(c.Kafka.EmbeddedListen); err == nil {
+			if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+				w = append(w, "kafka.embedded_listen is not a loopback address: the embedded broker has no TLS")
+			}
+		}
+	}
+	if host, _, err := net.SplitHostPort(c.Metrics.Listen); err == nil && c.Metrics.Listen != "" {
+		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			w = append(w, "metrics.listen is not a loopback address: metrics are served without a login")
+		}
+	}
+	return w
+}

@@ -1,0 +1,98 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"gopkg.in/yaml.v3"
+)
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	p := filepath.Join(t.TempDir(), "vedette.yaml")
+	if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestTheExampleHoldsEveryKeyWithItsDefault(t *testing.T) {
+	t.Parallel()
+	const path = "../config.example.yaml"
+	got, err := Load(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := Load("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// An empty list in a file is a list; no list is none.
+	want.Kafka.Brokers, want.Forward.OpenSearch.URLs = []string{}, []string{}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tree map[string]any
+	if err := yaml.Unmarshal(raw, &tree); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range Keys() {
+		at, ok := any(tree), true
+		for part := range strings.SplitSeq(key, ".") {
+			var m map[string]any
+			if m, ok = at.(map[string]any); !ok {
+				break
+			}
+			if at, ok = m[part]; !ok {
+				break
+			}
+		}
+		if !ok {
+			t.Errorf("config.example.yaml lacks %s", key)
+		}
+	}
+}
+
+func TestEveryProblemIsListedAtOnce(t *testing.T) {
+	t.Parallel()
+	p := write(t, "dat_dir: x\nkafka: {brokers: [\"a:1\"], bogus: 1, sasl: {mechanism: MAGIC}}\nevents: {retention: soon}\nforward: {opensearch: {urls: [\"ftp://x\"]}}\n")
+	_, err := Load(p, []string{"VEDETTE_NO_SUCH=1", "HOME=/x"})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{"dat_dir: unknown key", "kafka.bogus: unknown key", "kafka.sasl.mechanism", "retention", "ftp://x", "cluster.key_file: required", "enroll.password_file: required", "VEDETTE_NO_SUCH"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("not mentioned: %s\n%v", want, err)
+		}
+	}
+}
+
+func TestTheEnvironmentOverridesTheFile(t *testing.T) {
+	t.Parallel()
+	p := write(t, "data_dir: a\nevents: {retention: 2h}\n")
+	c, err := Load(p, []string{"VEDETTE_DATA_DIR=b", "VEDETTE_ANALYZE_RULESETS=builtin,.", "VEDETTE_ANALYZE_LOG_ALL=true", "VEDETTE_KAFKA_TLS_ENABLED=false", "VEDETTE_EVENTS_MAX_BYTES=5"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.DataDir != "b" || c.Events.Retention != 2*time.Hour || c.Events.MaxBytes != 5 || !c.Analyze.LogAll || len(c.Analyze.Rulesets) != 2 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestAMissingOrBrokenFileIsNamed(t *testing.T) {
+	t.Parallel()
+	if _, err := Load("/no/such/file.yaml", nil); err == nil || !strings.Contains(err.Error(), "/no/such/file.yaml") {
+		t.Error(err)
+	}
+	if _, err := Load(write(t, "a: [1"), nil); err == nil || !strings.Contains(err.Error(), "vedette.yaml") {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,317 @@
+package osregex
+
+import "strings"
+
+// savedMax is how many positions the procedure can return to.
+const savedMax = 4
+
+// none is the result position of a match that has no hit yet.
+const none = -1
+
+// Match tells whether the pattern matches low, the subject with its ASCII
+// letters in lower case.
+func (r *Regex) Match(low string) bool {
+	var m matcher
+	for i := range r.alts {
+		if m.run(&r.alts[i], low, false) {
+			return true
+		}
+	}
+	return false
+}
+
+// Find matches low, the subject with its ASCII letters in lower case. It
+// returns the result position, the position at which the next pattern resumes,
+// and appends start and end of each group to groups.
+func (r *Regex) Find(low string, groups []int) (end, next int, _ []int, ok bool) {
+	var m matcher
+	for i := range r.alts {
+		a := &r.alts[i]
+		if !m.run(a, low, r.groups) {
+			continue
+		}
+		for k := 0; k+1 < a.marks; k += 2 {
+			from, to := m.mark(k), m.mark(k+1)
+			if from < 0 || to < 0 {
+				break
+			}
+			if to < from {
+				return 0, 0, groups, false
+			}
+			groups = append(groups, from, to)
+		}
+		end = m.end
+		next = end + 1
+		if end >= len(low) {
+			next = end
+		}
+		return end, max(next, 0), groups, true
+	}
+	return 0, 0, groups, false
+}
+
+// marksInline is how many marks need no allocation.
+const marksInline = 64
+
+type matcher struct {
+	end    int
+	marks  [marksInline]int
+	more   []int
+	nmarks int
+}
+
+func (m *matcher) mark(k int) int {
+	if k < marksInline {
+		return m.marks[k]
+	}
+	return m.more[k-marksInline]
+}
+
+func (m *matcher) setMark(k, pos int) {
+	if k < marksInline {
+		m.marks[k] = pos
+	} else {
+		m.more[k-marksInline] = pos
+	}
+}
+
+func (m *matcher) reset(marks int) {
+	for i := range min(marks, marksInline) {
+		m.marks[i] = -1
+	}
+	m.more = m.more[:0]
+	for range marks - marksInline {
+		m.more = append(m.more, -1)
+	}
+}
+
+// run is the procedure of §4.3 for one alternative. Its numbers are the steps there.
+func (m *matcher) run(a *alternative, sub string, captures bool) bool {
+	if a.atStart {
+		if !strings.HasPrefix(sub, a.prefix) {
+			return false
+		}
+	} else if len(a.need) > 0 && !strings.Contains(sub, a.need) {
+		return false
+	}
+	m.reset(a.marks)
+	items := a.items
+	n := len(items)
+	var (
+		p, s, e int
+		r       = -1
+		hit     bool
+		saved   [savedMax][2]int
+		nsaved  int
+	)
+loop:
+	for s < len(sub) {
+		c := sub[s]
+		if p >= n && !a.atEnd { // 1
+			m.end = e
+			return e != none
+		}
+		if p < n && items[p].kind == mark {
+			m.setMark(items[p].mark, s)
+			p++
+			if p >= n && !a.atEnd {
+				m.end = e
+				return e != none
+			}
+		}
+		failed := true
+		if p < n {
+			it := &items[p]
+			switch it.kind {
+			case class:
+				quant := byte(0)
+				if p+1 < n && items[p+1].kind == quantifier {
+					quant = items[p+1].b
+				}
+				if it.has(c) { // 2
+					failed = false
+					if quant == 0 { // 2.1
+						p++
+						if r < 0 {
+							r = s
+						}
+						e = s
+						s++
+						continue
+					}
+					if quant == '*' { // 2.2
+						hit = true
+					}
+					if hit { // 2.3
+						look, skipped := p+2, -1
+						if look < n && items[look].kind == mark {
+							skipped = items[look].mark
+							look++
+						}
+						switch {
+						case look >= n: // end
+							if skipped >= 0 {
+								m.setMark(skipped, s+1)
+							}
+							s++
+							continue
+						case items[look].kind == class && items[look].has(c):
+							if skipped >= 0 {
+								m.setMark(skipped, s)
+							}
+							if nsaved < savedMax {
+								saved[nsaved] = [2]int{p, s}
+								nsaved++
+							}
+							if look+1 < n && items[look+1].kind == quantifier { // open
+								p = look
+							} else { // take
+								p = look + 1
+							}
+						case items[look].isByte(c):
+							if skipped >= 0 {
+								m.setMark(skipped, s)
+							}
+							if nsaved < savedMax {
+								saved[nsaved] = [2]int{p, s}
+								nsaved++
+							}
+							p = look + 1
+							hit = false
+						}
+					} else { // 2.4
+						if p+2 < n && items[p+2].kind == mark {
+							pos := s
+							if s == len(sub)-1 {
+								pos = s + 1
+							}
+							m.setMark(items[p+2].mark, pos)
+						}
+						hit = true
+					}
+					e = s // 2.5
+					s++
+					continue
+				}
+				// 3
+				rest := n - p - 1
+				if hit && e != none && (rest == 0 || rest == 1 && items[p+1].kind != class) { // 3.1
+					e = s
+					if !a.atEnd {
+						m.end = e
+						return true
+					}
+					hit = false
+				} else if quant == '+' && hit { // 3.2
+					p += 2
+					hit = false
+					continue
+				} else if quant == '*' { // 3.3
+					p += 2
+					hit = false
+					e = s - 1
+					continue
+				} else { // 3.4
+					hit = false
+				}
+			default:
+				if it.isByte(c) { // 4
+					failed = false
+					p++
+					if r < 0 {
+						r = s
+					}
+					e = s
+					s++
+					continue
+				}
+			}
+		}
+		if failed { // 5
+			if nsaved > 0 {
+				nsaved--
+				p, s = saved[nsaved][0], saved[nsaved][1]+1
+				continue
+			}
+			if a.atStart {
+				return false
+			}
+			if r >= 0 {
+				s, r = r, -1
+			}
+			p, e = 0, none
+			s++
+			if a.prefix != "" && r < 0 {
+				// Nothing but the first literal can change the state here.
+				i := strings.IndexByte(sub[s:], a.prefix[0])
+				if i < 0 {
+					s = len(sub)
+					break loop
+				}
+				s += i
+			}
+		}
+	}
+	// The subject is exhausted.
+	if captures { // 6
+		for p+1 < n && items[p].kind == class && items[p+1].kind == quantifier && items[p+1].b == '*' {
+			p += 2
+		}
+		if p < n && items[p].kind == mark {
+			m.setMark(items[p].mark, len(sub))
+		}
+	}
+	m.end = e
+	return e != none && m.finished(items, p, hit)
+}
+
+// finished is step 7.
+func (m *matcher) finished(items []item, p int, hit bool) bool {
+	n := len(items)
+	kind := func(k itemKind) bool {
+		if p < n && items[p].kind == k {
+			p++
+			return true
+		}
+		return false
+	}
+	star := func() bool {
+		if p < n && items[p].kind == quantifier && items[p].b == '*' {
+			p++
+			return true
+		}
+		return false
+	}
+	kind(mark)
+	if p >= n {
+		return true
+	}
+	if hit && kind(class) && kind(quantifier) {
+		kind(mark)
+		if p >= n {
+			return true
+		}
+		if kind(class) && star() {
+			kind(mark)
+			if p >= n {
+				return true
+			}
+		}
+	}
+	if kind(class) && star() {
+		kind(mark)
+		return p >= n
+	}
+	return false
+}
+
+func (it *item) has(c byte) bool {
+	if it.in != 0 {
+		return inClass[c]&it.in != 0
+	}
+	return it.b == c
+}
+
+// isByte is how a literal compares; a mark or quantifier met here compares by
+// its character, as the procedure has it.
+func (it *item) isByte(c byte) bool { return it.kind != class && it.b == c }

@@ -1,0 +1,531 @@
+package ruleset
+
+import (
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"vedette/internal/regex"
+	"vedette/ruleset/program"
+	"vedette/ruleset/xmlfile"
+)
+
+// ruleFiles reads all rules, roots that are missing first.
+func (l *loader) ruleFiles(files []File) {
+	type parsed struct {
+		f     *File
+		roots []*xmlfile.Element
+	}
+	var all []parsed
+	known := map[program.Category]bool{}
+	ids := map[int]bool{}
+	for i := range files {
+		f := &files[i]
+		roots, err := xmlfile.Parse(f.Data)
+		if err != nil {
+			l.report(xmlProblem(f, err))
+			continue
+		}
+		all = append(all, parsed{f, roots})
+		for _, g := range roots {
+			for _, r := range g.Children {
+				scanRoot(r, known, ids)
+			}
+		}
+	}
+	l.suppliedRoots(known, ids)
+	for _, p := range all {
+		l.report(l.ruleFile(p.f, p.roots))
+	}
+}
+
+// rootMax is the highest id of a root rule.
+const rootMax = 9
+
+// scanRoot notes the category of a root rule.
+func scanRoot(r *xmlfile.Element, known map[program.Category]bool, ids map[int]bool) {
+	v, _ := r.Attr("id")
+	id, err := strconv.Atoi(v)
+	if err != nil || id < 1 || id > rootMax {
+		return
+	}
+	ids[id] = true
+	cat := program.Syslog
+	for _, c := range r.Children {
+		if c.Is("category") {
+			if x, ok := program.ParseCategory(c.Content); ok {
+				cat = x
+			}
+		}
+	}
+	known[cat] = true
+}
+
+// suppliedRoots adds the templates that a ruleset lacks: one per category, ids 1 to 7.
+func (l *loader) suppliedRoots(known map[program.Category]bool, ids map[int]bool) {
+	for cat := program.Syslog; cat <= program.Ossec; cat++ {
+		id := int(cat) + 1
+		if known[cat] || ids[id] {
+			continue
+		}
+		r := &program.Rule{
+			ID: id, Category: cat, NoAlert: true,
+			Description: l.template("Root of all " + cat.String() + " rules."),
+			GroupText:   cat.String() + ",",
+		}
+		r.Info = program.RuleInfo{Details: map[string]any{"noalert": "1", "category": cat.String()}}
+		l.meta[r] = &ruleMeta{}
+		l.addRule(r)
+		l.placeRoot(r)
+	}
+}
+
+func (l *loader) ruleFile(f *File, roots []*xmlfile.Element) *Problem {
+	for _, g := range roots {
+		if !g.Is("group") {
+			return fatal(f, g, "unknown element <%s>; rule files hold <group>", g.Name)
+		}
+		name, ok := g.Attr("name")
+		if !ok || len(g.Attrs) != 1 {
+			return fatal(f, g, "<group> needs exactly the attribute name")
+		}
+		for _, r := range g.Children {
+			if !r.Is("rule") {
+				return fatal(f, r, "unknown element <%s>; a <group> holds <rule>", r.Name)
+			}
+			if p := l.rule(f, name, r); p != nil {
+				return p
+			}
+		}
+	}
+	return nil
+}
+
+// text is what the elements of one name say together.
+type text struct {
+	value   string
+	kind    regex.Kind
+	hasKind bool
+	negate  bool
+	e       *xmlfile.Element
+}
+
+// ruleMeta is what only loading needs to know of a rule.
+type ruleMeta struct {
+	texts      map[string]*text
+	orderLevel int
+	last       bool // accuracy="0"
+	hasParents bool
+}
+
+// ruleDraft is a rule while it is read.
+type ruleDraft struct {
+	f     *File
+	e     *xmlfile.Element
+	r     *program.Rule
+	meta  *ruleMeta
+	attrs map[string]string
+
+	overwrite    bool
+	frequency    int
+	hasFrequency bool
+	timeframe    time.Duration
+
+	texts     map[string]*text
+	conds     []rankedCond
+	fields    []*xmlfile.Element
+	srcips    []*xmlfile.Element
+	dstips    []*xmlfile.Element
+	lists     []*xmlfile.Element
+	same      []string // names of same_… elements, without prefix
+	different []string
+	sameField []string
+	diffField []string
+	global    bool
+	group     strings.Builder
+	desc      strings.Builder
+	info, cve strings.Builder
+	infos     int
+	mitre     mitreDraft
+	checkDiff bool
+	fts       bool
+	hasDesc   bool
+	skip      bool // with a warning given
+}
+
+type rankedCond struct {
+	rank int
+	c    program.Condition
+}
+
+func (d *ruleDraft) fatal(e *xmlfile.Element, format string, args ...any) *Problem {
+	p := fatal(d.f, e, format, args...)
+	p.RuleID = d.r.ID
+	return p
+}
+
+// number reads an attribute that is a number of at most n digits.
+func number(s string, n int) (int, bool) {
+	if s == "" || len(s) > n {
+		return 0, false
+	}
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
+	}
+	v, err := strconv.Atoi(s)
+	return v, err == nil
+}
+
+// leading reads the first digits of an attribute, at most n.
+func leading(s string, n int) (int, bool) {
+	i := 0
+	for i < len(s) && '0' <= s[i] && s[i] <= '9' {
+		i++
+	}
+	if i < len(s) {
+		return 0, false
+	}
+	return number(s[:min(i, n)], n)
+}
+
+func (l *loader) rule(f *File, group string, e *xmlfile.Element) *Problem {
+	d := &ruleDraft{f: f, e: e, r: &program.Rule{}, attrs: map[string]string{}, texts: map[string]*text{}, timeframe: program.DefaultTimeframe}
+	d.meta = &ruleMeta{texts: d.texts}
+	if p := l.ruleAttrs(d); p != nil {
+		return p
+	}
+	for _, c := range e.Children {
+		if p := l.ruleElement(d, c); p != nil {
+			return p
+		}
+	}
+	if !d.hasDesc {
+		return d.fatal(e, "rule has no description")
+	}
+	return l.finishRule(d, group)
+}
+
+func (l *loader) ruleAttrs(d *ruleDraft) *Problem {
+	e, r := d.e, d.r
+	id, ok := e.Attr("id")
+	if !ok {
+		return d.fatal(e, "rule has no id")
+	}
+	if r.ID, ok = number(id, 6); !ok {
+		return d.fatal(e, "id %q is not a number of at most 6 digits", id)
+	}
+	hasLevel := false
+	for _, a := range e.Attrs {
+		name := strings.ToLower(a.Name)
+		d.attrs[name] = a.Value
+		n := 0
+		ok := true
+		switch name {
+		case "id":
+		case "level":
+			hasLevel = true
+			if r.Level, ok = number(a.Value, 3); ok {
+				ok = r.Level <= 16
+			}
+		case "maxsize":
+			if n, ok = leading(a.Value, 4); ok {
+				d.conds = append(d.conds, rankedCond{rankMaxSize, program.Condition{Op: program.OpMaxSize, Number: n}})
+			}
+		case "frequency":
+			if d.frequency, ok = number(a.Value, 4); ok {
+				ok, d.hasFrequency = d.frequency >= 2, true
+			}
+		case "timeframe":
+			if n, ok = leading(a.Value, 5); ok {
+				d.timeframe = time.Duration(n) * time.Second
+			}
+		case "ignore":
+			if n, ok = leading(a.Value, 6); ok {
+				r.Ignore = time.Duration(n) * time.Second
+			}
+		case "overwrite":
+			if d.overwrite = a.Value == "yes"; !d.overwrite {
+				ok = a.Value == "no"
+			}
+		case "noalert":
+			switch a.Value {
+			case "0":
+			case "1":
+				r.NoAlert = true
+			default:
+				l.warn(d.f, e, r.ID, codeNoAlert, "noalert is neither 0 nor 1 and is ignored", "")
+			}
+		case "accuracy":
+			if n, ok = leading(a.Value, 6); ok {
+				d.meta.last = n == 0
+			}
+		default:
+			return d.fatal(e, "unknown attribute %s of a rule", a.Name)
+		}
+		if !ok {
+			return d.fatal(e, "bad value %q of attribute %s", a.Value, name)
+		}
+	}
+	if !hasLevel {
+		return d.fatal(e, "rule has no level")
+	}
+	return nil
+}
+
+// The ranks of conditions in order of evaluation (§6.2).
+const (
+	rankDecodedAs = iota
+	rankProgramName
+	rankID
+	rankSystemName
+	rankProtocol
+	rankMatch
+	rankRegex
+	rankAction
+	rankURL
+	rankLocation
+	rankField
+	rankSrcIP
+	rankDstIP
+	rankSrcPort
+	rankDstPort
+	rankCompiled
+	rankUser
+	rankGeoIP
+	rankMaxSize
+	rankTime
+	rankWeekday
+	rankData
+	rankExtraData
+	rankHostname
+	rankStatus
+	rankCheckDiff
+	rankFTS
+	rankList
+)
+
+// textCond describes an element that tests one text with a pattern.
+type textCond struct {
+	rank   int
+	op     program.Op
+	static program.Static
+	kind   regex.Kind
+}
+
+var textConds = map[string]textCond{
+	"program_name": {rankProgramName, program.OpProgramName, 0, regex.OSMatch},
+	"id":           {rankID, program.OpStatic, program.ID, regex.OSMatch},
+	"system_name":  {rankSystemName, program.OpStatic, program.SystemName, regex.OSMatch},
+	"protocol":     {rankProtocol, program.OpStatic, program.Protocol, regex.OSMatch},
+	"match":        {rankMatch, program.OpLog, 0, regex.OSMatch},
+	"regex":        {rankRegex, program.OpLog, 0, regex.OSRegex},
+	"action":       {rankAction, program.OpStatic, program.Action, regex.String},
+	"url":          {rankURL, program.OpStatic, program.URL, regex.OSMatch},
+	"location":     {rankLocation, program.OpLocation, 0, regex.OSMatch},
+	"srcport":      {rankSrcPort, program.OpStatic, program.SrcPort, regex.OSMatch},
+	"dstport":      {rankDstPort, program.OpStatic, program.DstPort, regex.OSMatch},
+	"user":         {rankUser, program.OpUser, 0, regex.OSMatch},
+	"srcgeoip":     {rankGeoIP, program.OpNever, 0, regex.OSMatch},
+	"dstgeoip":     {rankGeoIP, program.OpNever, 0, regex.OSMatch},
+	"data":         {rankData, program.OpStatic, program.Data, regex.OSMatch},
+	"extra_data":   {rankExtraData, program.OpStatic, program.ExtraData, regex.OSMatch},
+	"hostname":     {rankHostname, program.OpHostname, 0, regex.OSMatch},
+	"status":       {rankStatus, program.OpStatic, program.Status, regex.OSMatch},
+}
+
+// plainTexts are elements whose text is read when the rule is complete.
+var plainTexts = map[string]bool{
+	"decoded_as": true, "category": true, "if_sid": true, "if_level": true, "if_group": true,
+	"if_matched_sid": true, "if_matched_group": true, "if_matched_regex": true,
+	"time": true, "weekday": true, "compiled_rule": true,
+}
+
+// correlated maps the names behind same_ and different_ to what is compared.
+var correlated = map[string]program.Source{
+	"srcip":        {Static: program.SrcIP},
+	"source_ip":    {Static: program.SrcIP},
+	"dstip":        {Static: program.DstIP},
+	"srcport":      {Static: program.SrcPort},
+	"src_port":     {Static: program.SrcPort},
+	"dstport":      {Static: program.DstPort},
+	"dst_port":     {Static: program.DstPort},
+	"srcuser":      {Static: program.SrcUser},
+	"user":         {Static: program.DstUser},
+	"id":           {Static: program.ID},
+	"url":          {Static: program.URL},
+	"data":         {Static: program.Data},
+	"extra_data":   {Static: program.ExtraData},
+	"status":       {Static: program.Status},
+	"system_name":  {Static: program.SystemName},
+	"protocol":     {Static: program.Protocol},
+	"action":       {Static: program.Action},
+	"location":     {Kind: program.FromLocation},
+	"srcgeoip":     {Kind: program.FromNowhere},
+	"dstgeoip":     {Kind: program.FromNowhere},
+	"source_geoip": {Kind: program.FromNowhere},
+}
+
+func (l *loader) ruleElement(d *ruleDraft, c *xmlfile.Element) *Problem {
+	name := strings.ToLower(c.Name)
+	if _, ok := textConds[name]; ok || plainTexts[name] {
+		return l.ruleText(d, name, c)
+	}
+	switch name {
+	case "field":
+		if len(d.fields) == program.OrderMax {
+			return d.fatal(c, "more than %d <field>", program.OrderMax)
+		}
+		d.fields = append(d.fields, c)
+	case "srcip":
+		d.srcips = append(d.srcips, c)
+	case "dstip":
+		d.dstips = append(d.dstips, c)
+	case "list":
+		d.lists = append(d.lists, c)
+	case "if_fts":
+		d.fts = true
+	case "check_diff":
+		d.checkDiff = true
+	case "ignore", "check_if_ignored":
+		// They suppress nothing in 4.14 (§8.3); names are not checked either.
+	case "description":
+		d.hasDesc = true
+		d.desc.WriteString(c.Content)
+	case "group":
+		d.group.WriteString(strings.ReplaceAll(c.Content, "\n", ""))
+	case "info":
+		d.infos++
+		d.info.WriteString(c.Content)
+	case "cve":
+		d.cve.WriteString(c.Content)
+	case "mitre":
+		l.mitreBlock(d, c)
+	case "options":
+		return ruleOption(d, c)
+	case "global_frequency":
+		d.global = true
+	case "same_agent", "not_same_agent":
+		l.warn(d.f, c, d.r.ID, codeDeprecated, "<"+name+"> is deprecated and ignored", "")
+	default:
+		return l.correlation(d, name, c)
+	}
+	return nil
+}
+
+func (l *loader) correlation(d *ruleDraft, name string, c *xmlfile.Element) *Problem {
+	rest, same := strings.CutPrefix(name, "same_")
+	if !same {
+		var ok bool
+		if rest, ok = strings.CutPrefix(name, "different_"); !ok {
+			if rest, ok = strings.CutPrefix(name, "not_same_"); !ok {
+				return d.fatal(c, "unknown element <%s> of a rule", c.Name)
+			}
+		}
+	}
+	if rest == "field" {
+		f := strings.TrimSpace(c.Content)
+		if f == "" {
+			return d.fatal(c, "<%s> names no field", c.Name)
+		}
+		if same {
+			d.sameField = append(d.sameField, f)
+		} else {
+			d.diffField = append(d.diffField, f)
+		}
+		return nil
+	}
+	if _, ok := correlated[rest]; !ok {
+		return d.fatal(c, "unknown element <%s> of a rule", c.Name)
+	}
+	if same {
+		d.same = append(d.same, rest)
+	} else {
+		d.different = append(d.different, rest)
+	}
+	return nil
+}
+
+// ruleText adds one element to the text of its name.
+func (l *loader) ruleText(d *ruleDraft, name string, c *xmlfile.Element) *Problem {
+	t := d.texts[name]
+	if t == nil {
+		t = &text{e: c}
+		d.texts[name] = t
+	}
+	t.hasKind, t.negate = false, false
+	if p := l.patternAttrs(d, c, t); p != nil {
+		return p
+	}
+	if len(t.value)+len(c.Content) > ruleTextMax {
+		return d.fatal(c, "text of <%s> is longer than %d bytes", c.Name, ruleTextMax)
+	}
+	t.value += c.Content
+	return nil
+}
+
+// patternAttrs reads type and negate; other attributes must be in also.
+func (l *loader) patternAttrs(d *ruleDraft, c *xmlfile.Element, t *text, also ...string) *Problem {
+	for _, a := range c.Attrs {
+		switch n := strings.ToLower(a.Name); n {
+		case "type":
+			if t.kind, t.hasKind = regex.ParseKind(a.Value); !t.hasKind {
+				l.warn(d.f, c, d.r.ID, codeAttributeDefault, "unknown type "+a.Value+" of <"+c.Name+">, the default is used", "")
+			}
+		case "negate":
+			if t.negate = a.Value == "yes"; !t.negate && a.Value != "no" {
+				l.warn(d.f, c, d.r.ID, codeAttributeDefault, "negate of <"+c.Name+"> is neither yes nor no, no is used", "")
+			}
+		default:
+			if !slices.Contains(also, n) {
+				return d.fatal(c, "unknown attribute %s of <%s>", a.Name, c.Name)
+			}
+		}
+	}
+	return nil
+}
+
+func ruleOption(d *ruleDraft, c *xmlfile.Element) *Problem {
+	o := &d.r.Options
+	switch c.Content {
+	case "alert_by_email":
+		o.Mail, o.NoMail = true, false
+	case "no_email_alert":
+		o.Mail, o.NoMail = false, true
+	case "log_alert":
+		o.Log, o.NoLog = true, false
+	case "no_log":
+		o.Log, o.NoLog = false, true
+	case "no_ar":
+		o.NoAR = true
+	case "no_full_log":
+		o.NoFullLog = true
+	case "no_counter":
+		o.NoCounter = true
+	default:
+		return d.fatal(c, "unknown option %q", c.Content)
+	}
+	return nil
+}
+
+// info fills what people and the API see.
+func (d *ruleDraft) infoOf(groups []string, compliance []complianceList) program.RuleInfo {
+	r := d.r
+	det := details(d.e, map[string]bool{"description": true, "group": true, "mitre": true})
+	for k, v := range d.attrs {
+		if k != "id" && k != "level" {
+			det[k] = v
+		}
+	}
+	m := map[string][]string{}
+	for _, c := range compliance {
+		m[c.name] = c.values
+	}
+	return program.RuleInfo{
+		ID: r.ID, Level: r.Level, Description: r.Description.Text, Groups: groups, Compliance: m,
+		Mitre: d.mitre.shown(), File: d.f.Name, Dir: filepath.Dir(d.f.Path), Details: det,
+	}
+}

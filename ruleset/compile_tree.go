@@ -1,0 +1,377 @@
+package ruleset
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"vedette/internal/regex"
+	"vedette/internal/regex/osmatch"
+	"vedette/ruleset/program"
+)
+
+// nodesMax bounds the places in the rule tree, since rules with several parents
+// multiply.
+const nodesMax = 1_000_000
+
+// finishRule compiles a rule whose elements are read, and places it.
+func (l *loader) finishRule(d *ruleDraft, group string) *Problem {
+	r := d.r
+	old := l.p.RuleByID[r.ID]
+	if old != nil && !d.overwrite {
+		l.warn(d.f, d.e, r.ID, codeDuplicateID, "id is used before, the rule is skipped", `use overwrite="yes" to replace the first one`)
+		return nil
+	}
+	if old == nil && d.overwrite {
+		l.warn(d.f, d.e, r.ID, codeOverwriteUnknown, "overwrite of an id that is not loaded, the rule is loaded as a new one", "")
+	}
+	if p := l.conditions(d); p != nil {
+		return p
+	}
+	r.Description = l.template(d.desc.String())
+	r.GroupText = group + d.group.String()
+	if p := l.checkComposite(d); p != nil {
+		return p
+	}
+	groups, compliance := splitGroups(r.GroupText)
+	r.JSONGroups = groupsJSON(groups, compliance)
+	l.category(d)
+	r.Info = d.infoOf(groups, compliance)
+	if old != nil {
+		return l.overwrite(d, old)
+	}
+	if d.skip {
+		return nil
+	}
+	parents, ok := l.parents(d)
+	if !ok {
+		return nil
+	}
+	if !l.composite(d) {
+		return nil
+	}
+	d.head()
+	d.meta.orderLevel = r.Level
+	l.meta[r] = d.meta
+	if r.ID >= 1 && r.ID <= rootMax {
+		l.addRule(r)
+		l.placeRoot(r)
+	} else {
+		return l.place(d, parents)
+	}
+	return nil
+}
+
+func (l *loader) addRule(r *program.Rule) {
+	r.Index = len(l.p.AllRules)
+	l.p.AllRules = append(l.p.AllRules, r)
+	l.p.RuleByID[r.ID] = r
+}
+
+func (l *loader) placeRoot(r *program.Rule) {
+	n := &program.Node{Rule: r}
+	l.p.Roots = append(l.p.Roots, n)
+	l.nodes[r] = append(l.nodes[r], n)
+	l.nodeCount++
+}
+
+func (l *loader) place(d *ruleDraft, parents []*program.Node) *Problem {
+	l.addRule(d.r)
+	if l.nodeCount += len(parents); l.nodeCount > nodesMax {
+		return d.fatal(d.e, "the rule tree has more than %d places", nodesMax)
+	}
+	for _, p := range parents {
+		n := &program.Node{Rule: d.r, Parent: p}
+		p.Children = append(p.Children, n)
+		l.nodes[d.r] = append(l.nodes[d.r], n)
+	}
+	return nil
+}
+
+func (l *loader) category(d *ruleDraft) {
+	d.r.Category = program.Syslog
+	if t := d.texts["category"]; t != nil {
+		if c, ok := program.ParseCategory(t.value); ok {
+			d.r.Category = c
+		}
+	}
+}
+
+// parents finds where a rule hangs; ok is false when it is skipped, with a warning.
+func (l *loader) parents(d *ruleDraft) (nodes []*program.Node, ok bool) {
+	r := d.r
+	if r.ID >= 1 && r.ID <= rootMax {
+		return nil, true
+	}
+	under := func(rules []*program.Rule) []*program.Node {
+		var ns []*program.Node
+		for _, p := range rules {
+			ns = append(ns, l.nodes[p]...)
+		}
+		if len(rules) > 0 {
+			r.Category = rules[0].Category
+		}
+		return ns
+	}
+	withGroup := func(t *text, code int) ([]*program.Node, bool) {
+		rules := l.rulesInGroup(t.value)
+		if len(rules) == 0 {
+			l.warn(d.f, t.e, r.ID, code, "no loaded rule is in group "+t.value+", the rule is skipped", "")
+			return nil, false
+		}
+		return under(rules), true
+	}
+	if t := d.texts["if_sid"]; t != nil {
+		ids, ok := parseIDs(t.value)
+		if !ok {
+			l.warn(d.f, t.e, r.ID, codeIfSidMalformed, fmt.Sprintf("<if_sid> %q is no list of numbers, the rule is skipped", t.value), "")
+			return nil, false
+		}
+		var rules []*program.Rule
+		for _, id := range ids {
+			if p := l.p.RuleByID[id]; p != nil {
+				rules = append(rules, p)
+			} else if id != r.ID {
+				l.warn(d.f, t.e, r.ID, codeIfSidUnknown, fmt.Sprintf("<if_sid> names rule %d, which is not loaded", id), "load the file that defines it before this one")
+			}
+		}
+		if len(rules) == 0 {
+			l.warn(d.f, t.e, r.ID, codeIfSidNone, "none of the rules of <if_sid> is loaded, the rule is skipped", "")
+			return nil, false
+		}
+		return under(rules), true
+	}
+	if t := d.texts["if_level"]; t != nil {
+		n, ok := number(strings.TrimSpace(t.value), 4)
+		if !ok {
+			l.warn(d.f, t.e, r.ID, codeIfLevelMalformed, fmt.Sprintf("<if_level> %q is no number, the rule is skipped", t.value), "")
+			return nil, false
+		}
+		var rules []*program.Rule
+		for _, p := range l.p.AllRules {
+			if lv := l.meta[p].orderLevel; lv >= n || lv == 0 {
+				rules = append(rules, p)
+			}
+		}
+		if len(rules) == 0 {
+			l.warn(d.f, t.e, r.ID, codeIfLevelNoMatch, "no loaded rule has the level, the rule is skipped", "")
+			return nil, false
+		}
+		return under(rules), true
+	}
+	if t := d.texts["if_group"]; t != nil {
+		return withGroup(t, codeIfGroupNoMatch)
+	}
+	if t := d.texts["if_matched_group"]; t != nil {
+		rules := l.rulesInGroup(t.value)
+		if len(rules) > 0 {
+			return under(rules), true
+		}
+		l.warn(d.f, t.e, r.ID, codeIfGroupNoMatch, "no loaded rule is in group "+t.value+", the rule is skipped", "")
+		return nil, false
+	}
+	if t := d.texts["if_matched_sid"]; t != nil {
+		id, ok := number(strings.TrimSpace(t.value), 6)
+		if !ok {
+			l.warn(d.f, t.e, r.ID, codeMatchedNotNumber, fmt.Sprintf("<if_matched_sid> %q is no number, the rule is skipped", t.value), "")
+			return nil, false
+		}
+		p := l.p.RuleByID[id]
+		if p == nil {
+			l.warn(d.f, t.e, r.ID, codeMatchedUnknown, fmt.Sprintf("<if_matched_sid> names rule %d, which is not loaded; the rule is skipped", id), "load the file that defines it before this one")
+			return nil, false
+		}
+		return under([]*program.Rule{p}), true
+	}
+	for _, n := range l.p.Roots {
+		if n.Rule.Category == r.Category {
+			return []*program.Node{n}, true
+		}
+	}
+	l.warn(d.f, d.e, r.ID, codeCategoryNoRoot, "no root rule has category "+r.Category.String()+", the rule is skipped", "")
+	return nil, false
+}
+
+// rulesInGroup finds the loaded rules whose group string matches.
+func (l *loader) rulesInGroup(pattern string) []*program.Rule {
+	m := osmatch.Compile(pattern)
+	var rules []*program.Rule
+	for _, p := range l.p.AllRules {
+		if m.Match(regex.Lower(p.GroupText)) {
+			rules = append(rules, p)
+		}
+	}
+	return rules
+}
+
+func (d *ruleDraft) matched() (name string, t *text) {
+	for _, n := range []string{"if_matched_sid", "if_matched_group", "if_matched_regex"} {
+		if t := d.texts[n]; t != nil {
+			return n, t
+		}
+	}
+	return "", nil
+}
+
+// checkComposite refuses what only makes sense with a history.
+func (l *loader) checkComposite(d *ruleDraft) *Problem {
+	if _, t := d.matched(); t != nil {
+		return nil
+	}
+	if d.hasFrequency && d.frequency != 2 && !d.checkDiff {
+		return d.fatal(d.e, "frequency needs if_matched_sid, if_matched_group or if_matched_regex")
+	}
+	if len(d.same)+len(d.different)+len(d.sameField)+len(d.diffField) > 0 || d.global {
+		return d.fatal(d.e, "same_…, different_… and global_frequency need if_matched_sid, if_matched_group or if_matched_regex")
+	}
+	return nil
+}
+
+// newComposite makes what overwriting replaces too: everything but the history.
+func (l *loader) newComposite(d *ruleDraft) *program.Composite {
+	c := &program.Composite{GroupList: -1, Frequency: 2, Timeframe: d.timeframe, Global: d.global}
+	if d.hasFrequency {
+		c.Frequency = d.frequency
+	}
+	for _, n := range d.same {
+		c.Same = append(c.Same, correlated[n])
+	}
+	for _, n := range d.different {
+		c.Different = append(c.Different, correlated[n])
+	}
+	for _, n := range d.sameField {
+		c.SameFields = append(c.SameFields, l.fieldID(n))
+	}
+	for _, n := range d.diffField {
+		c.DifferentFields = append(c.DifferentFields, l.fieldID(n))
+	}
+	return c
+}
+
+// composite compiles the history search; false when the rule is skipped.
+func (l *loader) composite(d *ruleDraft) bool {
+	name, t := d.matched()
+	if t == nil {
+		return true
+	}
+	r := d.r
+	c := l.newComposite(d)
+	switch name {
+	case "if_matched_sid":
+		id, ok := number(strings.TrimSpace(t.value), 6)
+		if !ok {
+			l.warn(d.f, t.e, r.ID, codeMatchedNotNumber, fmt.Sprintf("<if_matched_sid> %q is no number, the rule is skipped", t.value), "")
+			return false
+		}
+		if c.Sid = l.p.RuleByID[id]; c.Sid == nil {
+			l.warn(d.f, t.e, r.ID, codeMatchedUnknown, fmt.Sprintf("<if_matched_sid> names rule %d, which is not loaded; the rule is skipped", id), "load the file that defines it before this one")
+			return false
+		}
+		c.Sid.SidHistory = true
+	case "if_matched_group":
+		c.GroupList = l.p.GroupLists
+		l.p.GroupLists++
+		for _, x := range l.rulesInGroup(t.value) {
+			// Once per place in the tree, as 4.14 counts (§7.1, example E42j).
+			for range l.nodes[x] {
+				x.GroupHistory = append(x.GroupHistory, c.GroupList)
+			}
+		}
+	case "if_matched_regex":
+		kind := regex.OSRegex
+		if t.hasKind {
+			kind = t.kind
+		}
+		p, err := l.pattern(kind, t.value)
+		if err != nil {
+			l.report(d.fatal(t.e, "%v", err))
+			return false
+		}
+		c.Regex = p
+		l.p.NeedGlobal = true
+	}
+	r.Composite = c
+	return true
+}
+
+// notReplaced are the conditions that overwriting cannot change.
+var notReplaced = []string{"if_sid", "if_group", "if_level", "if_matched_group", "if_matched_sid"}
+
+// overwrite replaces the content of old in every place of the tree (§6.5).
+func (l *loader) overwrite(d *ruleDraft, old *program.Rule) *Problem {
+	if d.skip {
+		return nil
+	}
+	om := l.meta[old]
+	for _, n := range notReplaced {
+		t := d.texts[n]
+		if t == nil {
+			continue
+		}
+		if was := om.texts[n]; was == nil || was.value != t.value {
+			l.warn(d.f, t.e, old.ID, codeOverwriteParent, "overwriting cannot change <"+n+">, the old one is kept", "")
+		}
+	}
+	r := d.r
+	if old.Composite != nil {
+		c := l.newComposite(d)
+		c.Sid, c.GroupList = old.Composite.Sid, old.Composite.GroupList
+		if c.Sid == nil && c.GroupList < 0 {
+			c.Regex = old.Composite.Regex
+		}
+		if t := d.texts["if_matched_regex"]; t != nil && c.Regex != nil {
+			p, err := l.pattern(regex.OSRegex, t.value)
+			if err != nil {
+				return d.fatal(t.e, "%v", err)
+			}
+			c.Regex = p
+		}
+		r.Composite = c
+	}
+	d.head()
+	r.Index, r.Category = old.Index, old.Category
+	r.SidHistory, r.GroupHistory = old.SidHistory, old.GroupHistory
+	r.Info.Overwritten = true
+	for _, n := range notReplaced {
+		if was := om.texts[n]; was != nil {
+			r.Info.Details[n] = was.value
+		} else {
+			delete(r.Info.Details, n)
+		}
+	}
+	*old = *r
+	return nil
+}
+
+// finishRules sorts all siblings and resolves what needed the whole tree.
+func (l *loader) finishRules() program.Program {
+	var sortAll func(ns []*program.Node)
+	sortAll = func(ns []*program.Node) {
+		for _, n := range ns {
+			slices.SortStableFunc(n.Children, func(a, b *program.Node) int {
+				am, bm := l.meta[a.Rule], l.meta[b.Rule]
+				return cmp.Or(
+					boolCompare(am.last, bm.last),
+					boolCompare(am.orderLevel != 0, bm.orderLevel != 0),
+					cmp.Compare(bm.orderLevel, am.orderLevel),
+				)
+			})
+			sortAll(n.Children)
+		}
+	}
+	sortAll(l.p.Roots)
+	l.p.FieldIDs = maps.Clone(l.p.FieldIDs)
+	return l.p
+}
+
+func boolCompare(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}

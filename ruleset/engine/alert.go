@@ -1,0 +1,339 @@
+package engine
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"vedette/ruleset/program"
+)
+
+// AlertMax bounds an alert document, in bytes.
+const AlertMax = 1 << 20
+
+// cutMark stands where a text was cut to keep an alert within AlertMax.
+const cutMark = "…[cut]"
+
+// Result is the judgement of one event, valid until the next one of its Keyed.
+type Result struct {
+	// Alert says that the event gives an alert.
+	Alert bool
+	// Rejected says that the event's location is malformed; nothing else is set.
+	Rejected bool
+	// Mail says that the rule's mail option is set.
+	Mail bool
+	// RuleID is 0 when no rule was chosen.
+	RuleID  int
+	Level   int
+	Decoder string
+
+	s          *Keyed
+	rule       *program.Rule
+	firedTimes int
+	previous   []string
+}
+
+func (r *Result) set(rule *program.Rule) {
+	r.rule, r.RuleID, r.Level = rule, rule.ID, rule.Level
+}
+
+// Rule is the rule that was chosen, or nil. It must not be changed.
+func (r *Result) Rule() *program.Rule { return r.rule }
+
+// Field returns a static field of the event, such as srcip.
+func (r *Result) Field(f program.Static) (string, bool) {
+	if r.s == nil {
+		return "", false
+	}
+	v := &r.s.ev.static[f]
+	return v.text, v.set
+}
+
+// ParentDecoder is the name shown as decoder.parent.
+func (r *Result) ParentDecoder() string {
+	if r.s == nil {
+		return ""
+	}
+	return r.s.ev.parentName
+}
+
+// AppendAlert appends the alert document (spec/alert-format.md §1) to dst. id is
+// the alert's id; vedette, when not nil, a JSON object that becomes the last member.
+func (r *Result) AppendAlert(dst []byte, id string, vedette []byte) []byte {
+	return r.append(dst, id, vedette, r.rule != nil, false)
+}
+
+// AppendArchive appends the archive form (§4): full_log always, the rule only
+// when it alerts.
+func (r *Result) AppendArchive(dst []byte, id string, vedette []byte) []byte {
+	return r.append(dst, id, vedette, r.Alert, true)
+}
+
+// append writes the document, and writes it again with cut texts if it is too long.
+func (r *Result) append(dst []byte, id string, vedette []byte, rule, archive bool) []byte {
+	if r.s == nil {
+		return append(dst, "{}"...)
+	}
+	w := writer{r: r, start: len(dst), b: dst, previousMax: AlertMax, fullLogMax: AlertMax}
+	b := w.write(id, vedette, rule, archive)
+	for _, limit := range []*int{&w.previousMax, &w.fullLogMax, &w.valueMax} {
+		over := len(b) - w.start - AlertMax
+		if over <= 0 {
+			break
+		}
+		size := w.previousSize
+		switch limit {
+		case &w.fullLogMax:
+			size = w.fullLogSize
+		case &w.valueMax:
+			// What is left are fields; each is cut short.
+			size = over + 1024
+		}
+		*limit = max(size-over-len(cutMark), 0) + 1
+		w.b = b[:w.start]
+		b = w.write(id, vedette, rule, archive)
+	}
+	return b
+}
+
+// writer writes one document.
+type writer struct {
+	r     *Result
+	b     []byte
+	start int
+	// Bounds on the escaped size of texts, and the sizes met.
+	previousMax, fullLogMax   int
+	previousSize, fullLogSize int
+	valueMax                  int // 0 is no bound
+}
+
+func (w *writer) raw(s string) { w.b = append(w.b, s...) }
+
+func (w *writer) str(s string) { w.b = program.AppendJSONString(w.b, s) }
+
+// member writes `,"name":`.
+func (w *writer) member(name string) {
+	w.b = append(w.b, ',', '"')
+	w.b = append(w.b, name...)
+	w.b = append(w.b, '"', ':')
+}
+
+// cut writes a string of at most limit bytes, escapes included.
+func (w *writer) cut(s string, limit int) int {
+	at := len(w.b)
+	w.str(s)
+	size := len(w.b) - at
+	if size <= limit {
+		return size
+	}
+	for n := min(len(s), limit); ; n = n * 3 / 4 {
+		for n > 0 && n < len(s) && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		w.b = w.b[:at]
+		w.str(s[:n] + cutMark)
+		if n == 0 || len(w.b)-at <= limit+len(cutMark) {
+			return size
+		}
+	}
+}
+
+func (w *writer) write(id string, vedette []byte, rule, archive bool) []byte {
+	r := w.r
+	e, c := &r.s.ev, &r.s.eng.c
+	w.raw(`{"timestamp":"`)
+	w.b = e.in.Time.In(c.Timezone).AppendFormat(w.b, "2006-01-02T15:04:05.000-0700")
+	w.raw(`"`)
+	if rule {
+		w.rule()
+	}
+	if !e.agentless {
+		w.agent()
+	}
+	w.member("manager")
+	w.raw(`{"name":`)
+	w.str(c.ManagerName)
+	w.raw(`}`)
+	w.member("id")
+	w.str(id)
+	if c.ClusterName != "" {
+		w.member("cluster")
+		w.raw(`{"name":`)
+		w.str(c.ClusterName)
+		w.raw(`}`)
+	}
+	if rule && len(r.previous) >= 2 {
+		w.member("previous_output")
+		w.previousSize = w.cut(strings.Join(r.previous, "\n"), w.previousMax)
+	}
+	if archive || r.rule == nil || !r.rule.Options.NoFullLog {
+		w.member("full_log")
+		w.fullLogSize = w.cut(e.fullLog, w.fullLogMax)
+	}
+	w.predecoder()
+	w.decoder()
+	if e.hasDiff {
+		w.member("previous_log")
+		w.value(e.diffText)
+	}
+	w.data()
+	if e.hasLocation {
+		w.member("location")
+		w.value(e.shownLocation)
+	}
+	if e.agentless {
+		script, uh, _ := agentless(e.location.text)
+		w.member("agentless")
+		w.raw(`{"script":`)
+		w.str(script)
+		w.raw(`,"user":`)
+		w.str(uh[0])
+		w.raw(`,"host":`)
+		w.str(uh[1])
+		w.raw(`}`)
+	}
+	if vedette != nil {
+		w.member("vedette")
+		w.b = append(w.b, vedette...)
+	}
+	w.raw(`}`)
+	return w.b
+}
+
+// value writes a text that counts against valueMax.
+func (w *writer) value(s string) {
+	if w.valueMax > 0 {
+		w.cut(s, w.valueMax)
+		return
+	}
+	w.str(s)
+}
+
+func (w *writer) rule() {
+	r := w.r
+	rule := r.rule
+	w.member("rule")
+	if rule.Level > 0 {
+		w.raw(`{"level":`)
+		w.b = strconv.AppendInt(w.b, int64(rule.Level), 10)
+		w.raw(`,"description":`)
+	} else {
+		w.raw(`{"description":`)
+	}
+	w.str(r.Description())
+	w.b = append(w.b, rule.JSONHead...)
+	if !rule.Options.NoCounter {
+		w.member("firedtimes")
+		w.b = strconv.AppendInt(w.b, int64(r.firedTimes), 10)
+	}
+	w.member("mail")
+	w.b = strconv.AppendBool(w.b, r.Mail)
+	w.b = append(w.b, rule.JSONGroups...)
+	if rule.Level == 0 && r.s.eng.c.Logtest {
+		w.raw(`,"level":0`)
+	}
+	w.raw(`}`)
+}
+
+// Description is the rule's description with its $(names) replaced; empty
+// without a rule.
+func (r *Result) Description() string {
+	if r.rule == nil {
+		return ""
+	}
+	t := &r.rule.Description
+	if len(t.Parts) == 0 || len(t.Parts) == 1 && !t.Parts[0].Ref {
+		return t.Text
+	}
+	var b strings.Builder
+	for i := range t.Parts {
+		p := &t.Parts[i]
+		if !p.Ref {
+			b.WriteString(p.Text)
+		} else if v := r.s.ev.source(p.From); v != nil {
+			b.WriteString(v.text)
+		}
+		if b.Len() > program.DescriptionMax {
+			return t.Text
+		}
+	}
+	return b.String()
+}
+
+func (w *writer) agent() {
+	e := &w.r.s.ev
+	w.member("agent")
+	w.raw(`{"id":`)
+	w.str(e.agentID)
+	if e.hasName {
+		w.member("name")
+		w.str(e.agentName)
+	}
+	if e.agentIP != "" && e.agentIP != "any" {
+		w.member("ip")
+		w.str(e.agentIP)
+	}
+	if l := e.in.AgentLabels; len(l) > 2 && e.agentID == e.in.AgentID && json.Valid(l) {
+		w.member("labels")
+		w.b = append(w.b, l...)
+	}
+	w.raw(`}`)
+}
+
+func (w *writer) predecoder() {
+	e := &w.r.s.ev
+	host := shownHostname(e.fullLog)
+	if !e.program.set && e.timestamp == "" && host == "" {
+		return
+	}
+	w.member("predecoder")
+	sep := `{"`
+	put := func(name, v string) {
+		w.raw(sep)
+		w.raw(name)
+		w.raw(`":`)
+		w.str(v)
+		sep = `,"`
+	}
+	if e.program.set {
+		put("program_name", e.program.text)
+	}
+	if e.timestamp != "" {
+		put("timestamp", e.timestamp)
+	}
+	if host != "" {
+		put("hostname", host)
+	}
+	w.raw(`}`)
+}
+
+func (w *writer) decoder() {
+	e := &w.r.s.ev
+	w.member("decoder")
+	w.raw(`{`)
+	sep := ""
+	put := func(name, v string) {
+		if v == "" {
+			return
+		}
+		w.raw(sep)
+		w.raw(`"` + name + `":`)
+		w.str(v)
+		sep = ","
+	}
+	if e.decoder != nil && e.decoder.Accumulate {
+		w.raw(`"accumulate":1`)
+		sep = ","
+	}
+	put("parent", e.parentName)
+	put("name", e.decoderName)
+	if e.decoder != nil {
+		put("ftscomment", e.decoder.FTSComment)
+	}
+	w.raw(`}`)
+}
+
+// Time is the time of the event that the alert shows.
+func (r *Result) Time() time.Time { return r.s.ev.in.Time }

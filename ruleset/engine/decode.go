@@ -1,0 +1,195 @@
+package engine
+
+import (
+	"vedette/internal/regex"
+	"vedette/ruleset/program"
+)
+
+// decode chooses the event's decoder and fills its fields (§5.3).
+func (s *Keyed) decode() {
+	e := &s.ev
+	log, low := e.log.text, e.log.lower()
+	var top *program.Decoder
+	pm := 0
+	list := s.eng.p.WithoutProgram
+	if e.program.set {
+		list = s.eng.p.WithProgram
+	}
+	for _, d := range list {
+		if e.program.set && !s.rx.Match(d.ProgramName, e.program.text, e.program.lower()) {
+			continue
+		}
+		if d.Prematch != nil {
+			next, _, ok := s.rx.Find(d.Prematch, log, low)
+			if !ok {
+				continue
+			}
+			pm = next
+		}
+		top = d
+		break
+	}
+	if top == nil {
+		return
+	}
+	s.setDecoder(top, "")
+	if len(top.Children) == 0 {
+		s.runDecoder(top, &offsets{parent: pm, prematch: pm, regex: -1})
+		return
+	}
+	cm, childMatched := pm, false
+	i := 0
+	for i < len(top.Children) {
+		c := top.Children[i]
+		if c.Prematch == nil {
+			break
+		}
+		from := 0
+		if c.PrematchOffset == program.AfterParent {
+			from = pm
+		}
+		if next, _, ok := s.rx.Find(c.Prematch, log[from:], low[from:]); ok {
+			cm, childMatched = from+next, true
+			s.setDecoder(c, c.Parent)
+			break
+		}
+		i = c.SkipTo
+	}
+	off := &offsets{parent: pm, prematch: cm, regex: -1, child: childMatched}
+	for ; i < len(top.Children); i++ {
+		c := top.Children[i]
+		s.runDecoder(c, off)
+		if !c.MoreSiblings {
+			break
+		}
+	}
+}
+
+func (s *Keyed) setDecoder(d *program.Decoder, parent string) {
+	e := &s.ev
+	e.decoder, e.decoderName, e.decoderID = d, d.Name, d.NameID
+	e.parentName, e.category = parent, d.Category
+}
+
+// offsets are the positions in the log that later elements may start from.
+type offsets struct {
+	parent, prematch int
+	regex            int  // after the last regex that matched, -1 for none
+	child            bool // a child's prematch matched
+}
+
+// runDecoder is step 6: the plugin or the regex of d.
+func (s *Keyed) runDecoder(d *program.Decoder, off *offsets) {
+	e := &s.ev
+	log, low := e.log.text, e.log.lower()
+	if d.Plugin != program.NoPlugin {
+		from := 0
+		// Offset and options are those of the event's decoder (example E13).
+		switch e.decoder.PluginOffset {
+		case program.AfterParent:
+			if off.child {
+				from = off.parent
+			}
+		case program.AfterPrematch:
+			from = off.prematch
+		}
+		s.runPlugin(d.Plugin, log[from:])
+		return
+	}
+	if d.Regex == nil {
+		return
+	}
+	from := 0
+	switch d.RegexOffset {
+	case program.AfterParent:
+		from = off.parent
+	case program.AfterPrematch:
+		from = off.prematch
+	case program.AfterRegex:
+		if from = off.regex; from < 0 {
+			from = off.prematch
+		}
+	}
+	next, groups, ok := s.rx.Find(d.Regex, log[from:], low[from:])
+	if !ok {
+		return
+	}
+	off.regex = from + next
+	for i := 0; i+1 < len(groups) && i/2 < len(d.Order); i += 2 {
+		s.assign(&d.Order[i/2], log[from+groups[i]:from+groups[i+1]])
+	}
+}
+
+func (s *Keyed) assign(o *program.OrderField, text string) {
+	if o.Dynamic {
+		s.addDynamic(o.Name, text)
+		return
+	}
+	s.ev.setStatic(o.Static, text)
+}
+
+// accumulateMax bounds an accumulated value, accumulateTTL the life of an entry
+// in seconds (§5.6).
+const (
+	accumulateMax    = 80
+	accumulateTTL    = 120
+	accumulateEach   = 200
+	accumulateFields = 7
+)
+
+var accumulated = [accumulateFields]program.Static{
+	program.DstUser, program.SrcUser, program.DstIP, program.SrcIP, program.DstPort, program.SrcPort, program.Data,
+}
+
+type accumulation struct {
+	at     int64
+	values [accumulateFields]string
+	set    [accumulateFields]bool
+}
+
+// accumulate joins the fields of events that share host, decoder and id.
+func (s *Keyed) accumulate(k *keyState) {
+	e := &s.ev
+	if e.decoder == nil || !e.decoder.Accumulate || !e.static[program.ID].set {
+		return
+	}
+	now := e.now.Unix()
+	if k.accLookups++; k.accLookups%accumulateEach == 0 {
+		for key, a := range k.acc {
+			if now-a.at > accumulateTTL {
+				delete(k.acc, key)
+			}
+		}
+	}
+	key := e.hostname.text + " " + e.decoderName + " " + e.static[program.ID].text
+	a := k.acc[key]
+	if a != nil && now-a.at > accumulateTTL {
+		a = nil
+	}
+	if a == nil {
+		if len(k.acc) >= s.eng.c.Limits.Accumulated {
+			k.dropOldestAccumulation()
+		}
+		a = &accumulation{}
+		if k.acc == nil {
+			k.acc = map[string]*accumulation{}
+		}
+		k.acc[key] = a
+	}
+	a.at = now
+	for i, f := range accumulated {
+		v := &e.static[f]
+		switch {
+		case v.text == "" && a.set[i]:
+			e.setStatic(f, a.values[i])
+			e.accumulated = true
+		case v.text != "" && !a.set[i]:
+			a.values[i], a.set[i] = v.text[:min(len(v.text), accumulateMax)], true
+		}
+	}
+}
+
+// setLog replaces the text that rules see.
+func (e *event) setLog(text string) {
+	e.log = value{text: text, low: regex.Lower(text), set: true, lowered: true}
+}

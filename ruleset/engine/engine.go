@@ -1,0 +1,181 @@
+// Package engine judges events by a compiled ruleset. It is pure: it reads the
+// event, the Program, its Config and the state of the event's key, and nothing
+// else, so that the same log gives the same alerts wherever and whenever it is
+// replayed.
+//
+// Source: spec/ruleset-language.md, spec/alert-format.md.
+package engine
+
+import (
+	"strings"
+	"time"
+
+	"vedette/ruleset/program"
+	"vedette/schemas"
+)
+
+// Config is what all workers of an installation share. The zero value of a
+// number means its default.
+type Config struct {
+	// ManagerName is manager.name and the host name of agent 000.
+	ManagerName string
+	// ClusterName is cluster.name; empty leaves the object out.
+	ClusterName string
+	// Timezone is that of time stamps and of time, weekday and the hour of
+	// firedtimes; nil is UTC.
+	Timezone *time.Location
+	// AlertLevel is the least level that alerts (3); MailLevel the least that
+	// sets mail (12).
+	AlertLevel, MailLevel int
+	// Logtest selects the log test's semantics of ignore= and of what alerts,
+	// shows level-0 rules and never clears firedtimes.
+	Logtest bool
+	// Limits bound the state of a key.
+	Limits Limits
+}
+
+// Engine runs one Program. It is safe for concurrent use.
+type Engine struct {
+	p         *program.Program
+	c         Config
+	shortName string // ManagerName up to the first dot
+	window    time.Duration
+}
+
+// Defaults of Config.
+const (
+	DefaultAlertLevel = 3
+	DefaultMailLevel  = 12
+)
+
+// New returns an engine for p.
+func New(p *program.Program, c Config) *Engine {
+	if c.Timezone == nil {
+		c.Timezone = time.UTC
+	}
+	if c.AlertLevel == 0 {
+		c.AlertLevel = DefaultAlertLevel
+	}
+	if c.MailLevel == 0 {
+		c.MailLevel = DefaultMailLevel
+	}
+	c.Limits = c.Limits.orDefault()
+	short, _, _ := strings.Cut(c.ManagerName, ".")
+	return &Engine{p: p, c: c, shortName: short, window: p.LongestWindow()}
+}
+
+// Program returns what the engine runs.
+func (e *Engine) Program() *program.Program { return e.p }
+
+// Process judges one event, with the state of ev.Key(). The engine's now is the
+// latest time seen for the key. The result is valid until the next call with s.
+func (e *Engine) Process(s *Keyed, ev *schemas.Event) *Result {
+	k := s.key(ev)
+	s.res = Result{s: s}
+	res := &s.res
+	s.ev.reset(ev, k.now)
+	x := &s.ev
+	x.fullLog = string(ev.Log)
+	if !s.place() {
+		res.Rejected = true
+		return res
+	}
+	switch ev.Queue {
+	case '5', 'u':
+		// Never decoded and never judged (§1.2).
+		x.log = value{text: x.fullLog, set: true}
+		return res
+	}
+	s.predecode()
+	if !s.decodeInternal() {
+		s.decode()
+	}
+	s.accumulate(k)
+	res.Decoder = x.decoderName
+	n, r := s.choose(k)
+	if r == nil {
+		return res
+	}
+	s.settle(k, n, r)
+	return res
+}
+
+func (s *Keyed) predecode() {
+	x := &s.ev
+	h := predecode(x.fullLog)
+	x.setLog(h.log)
+	x.timestamp = h.timestamp
+	if h.hasProgram {
+		x.program = value{text: h.program, set: true}
+	}
+	if !x.hostname.set {
+		if h.hasHost {
+			x.hostname = value{text: h.hostname, set: true}
+		} else {
+			x.hostname = value{text: s.eng.shortName, set: true}
+		}
+	}
+}
+
+// choose finds the event's rule; n is nil for one that was named by a forwarded alert.
+func (s *Keyed) choose(k *keyState) (n *program.Node, r *program.Rule) {
+	if id := s.ev.forwarded; id > 0 {
+		return nil, s.eng.p.RuleByID[id]
+	}
+	if n = s.evaluate(k); n == nil {
+		return nil, nil
+	}
+	return n, n.Rule
+}
+
+// settle does what follows a match (§6.6).
+func (s *Keyed) settle(k *keyState, n *program.Node, r *program.Rule) {
+	res, c := &s.res, &s.eng.c
+	res.firedTimes = s.count(k, r)
+	res.set(r)
+	if r.Level == 0 {
+		return
+	}
+	silenced := false
+	if r.Ignore > 0 {
+		if silenced = s.ignored(k, r); silenced && !c.Logtest {
+			if n == nil || n.Parent == nil || n.Parent.Rule.Level == 0 {
+				// 4.14 ends silently; the event is not remembered.
+				return
+			}
+			r = n.Parent.Rule
+			res.set(r)
+			res.firedTimes = k.fired[r.Index]
+			silenced = false
+		}
+	}
+	o := &r.Options
+	switch {
+	case c.Logtest:
+		res.Alert = !silenced && r.Level >= c.AlertLevel
+	default:
+		res.Alert = (r.Level >= c.AlertLevel || o.Log) && !o.NoLog
+	}
+	res.Mail = (r.Level >= c.MailLevel || o.Mail) && !o.NoMail
+	res.previous = s.ev.previous
+	s.remember(k, r)
+}
+
+// ignored tells whether a rule's ignore= silences this firing, and moves its window.
+func (s *Keyed) ignored(k *keyState, r *program.Rule) bool {
+	if k.ignored == nil {
+		k.ignored = map[int]time.Time{}
+	}
+	now := s.ev.now
+	since, noted := k.ignored[r.Index]
+	switch {
+	case noted && now.Sub(since) < r.Ignore:
+		return true
+	case noted && s.eng.c.Logtest:
+		// The log test notes the time only at the firing after this one (example E42g).
+		delete(k.ignored, r.Index)
+	default:
+		k.ignored[r.Index] = now
+	}
+	return false
+}

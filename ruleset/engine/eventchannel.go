@@ -1,0 +1,6 @@
+package engine
+
+// decodeEventChannel decodes Windows events.
+func (s *Keyed) decodeEventChannel() {
+	s.setInternal("windows_eventchannel")
+}

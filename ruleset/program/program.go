@@ -1,0 +1,119 @@
+// Package program holds the compiled form of a ruleset: decoders, the tree of
+// rules, lists. Package ruleset makes it, package engine runs it. Nothing here
+// is written after Compile, so a Program is safe for concurrent use.
+package program
+
+import "time"
+
+// Limits of the language (spec/ruleset-language.md §13.3).
+const (
+	// OrderMax bounds the names of one order, the dynamic fields of one event
+	// and the field conditions of one rule (decoder_order_size).
+	OrderMax = 256
+	// DefaultTimeframe is the window of a composite rule without timeframe.
+	DefaultTimeframe = 360 * time.Second
+	// DescriptionMax bounds an expanded description, in bytes.
+	DescriptionMax = 1023
+)
+
+// Program is a compiled ruleset.
+type Program struct {
+	// Version is the Source's hash.
+	Version string
+	// Roots are the root rules in load order.
+	Roots []*Node
+	// WithProgram and WithoutProgram are the top-level decoders in load order.
+	WithProgram, WithoutProgram []*Decoder
+	// AllDecoders and AllRules stand in load order.
+	AllDecoders []*Decoder
+	AllRules    []*Rule
+	// RuleByID finds a rule by its id.
+	RuleByID map[int]*Rule
+	// DecoderIDs numbers the names a decoder of an event can have.
+	DecoderIDs map[string]int
+	// FieldIDs numbers the dynamic fields that rules name, lower-cased.
+	FieldIDs map[string]int
+	// GroupLists is the number of if_matched_group histories.
+	GroupLists int
+	// NeedGlobal says that some rule has if_matched_regex.
+	NeedGlobal bool
+
+	nodes int
+}
+
+// NewProgram seals the tree made by package ruleset.
+func NewProgram(p Program) *Program {
+	var count func(ns []*Node) int
+	count = func(ns []*Node) int {
+		n := len(ns)
+		for _, c := range ns {
+			n += count(c.Children)
+		}
+		return n
+	}
+	p.nodes = count(p.Roots)
+	return &p
+}
+
+// Nodes is the number of places in the rule tree; a rule with several parents
+// stands in several.
+func (p *Program) Nodes() int { return p.nodes }
+
+// LongestWindow is the longest time an event or a firing can matter to a later
+// event: the maximum of the timeframes of composite rules and of ignore=.
+func (p *Program) LongestWindow() time.Duration {
+	var d time.Duration
+	for _, r := range p.AllRules {
+		if r.Composite != nil {
+			d = max(d, r.Composite.Timeframe)
+		}
+		d = max(d, r.Ignore)
+	}
+	return d
+}
+
+// RuleInfo describes a rule to people and to the API.
+type RuleInfo struct {
+	ID          int
+	Level       int
+	Description string
+	// Groups are the group names without compliance entries.
+	Groups []string
+	// Compliance maps pci_dss, gdpr, gpg13, hipaa, nist_800_53, tsc and cis.
+	Compliance map[string][]string
+	Mitre      []string
+	File, Dir  string
+	// Details are the texts of attributes and conditions by element name:
+	// string, or []string or []map[string]string where an element repeats or
+	// has attributes.
+	Details map[string]any
+	// Overwritten says that an overwrite="yes" rule replaced the first one.
+	Overwritten bool
+}
+
+// DecoderInfo describes a decoder.
+type DecoderInfo struct {
+	Name, Parent string
+	File, Dir    string
+	// Position is the decoder's place in the whole ruleset, from 0.
+	Position int
+	Details  map[string]any
+}
+
+// Rules describes every rule in load order.
+func (p *Program) Rules() []RuleInfo {
+	out := make([]RuleInfo, len(p.AllRules))
+	for i, r := range p.AllRules {
+		out[i] = r.Info
+	}
+	return out
+}
+
+// Decoders describes every decoder in load order.
+func (p *Program) Decoders() []DecoderInfo {
+	out := make([]DecoderInfo, 0, len(p.AllDecoders))
+	for _, d := range p.AllDecoders {
+		out = append(out, d.Info)
+	}
+	return out
+}
