@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -162,15 +164,31 @@ func (m *member) metrics() {
 	m.lag = register(m.cfg.Registerer, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "vedette_kafka_lag_records", Help: "Records behind the end of an owned partition.", ConstLabels: labels}, []string{"partition"}))
 }
 
+// TopicID returns the broker's id of this incarnation of a topic, in the
+// URL-safe form of base64.
+func (c *Cluster) TopicID(ctx context.Context, topic string) (string, error) {
+	adm, err := c.Admin()
+	if err != nil {
+		return "", err
+	}
+	defer adm.Close()
+	return c.askTopicID(ctx, adm, topic)
+}
+
+func (c *Cluster) askTopicID(ctx context.Context, adm *kadm.Client, topic string) (string, error) {
+	topics, err := adm.ListTopics(ctx, c.Topic(topic))
+	if err != nil {
+		return "", err
+	}
+	t := topics[c.Topic(topic)]
+	return base64.RawURLEncoding.EncodeToString(t.ID[:]), t.Err
+}
+
 func (m *member) topicID(ctx context.Context) (string, error) {
 	for warned := false; ; {
-		topics, err := m.adm.ListTopics(ctx, m.c.Topic(m.cfg.Topic))
+		id, err := m.c.askTopicID(ctx, m.adm, m.cfg.Topic)
 		if err == nil {
-			t := topics[m.c.Topic(m.cfg.Topic)]
-			if t.Err == nil {
-				return base64.RawURLEncoding.EncodeToString(t.ID[:]), nil
-			}
-			err = t.Err
+			return id, nil
 		}
 		if !warned {
 			m.cfg.Log.Warn("waiting for a topic", "topic", m.cfg.Topic, "err", err)
@@ -190,6 +208,7 @@ func (m *member) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Of
 	name := m.c.Topic(m.cfg.Topic)
 	parts := offsets[name]
 	_, generation := m.cl.GroupMetadata()
+	m.cfg.Log.Info("partitions assigned", "topic", m.cfg.Topic, "group", m.cfg.Group, "partitions", slices.Sorted(maps.Keys(parts)))
 	for p, o := range parts {
 		a := Assignment{Topic: m.cfg.Topic, TopicID: m.id, Partition: p, Committed: NoOffset, Epoch: int64(generation)}
 		if at := o.EpochOffset().Offset; at >= 0 {
@@ -251,7 +270,7 @@ func (m *member) start(a Assignment) {
 	if old != nil {
 		old.end()
 	}
-	m.cfg.Log.Info("partition assigned", "topic", a.Topic, "partition", a.Partition, "offset", a.Committed)
+	m.cfg.Log.Debug("partition assigned", "topic", a.Topic, "partition", a.Partition, "offset", a.Committed)
 	go func() {
 		defer close(w.done)
 		defer cancel()
@@ -305,6 +324,9 @@ func (m *member) drop(parts []int32) {
 		}
 	}
 	m.mu.Unlock()
+	if len(ended) > 0 {
+		m.cfg.Log.Info("partitions given up", "topic", m.cfg.Topic, "group", m.cfg.Group, "partitions", parts)
+	}
 	var wg sync.WaitGroup
 	for _, w := range ended {
 		wg.Go(w.end)

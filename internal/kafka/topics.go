@@ -101,6 +101,9 @@ func (c *Cluster) plan(ctx context.Context, adm *kadm.Client, events Retention) 
 			p.Partitions = partitions
 		}
 		p.Config = topicConfig(t, events, replication)
+		if c.embedded {
+			delete(p.Config, "message.timestamp.after.max.ms") // unknown to the embedded broker
+		}
 		if d, ok := meta.Topics[p.Name]; ok && d.Err == nil {
 			p.Exists, p.HasPartitions = true, int32(len(d.Partitions))
 			// What was created stays unless a number was asked for.
@@ -202,9 +205,6 @@ func (c *Cluster) ApplyTopics(ctx context.Context, events Retention) ([]TopicPla
 			cfg := map[string]*string{}
 			for k, v := range p.Config {
 				cfg[k] = &v
-			}
-			if c.embedded {
-				delete(cfg, "message.timestamp.after.max.ms") // unknown to the embedded broker
 			}
 			_, err := adm.CreateTopic(ctx, p.Partitions, p.Replication, cfg, p.Name)
 			if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {

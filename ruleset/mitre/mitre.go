@@ -1,3 +1,7 @@
+// Package mitre names the MITRE ATT&CK techniques and tactics that rules refer to.
+//
+// Source: MITRE ATT&CK Enterprise v14 (https://attack.mitre.org), © The MITRE
+// Corporation, used under its terms of use.
 package mitre
 
 // Technique is a technique or sub-technique.

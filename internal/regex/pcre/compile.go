@@ -23,7 +23,8 @@ const (
 	opAnyNoNL
 	opSplit // try x, then y
 	opJump  // to x
-	opSave  // capture slot x
+	opOpen  // note where group x begins
+	opClose // group x ends: it has a value now
 	opAssert
 	opBackref
 	opRepeat // one-character item at pc+1, then go on at pc+2
@@ -156,11 +157,11 @@ func (c *compiler) emitNode(n *node) {
 		}
 	case kGroup:
 		if n.index > 0 {
-			c.emit(inst{op: opSave, x: 2 * n.index})
+			c.emit(inst{op: opOpen, x: n.index})
 		}
 		c.emitNode(n.subs[0])
 		if n.index > 0 {
-			c.emit(inst{op: opSave, x: 2*n.index + 1})
+			c.emit(inst{op: opClose, x: n.index})
 		}
 	case kAtomic:
 		at := c.emit(inst{op: opAtomic})
@@ -369,7 +370,7 @@ func (c *compiler) link(prog []inst) {
 			continue
 		}
 		j := i + 2
-		for j < len(prog) && (prog[j].op == opSave || prog[j].op == opJump) {
+		for j < len(prog) && (prog[j].op == opOpen || prog[j].op == opClose || prog[j].op == opJump) {
 			if prog[j].op == opJump {
 				if prog[j].x <= j {
 					break

@@ -100,7 +100,8 @@ func (m *Machine) find(r *Regex, s, low string) (int, bool) {
 	if m.steps == 0 {
 		m.steps = DefaultSteps
 	}
-	if n := 2 * (r.groups + 1); cap(m.caps) < n {
+	// Two slots per group, then one for where an open group began.
+	if n := 3 * (r.groups + 1); cap(m.caps) < n {
 		m.caps = make([]int, n)
 	} else {
 		m.caps = m.caps[:n]
@@ -153,6 +154,11 @@ func (m *Machine) push(f frame) {
 		return
 	}
 	m.stack = append(m.stack, f)
+}
+
+func (m *Machine) setCap(slot, pos int) {
+	m.push(frame{kind: fCap, pc: slot, pos: m.caps[slot]})
+	m.caps[slot] = pos
 }
 
 // one matches the one-character instruction in at pos and returns its width, or -1.
@@ -259,9 +265,13 @@ func (m *Machine) run(pc, pos int) (int, bool) {
 			pc = in.x
 		case opJump:
 			pc = in.x
-		case opSave:
-			m.push(frame{kind: fCap, pc: in.x, pos: m.caps[in.x]})
-			m.caps[in.x] = pos
+		case opOpen:
+			m.setCap(len(m.caps)*2/3+in.x, pos)
+			pc++
+		case opClose:
+			// A group has its old value until it is closed.
+			m.setCap(2*in.x, m.caps[len(m.caps)*2/3+in.x])
+			m.setCap(2*in.x+1, pos)
 			pc++
 		case opAssert:
 			ok = m.assert(in.assert, pos)

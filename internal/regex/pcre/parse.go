@@ -83,6 +83,7 @@ type parser struct {
 	names  map[string]int
 	total  int // capture groups of the whole pattern, for \10 and up
 	depth  int
+	looks  int // assertions around pos
 	nodes  int
 	refs   []*node // named backreferences to resolve
 	refTo  []string
@@ -253,7 +254,7 @@ func (p *parser) branches(f *flags, reset bool) (*node, error) {
 func (p *parser) sequence(f *flags) (*node, error) {
 	cat := &node{kind: kCat}
 	for p.more() && p.peek() != '|' && p.peek() != ')' {
-		if f.x && p.skipBlank(f) {
+		if f.x && p.skipBlank() {
 			continue
 		}
 		if p.skip(`\E`) {
@@ -303,7 +304,7 @@ func (p *parser) sequence(f *flags) (*node, error) {
 }
 
 // skipBlank skips what (?x) ignores.
-func (p *parser) skipBlank(_ *flags) bool {
+func (p *parser) skipBlank() bool {
 	switch c := p.peek(); {
 	case isSpace(c):
 		p.pos++
@@ -357,63 +358,76 @@ func digits(s string) bool {
 	return s != ""
 }
 
+// skipNothing skips what may stand between an item, its quantifier and the
+// quantifier's mode.
+func (p *parser) skipNothing(f *flags) {
+	for p.more() {
+		if i := strings.IndexByte(p.src[p.pos:], ')'); i > 0 && p.has("(?#") {
+			p.pos += i + 1
+		} else if !p.skip(`\E`) && (!f.x || !p.skipBlank()) {
+			return
+		}
+	}
+}
+
+// quantified reads the quantifier that may follow n. A second one is no
+// repeatable item's and fails as the next atom.
 func (p *parser) quantified(n *node, f *flags) (*node, error) {
-	for {
-		if f.x {
-			for p.more() && p.skipBlank(f) {
-			}
-		}
-		if !p.more() {
-			return n, nil
-		}
-		var lo, hi int
-		switch p.peek() {
-		case '*':
-			lo, hi = 0, -1
-			p.pos++
-		case '+':
-			lo, hi = 1, -1
-			p.pos++
-		case '?':
-			lo, hi = 0, 1
-			p.pos++
-		case '{':
-			l, h, ok, err := p.braces()
-			if err != nil {
-				return nil, err
-			}
-			if !ok {
-				return n, nil
-			}
-			lo, hi = l, h
-		default:
-			return n, nil
-		}
-		m := greedy
-		if f.u {
-			m = lazy
-		}
-		switch {
-		case p.skip("?"):
-			if f.u {
-				m = greedy
-			} else {
-				m = lazy
-			}
-		case p.skip("+"):
-			m = possessive
-		}
-		if n.kind == kAssert || n.kind == kKeep {
-			// A repeated assertion needs to hold at most once.
-			lo, hi = min(lo, 1), 1
-		}
-		r, err := p.node(kRepeat)
+	p.skipNothing(f)
+	if !p.more() {
+		return n, nil
+	}
+	var lo, hi int
+	switch p.peek() {
+	case '*':
+		lo, hi = 0, -1
+		p.pos++
+	case '+':
+		lo, hi = 1, -1
+		p.pos++
+	case '?':
+		lo, hi = 0, 1
+		p.pos++
+	case '{':
+		l, h, ok, err := p.braces()
 		if err != nil {
 			return nil, err
 		}
-		r.subs, r.min, r.max, r.mode = []*node{n}, lo, hi, m
-		n = r
+		if !ok {
+			return n, nil
+		}
+		lo, hi = l, h
+	default:
+		return n, nil
 	}
+	p.skipNothing(f)
+	m := greedy
+	if f.u {
+		m = lazy
+	}
+	switch {
+	case p.skip("?"):
+		if f.u {
+			m = greedy
+		} else {
+			m = lazy
+		}
+	case p.skip("+"):
+		m = possessive
+	}
+	switch {
+	case n.kind == kAssert || n.kind == kKeep:
+		return nil, p.fail("quantifier does not follow a repeatable item")
+	case n.kind == kLook && hi != 0:
+		// A repeated assertion needs to hold at most once.
+		lo, hi = min(lo, 1), 1
+	}
+	r, err := p.node(kRepeat)
+	if err != nil {
+		return nil, err
+	}
+	r.subs, r.min, r.max, r.mode = []*node{n}, lo, hi, m
+	return r, nil
 }
 
 // atom reads one item; nil is an item that matches nothing by itself, such as an option.
@@ -543,6 +557,10 @@ func (p *parser) group(f *flags) (*node, error) {
 }
 
 func (p *parser) close(f *flags, g *node, reset bool) (*node, error) {
+	if g.kind == kLook {
+		p.looks++
+		defer func() { p.looks-- }()
+	}
 	n, err := p.branches(f, reset)
 	if err != nil {
 		return nil, err
@@ -626,6 +644,9 @@ func (p *parser) escape(f *flags) (*node, error) {
 		return assert(aNotWord)
 	case 'K':
 		p.pos++
+		if p.looks > 0 {
+			return nil, p.fail("\\K inside an assertion")
+		}
 		return &node{kind: kKeep}, nil
 	case 'R':
 		p.pos++
@@ -879,12 +900,16 @@ func (p *parser) property(negate bool) (*set, error) {
 
 // class reads a bracketed class.
 func (p *parser) class(f *flags) (*node, error) {
+	if _, end := p.posixName(); end > 0 {
+		return nil, p.fail("POSIX class outside a class")
+	}
 	p.pos++ // [
 	s := &set{}
 	negate := p.skip("^")
 	first, quoted := true, false
 	// prev is a character that a following `-` can make a range of.
 	prev, havePrev := rune(0), false
+	afterSet := false // what went before is a class, which can begin no range
 	for {
 		if !p.more() {
 			return nil, p.fail("missing ] of a class")
@@ -910,31 +935,36 @@ func (p *parser) class(f *flags) (*node, error) {
 				p.pos++
 				continue
 			}
-			if p.has("[:") || p.has("[.") || p.has("[=") {
+			{
 				ok, err := p.posix(s)
 				if err != nil {
 					return nil, err
 				}
 				if ok {
-					first, havePrev = false, false
+					first, havePrev, afterSet = false, false, true
 					continue
 				}
 			}
+			if p.peek() == '-' && afterSet && p.pos+1 < len(p.src) && p.src[p.pos+1] != ']' {
+				return nil, p.fail("invalid range in class")
+			}
+			afterSet = false
 			if p.peek() == '-' && havePrev && p.pos+1 < len(p.src) && p.src[p.pos+1] != ']' {
 				p.pos++
+				if _, end := p.posixName(); end > 0 {
+					return nil, p.fail("invalid range in class")
+				}
 				hi, sub, err := p.classChar(f)
 				if err != nil {
 					return nil, err
 				}
-				if sub != nil { // a hyphen before a class escape is literal
-					s.add('-')
-					s.union(sub)
-				} else {
-					if hi < prev {
-						return nil, p.fail("range out of order in class")
-					}
-					s.addRange(prev, hi)
+				if sub != nil {
+					return nil, p.fail("invalid range in class")
 				}
+				if hi < prev {
+					return nil, p.fail("range out of order in class")
+				}
+				s.addRange(prev, hi)
 				havePrev = false
 				continue
 			}
@@ -950,7 +980,7 @@ func (p *parser) class(f *flags) (*node, error) {
 		}
 		if sub != nil {
 			s.union(sub)
-			havePrev = false
+			havePrev, afterSet = false, true
 			continue
 		}
 		s.add(c)
@@ -972,17 +1002,31 @@ func (p *parser) classChar(f *flags) (rune, *set, error) {
 	return p.next(), nil, nil
 }
 
-func (p *parser) posix(s *set) (bool, error) {
+// posixName finds `[:name:]` and its like at pos; end is how long it is, 0 for none.
+func (p *parser) posixName() (name string, end int) {
+	if !p.has("[:") && !p.has("[.") && !p.has("[=") {
+		return "", 0
+	}
 	term := p.src[p.pos+1]
-	end := strings.Index(p.src[p.pos+2:], string(term)+"]")
-	if end < 0 {
+	for i := p.pos + 2; i+1 < len(p.src); i++ {
+		switch c := p.src[i]; {
+		case c == '\\' && (p.src[i+1] == ']' || p.src[i+1] == '\\'):
+			i++
+		case c == term && p.src[i+1] == ']':
+			return p.src[p.pos+2 : i], i + 2 - p.pos
+		case c == ']', c == '[' && p.src[i+1] == term:
+			return "", 0
+		}
+	}
+	return "", 0
+}
+
+func (p *parser) posix(s *set) (bool, error) {
+	name, end := p.posixName()
+	if end == 0 {
 		return false, nil
 	}
-	name := p.src[p.pos+2 : p.pos+2+end]
-	if strings.ContainsAny(name, `]\[`) {
-		return false, nil
-	}
-	if term != ':' {
+	if p.src[p.pos+1] != ':' {
 		return false, p.fail("collating elements are not supported")
 	}
 	name, negate := strings.CutPrefix(name, "^")
@@ -991,7 +1035,7 @@ func (p *parser) posix(s *set) (bool, error) {
 		return false, p.fail("unknown POSIX class %q", name)
 	}
 	s.addBytes(in, negate)
-	p.pos += 2 + end + 2
+	p.pos += end
 	return true, nil
 }
 

@@ -1,0 +1,42 @@
+# One thing each; `make` alone prints this list.
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+FUZZTIME ?= 30s
+RACE_PACKAGES = ./analyze/... ./app/... ./enroll/... ./forward/... ./ingest/... ./internal/kafka/... ./internal/registry/... ./internal/qlang/... ./ruleset/engine/... ./simulate/...
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test race e2e bench fuzz lint check clean
+
+help: ## print this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
+
+build: ## compile bin/vedette
+	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/vedette ./cmd/vedette
+
+run: build ## build and run everything in one process, with what it needs embedded
+	bin/vedette run
+
+test: ## the tests; needs only Go
+	$(GO) test ./...
+
+race: ## the tests of what runs concurrently, under the race detector; needs a C compiler
+	$(GO) test -race -count=1 $(RACE_PACKAGES)
+
+e2e: ## end-to-end tests on real Kafka and OpenSearch; needs Java 17, Maven, curl, unzip
+	$(GO) test -tags e2e -count=1 -timeout 25m -v ./test/e2e/...
+
+bench: ## benchmarks: engine, gateway, end to end
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 20m ./ruleset/engine ./ingest/secure ./test/load
+
+fuzz: ## every fuzz target for FUZZTIME each
+	GO=$(GO) FUZZTIME=$(FUZZTIME) test/fuzz.sh
+
+lint: ## formatting and vet
+	@test -z "$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))" || { gofmt -l $$(git ls-files -co --exclude-standard '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags e2e ./test/...
+
+check: lint test race e2e ## what CI runs
+
+clean: ## remove what was built
+	rm -rf bin

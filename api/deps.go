@@ -1,0 +1,91 @@
+package api
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"time"
+
+	"vedette/internal/store"
+	"vedette/ruleset/program"
+)
+
+// Deps are what the API answers from. Each is safe for concurrent use.
+type Deps struct {
+	Agents Agents
+	Users  Users
+	Rules  Rules
+	Alerts store.Store
+	// Health returns the state of each part of the process by name; nil is well.
+	Health func() map[string]error
+}
+
+// Agents are the agents that are enrolled, without the server itself.
+type Agents interface {
+	List() []Agent
+	// Add enrols an agent. A refusal is a *problem.Problem.
+	Add(ctx context.Context, r NewAgent) (id, key string, err error)
+	// Remove removes an agent. A refusal is a *problem.Problem.
+	Remove(ctx context.Context, id string, purge bool) error
+}
+
+// NewAgent is a request to enrol an agent.
+type NewAgent struct {
+	Name string
+	// IP is an address, a network or any.
+	IP    string
+	Force Force
+}
+
+// Force says when an agent that is in the way is replaced.
+type Force struct {
+	Enabled bool
+	// AfterRegistration protects agents younger than this.
+	AfterRegistration time.Duration
+	// Disconnected, if DisconnectedEnabled, protects agents seen within it.
+	DisconnectedEnabled bool
+	Disconnected        time.Duration
+}
+
+// Users are who may log in.
+type Users interface {
+	// Authenticate checks a password, in the same time for unknown users.
+	Authenticate(name, password string) (User, bool)
+	User(name string) (User, bool)
+	// TokenKey returns the key that signs tokens on every node.
+	TokenKey(ctx context.Context) (*ecdsa.PrivateKey, error)
+}
+
+// User is one API user.
+type User struct {
+	Name string
+	// Roles are role ids in order; 1 is the administrator.
+	Roles []int
+	// NotBefore (Unix seconds) ends every token that is not younger; 0: none.
+	NotBefore int64
+}
+
+// Rules give the ruleset in use; nil before the first is loaded.
+type Rules interface {
+	Program() *program.Program
+}
+
+// Agent is one agent as the API shows it; empty members are left out.
+type Agent struct {
+	ID, Name string
+	// IP is the last seen address, RegisterIP the rule of the enrolment.
+	IP, RegisterIP string
+	Status         string
+	StatusCode     int
+	Version        string
+	OS             AgentOS
+	Manager, Node  string
+	Groups         []string
+	MergedSum      string
+	ConfigSum      string
+	// Synced says that the agent has its groups' current files.
+	Synced                                   bool
+	DateAdd, LastKeepAlive, DisconnectedTime time.Time
+}
+
+// AgentOS is an agent's operating system.
+type AgentOS struct{ Name, Platform, Version, Major, Minor, Codename, Uname, Arch, Build string }

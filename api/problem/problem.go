@@ -1,0 +1,159 @@
+// Package problem is the closed catalogue of the API's errors.
+//
+// Codes and their HTTP status are the contract with clients; the texts are ours.
+// Source: spec/api.md §3 and §13.
+package problem
+
+import (
+	"fmt"
+	"net/http"
+)
+
+// Problem is an error as a client gets it. It says nothing of internals.
+type Problem struct {
+	Status int
+	Title  string
+	Detail string
+	// Code is 0 for errors of the transport and of validation.
+	Code        int
+	Remediation string
+}
+
+func (p *Problem) Error() string { return p.Detail }
+
+// Code numbers a domain error.
+type Code int
+
+// The codes in use.
+const (
+	Internal         Code = 1000
+	NotReady         Code = 1017
+	BodyNotJSON      Code = 1018
+	UnknownSort      Code = 1403
+	LimitTooHigh     Code = 1405
+	QuerySyntax      Code = 1407
+	QueryField       Code = 1408
+	QueryOperator    Code = 1409
+	QueryDate        Code = 1412
+	NoAgent          Code = 1701
+	NotForServer     Code = 1703
+	AgentName        Code = 1705
+	AgentAddress     Code = 1706
+	AgentID          Code = 1708
+	AgentKey         Code = 1709
+	UnknownSelect    Code = 1724
+	EnrolmentFailed  Code = 1725
+	EnrolmentDown    Code = 1726
+	AgentFilter      Code = 1731
+	AgentNameLength  Code = 1738
+	BadLevel         Code = 1203
+	NoRule           Code = 1208
+	NoDecoder        Code = 1504
+	StoreFailed      Code = 2003
+	Timeout          Code = 3021
+	PermissionDenied Code = 4000
+	AddressBlocked   Code = 6000
+	RequestLimit     Code = 6001
+	BodyType         Code = 6002
+	TokenKeyUnusable Code = 6003
+)
+
+// Def is one entry of the catalogue.
+type Def struct {
+	Code        Code
+	Status      int
+	Detail      string
+	Remediation string
+}
+
+var catalogue = map[Code]Def{}
+
+func def(code Code, status int, detail, remediation string) {
+	catalogue[code] = Def{code, status, detail, remediation}
+}
+
+func init() {
+	const bad, internal = http.StatusBadRequest, http.StatusInternalServerError
+	def(Internal, internal, "The server could not answer this request", "See the server's log")
+	def(NotReady, internal, "Some parts of the server are not ready", "Wait, then see /readyz")
+	def(BodyNotJSON, bad, "The body is not valid JSON", "Send a JSON object")
+	def(BadLevel, bad, "The level must be a number from 0 to 16, or two with a hyphen", "")
+	def(NoRule, bad, "The rule does not exist, or may not be read", "Ask GET /rules for the rules there are")
+	def(UnknownSort, bad, "It is not possible to sort by this field", "Use one of the fields named")
+	def(LimitTooHigh, bad, "offset and limit together are too high", "Narrow the query, for instance by time")
+	def(QuerySyntax, bad, "The query cannot be read", "See the documentation of the parameter q")
+	def(QueryField, bad, "The query names a field that does not exist", "Use one of the fields named")
+	def(QueryOperator, bad, "The query uses an operator that the field does not have", "")
+	def(QueryDate, bad, "The query compares a date with something else", "Use YYYY-MM-DD, YYYY-MM-DDTHH:MM:SSZ or a period such as 7d")
+	def(NoDecoder, bad, "The decoder does not exist, or may not be read", "Ask GET /decoders for the decoders there are")
+	def(NoAgent, http.StatusNotFound, "The agent does not exist", "Ask GET /agents for the agents there are")
+	def(NotForServer, bad, "This cannot be done to agent 000, which is the server itself", "")
+	def(AgentName, bad, "There is an agent with this name", "Choose another name, or see the parameter force")
+	def(AgentAddress, bad, "The address is not valid, or belongs to another agent", "Use an address, a network (10.0.0.0/8) or any")
+	def(AgentID, bad, "There is an agent with this id", "Choose another id")
+	def(AgentKey, bad, "The key is not usable", "Use at least 64 letters and digits")
+	def(UnknownSelect, bad, "It is not possible to select this field", "Use one of the fields named")
+	def(EnrolmentFailed, bad, "The agent could not be enrolled", "")
+	def(EnrolmentDown, bad, "The registry of agents does not answer", "Try again later; the change may have been made")
+	def(AgentFilter, bad, "The agent does not meet the conditions of the request", "Change the filters")
+	def(AgentNameLength, bad, "The name is too long", "Use at most 128 characters")
+	def(StoreFailed, internal, "The store of alerts does not answer", "See /readyz and the server's log")
+	def(Timeout, internal, "The request took too long", "Narrow it, or use wait_for_complete=true")
+	def(PermissionDenied, http.StatusForbidden, "Permission denied", "Ask an administrator for the permission")
+	def(AddressBlocked, http.StatusForbidden, "Too many failed logins from this address", "Wait some minutes")
+	def(RequestLimit, http.StatusTooManyRequests, "The server has had too many requests in this minute", "Wait a minute, or raise api.max_requests_per_minute")
+	def(BodyType, http.StatusNotAcceptable, "The body is not of the type this operation takes", "")
+	def(TokenKeyUnusable, internal, "The key that signs tokens is not there yet", "Try again later")
+}
+
+// All returns the catalogue, for its reference page.
+func All() map[Code]Def { return catalogue }
+
+// New returns a catalogued problem; detail, if not empty, takes the place of the
+// general sentence. An unknown code is a programmer's error.
+func New(code Code, detail string) *Problem {
+	d, ok := catalogue[code]
+	if !ok {
+		panic(fmt.Sprintf("problem: code %d is not in the catalogue", code))
+	}
+	if detail == "" {
+		detail = d.Detail
+	}
+	return &Problem{Status: d.Status, Title: Title(d.Status), Detail: detail, Code: int(code), Remediation: d.Remediation}
+}
+
+// Newf is New with a formatted detail.
+func Newf(code Code, format string, args ...any) *Problem {
+	return New(code, fmt.Sprintf(format, args...))
+}
+
+// HTTP returns a problem of the transport or of validation, which has no code.
+func HTTP(status int, detail string) *Problem {
+	p := &Problem{Status: status, Title: Title(status), Detail: detail}
+	if status == http.StatusNotFound {
+		p.Title = "Not Found" // only things that have a code are resources
+	}
+	return p
+}
+
+// Bad returns a 400 of validation.
+func Bad(format string, args ...any) *Problem {
+	return HTTP(http.StatusBadRequest, fmt.Sprintf(format, args...))
+}
+
+// Title returns the title that belongs to a status.
+func Title(status int) string {
+	switch status {
+	case http.StatusForbidden:
+		return "Permission Denied"
+	case http.StatusNotFound:
+		return "Resource Not Found"
+	case http.StatusRequestEntityTooLarge:
+		return "Content size exceeded."
+	case http.StatusExpectationFailed:
+		return "Expectation failed"
+	case http.StatusInternalServerError:
+		return "Wazuh Internal Error"
+	}
+	return http.StatusText(status)
+}

@@ -1,0 +1,304 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/gin-gonic/gin"
+
+	"vedette/api/problem"
+	"vedette/internal/qlang"
+)
+
+// formats are the named forms of parameters.
+//
+// Source: spec/api.md §4.
+var formats = map[string]func(string) bool{
+	"numbers":           match(`\d+`),
+	"numbers_or_all":    match(`\d+|all`),
+	"names":             match(`[\w\-.%]+`),
+	"alphanumeric":      match(`[\pL\pN_,\-.+\s:]+`),
+	"sort":              match(`[\w\-,\s+.]+`),
+	"timeframe":         match(`\d{1,9}[dhms]?`),
+	"range":             match(`\d{1,5}(-\d{1,5})?`),
+	"search":            func(s string) bool { return !strings.ContainsAny(s, ";|&^*>") },
+	"group_names":       func(s string) bool { return groupName(s) && s != "." && s != ".." && s != "all" },
+	"get_dirnames_path": func(s string) bool { return dirname(s) && !strings.Contains(s, "..") },
+	"moment":            func(s string) bool { return momentForm(s) },
+}
+
+var (
+	groupName = match(`[A-Za-z0-9.\-_]+`)
+	dirname   = match(`((etc|ruleset)/(decoders|rules)|etc/lists)[\w\-./]*`)
+)
+
+func match(expr string) func(string) bool {
+	re := regexp.MustCompile(`^(?:` + expr + `)$`)
+	return re.MatchString
+}
+
+// check reports what of a parameter's schema the checks below do not know.
+func (p *param) check() error {
+	s := p.schema
+	if s.Type.Is("array") {
+		s = s.Items.Value
+	}
+	switch {
+	case s.Type.Is("string"), s.Type.Is("integer"), s.Type.Is("boolean"):
+	default:
+		return errors.New("the type is not string, integer, boolean or an array of these")
+	}
+	if s.Format != "" && formats[s.Format] == nil {
+		return fmt.Errorf("there is no format %q", s.Format)
+	}
+	return nil
+}
+
+// params checks a query against the operation and returns the values with
+// defaults: string, int, bool or []any of these.
+func (op *operation) query(raw string) (map[string]any, error) {
+	q, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, problem.Bad("The query string cannot be read")
+	}
+	var extra []string
+	for name := range q {
+		if op.params[name] == nil {
+			extra = append(extra, name)
+		}
+	}
+	if len(extra) > 0 {
+		sort.Strings(extra)
+		return nil, problem.Bad("Extra query parameter(s) %s not in spec", strings.Join(extra, ", "))
+	}
+	out := make(map[string]any, len(op.params))
+	for name, p := range op.params {
+		vs, ok := q[name]
+		if !ok {
+			if p.required {
+				return nil, problem.Bad("Missing query parameter '%s'", name)
+			}
+			if p.schema.Default != nil {
+				out[name] = fromDefault(p.schema.Default)
+			}
+			continue
+		}
+		if out[name], err = p.parse(vs); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func fromDefault(v any) any {
+	if f, ok := v.(float64); ok {
+		return int(f)
+	}
+	return v
+}
+
+func (p *param) parse(vs []string) (any, error) {
+	if !p.schema.Type.Is("array") {
+		return p.scalar(vs[0], p.schema)
+	}
+	out := []any{}
+	for _, v := range vs {
+		for e := range strings.SplitSeq(v, ",") {
+			x, err := p.scalar(e, p.schema.Items.Value)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, x)
+		}
+	}
+	return out, nil
+}
+
+func (p *param) scalar(v string, s *openapi3.Schema) (any, error) {
+	if p.lower {
+		v = strings.ToLower(v)
+	}
+	wrong := func(typ string) error {
+		return problem.Bad("Wrong type, expected '%s' for query parameter '%s'", typ, p.name)
+	}
+	switch {
+	case s.Type.Is("boolean"):
+		b, err := strconv.ParseBool(strings.ToLower(v))
+		if err != nil || len(v) == 1 {
+			return nil, wrong("boolean")
+		}
+		return b, nil
+	case s.Type.Is("integer"):
+		n, err := strconv.ParseInt(v, 10, 32)
+		if errors.Is(err, strconv.ErrRange) {
+			return nil, problem.Bad("The query parameter '%s' is too large", p.name)
+		}
+		if err != nil {
+			return nil, wrong("integer")
+		}
+		if s.Min != nil && float64(n) < *s.Min {
+			return nil, problem.Bad("%d is less than the minimum of %d - '%s'", n, int64(*s.Min), p.name)
+		}
+		if s.Max != nil && float64(n) > *s.Max {
+			return nil, problem.Bad("%d is greater than the maximum of %d - '%s'", n, int64(*s.Max), p.name)
+		}
+		return int(n), nil
+	}
+	if len(s.Enum) > 0 && !slices.Contains(s.Enum, any(v)) {
+		return nil, problem.Bad("%q is not one of %v - '%s'", v, s.Enum, p.name)
+	}
+	if s.Format != "" && !formats[s.Format](v) {
+		return nil, problem.Bad("%q is not a '%s' - '%s'", v, s.Format, p.name)
+	}
+	if uint64(len(v)) < s.MinLength || s.MaxLength != nil && uint64(len(v)) > *s.MaxLength {
+		return nil, problem.Bad("%q has a wrong length - '%s'", v, p.name)
+	}
+	return v, nil
+}
+
+// readBody reads and checks the operation's body. What operations without a
+// body get is read and ignored, as clients send `{}` with everything.
+func (a *API) readBody(c *gin.Context, op *operation) (map[string]any, error) {
+	body := c.Request.Body
+	if a.cfg.MaxUploadBytes > 0 {
+		if c.Request.ContentLength > a.cfg.MaxUploadBytes {
+			status := http.StatusRequestEntityTooLarge
+			if strings.EqualFold(c.GetHeader("Expect"), "100-continue") {
+				status = http.StatusExpectationFailed
+			}
+			return nil, problem.HTTP(status, fmt.Sprintf("The body is larger than %d bytes", a.cfg.MaxUploadBytes))
+		}
+		body = http.MaxBytesReader(c.Writer, body, a.cfg.MaxUploadBytes)
+	}
+	tooLarge := func(err error) error {
+		var m *http.MaxBytesError
+		if errors.As(err, &m) {
+			return problem.HTTP(http.StatusRequestEntityTooLarge, fmt.Sprintf("The body is larger than %d bytes", m.Limit))
+		}
+		return problem.Bad("The body cannot be read")
+	}
+	if op.body == nil {
+		if _, err := io.Copy(io.Discard, body); err != nil {
+			return nil, tooLarge(err)
+		}
+		return nil, nil
+	}
+	b, err := io.ReadAll(body)
+	if err != nil {
+		return nil, tooLarge(err)
+	}
+	if len(bytes.TrimSpace(b)) == 0 && !op.bodyRequired {
+		return nil, nil
+	}
+	if t, _, err := mime.ParseMediaType(c.ContentType()); err != nil || t != "application/json" {
+		return nil, problem.HTTP(http.StatusUnsupportedMediaType, fmt.Sprintf("Invalid Content-type (%s), expected application/json", c.ContentType()))
+	}
+	if depth(b) > jsonDepthMax {
+		return nil, problem.Bad("Maximum recursion depth exceeded.")
+	}
+	var v any
+	if err := json.Unmarshal(b, &v); err != nil {
+		return nil, problem.New(problem.BodyNotJSON, "")
+	}
+	obj, ok := v.(map[string]any)
+	if !ok {
+		return nil, problem.Bad("The body must be a JSON object")
+	}
+	if err := checkObject(op.body, obj, ""); err != nil {
+		return nil, err
+	}
+	return obj, nil
+}
+
+// depth returns how deep brackets nest outside of strings.
+func depth(b []byte) int {
+	d, deepest, inString := 0, 0, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{' || c == '[':
+			d++
+			deepest = max(deepest, d)
+		case c == '}' || c == ']':
+			d--
+		}
+	}
+	return deepest
+}
+
+// checkObject checks a body against its schema, in the words clients know.
+func checkObject(s *openapi3.Schema, obj map[string]any, prefix string) error {
+	var extra []string
+	for k := range obj {
+		if s.Properties[k] == nil {
+			extra = append(extra, "'"+prefix+k+"'")
+		}
+	}
+	if len(extra) > 0 {
+		sort.Strings(extra)
+		return problem.Bad("Invalid field found {%s}", strings.Join(extra, ", "))
+	}
+	for _, name := range s.Required {
+		if _, ok := obj[name]; !ok {
+			return problem.Bad("'%s%s' is a required property", prefix, name)
+		}
+	}
+	for k, v := range obj {
+		ps, name := s.Properties[k].Value, prefix+k
+		wrong := problem.Bad("%s is not of type '%s' - '%s'", short(v), strings.Join(ps.Type.Slice(), ", "), name)
+		switch {
+		case ps.Type.Is("object"):
+			o, ok := v.(map[string]any)
+			if !ok {
+				return wrong
+			}
+			if err := checkObject(ps, o, name+"."); err != nil {
+				return err
+			}
+		case ps.Type.Is("boolean"):
+			if _, ok := v.(bool); !ok {
+				return wrong
+			}
+		case ps.Type.Is("string"):
+			t, ok := v.(string)
+			if !ok {
+				return wrong
+			}
+			if ps.Format != "" && !formats[ps.Format](t) || uint64(len(t)) < ps.MinLength {
+				return problem.Bad("%s is not a '%s' - '%s'", short(v), ps.Format, name)
+			}
+		}
+	}
+	return nil
+}
+
+func short(v any) string {
+	b, _ := json.Marshal(v)
+	return string(b[:min(len(b), 100)])
+}
+
+// period reads a parameter of the format timeframe, which the format has checked.
+func (c *call) period(name string) (d int64, ok bool) {
+	s, ok := c.params[name].(string)
+	if !ok {
+		return 0, false
+	}
+	p, ok := qlang.ParsePeriod(s)
+	return int64(p.Seconds()), ok
+}

@@ -1,0 +1,297 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"vedette/config"
+	"vedette/internal/datadir"
+	"vedette/internal/kafka"
+	"vedette/internal/registry"
+	"vedette/internal/secret"
+)
+
+// Names of the roles.
+const (
+	RoleIngest  = "ingest"
+	RoleEnroll  = "enroll"
+	RoleAnalyze = "analyze"
+	RoleForward = "forward"
+	RoleAPI     = "api"
+)
+
+// Roles returns every role's name.
+func Roles() []string { return []string{RoleIngest, RoleEnroll, RoleAnalyze, RoleForward, RoleAPI} }
+
+// CheckRoles refuses names that are no role.
+func CheckRoles(names []string) error {
+	for _, n := range names {
+		if !slices.Contains(Roles(), n) {
+			return fmt.Errorf("no role %q; the roles are %s", n, strings.Join(Roles(), ", "))
+		}
+	}
+	return nil
+}
+
+// Role is one long-running part of the pipeline. Its constructor has already
+// bound its listeners. Run serves until ctx ends, then stops taking input,
+// drains what it has accepted, commits, and returns nil. Any other return ends
+// the process.
+type Role interface {
+	Run(ctx context.Context) error
+}
+
+// App is one process with its roles.
+type App struct {
+	cfg   config.Config
+	log   *slog.Logger
+	reg   *prometheus.Registry
+	roles map[string]Role
+	// infra runs beside the roles and ends after them.
+	infra    map[string]Role
+	checks   checks
+	registry *registry.Registry
+	cluster  *kafka.Cluster
+	box      *secret.Box
+	dir      *datadir.Dir
+	ends     datadir.Endpoints
+	cleanup  []func()
+	ready    chan struct{}
+
+	credentials string // path, when this process wrote or found it
+	password    string // path of the generated enrollment password
+	node        string
+}
+
+// NodeName is how this process calls itself in presence and event headers.
+func NodeName(c config.Config) string {
+	if c.Cluster.Node != "" {
+		return c.Cluster.Node
+	}
+	if name, err := os.Hostname(); err == nil {
+		return name
+	}
+	return c.Cluster.Name
+}
+
+// Start builds the named roles (all if none) and binds every listener. Problems
+// are returned together; then nothing is left open.
+func Start(ctx context.Context, c config.Config, names []string, log *slog.Logger) (_ *App, err error) {
+	if len(names) == 0 {
+		names = Roles()
+	}
+	if err := CheckRoles(names); err != nil {
+		return nil, err
+	}
+	a := &App{
+		cfg: c, log: log, reg: prometheus.NewRegistry(), roles: map[string]Role{}, infra: map[string]Role{},
+		ready: make(chan struct{}), node: NodeName(c),
+	}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	a.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	// What can be refused without touching anything comes first.
+	rules, err := a.loadRules(names)
+	if err != nil {
+		return nil, err
+	}
+	if a.dir, err = datadir.Open(c.DataDir); err != nil {
+		return nil, err
+	}
+	a.cleanup = append(a.cleanup, func() { _ = a.dir.Close() })
+	if a.box, err = openBox(keyFile(c), log); err != nil {
+		return nil, err
+	}
+	if err := a.openBrokers(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.build(names, rules); err != nil {
+		return nil, err
+	}
+	if c.Metrics.Listen != "" {
+		h, err := newHealthServer(c.Metrics.Listen, a.reg, &a.checks)
+		if err != nil {
+			return nil, err
+		}
+		a.infra["metrics"] = h
+		a.cleanup = append(a.cleanup, func() { _ = h.ln.Close() })
+		a.ends.Metrics = h.ln.Addr().String()
+	}
+	if err := a.dir.WriteEndpoints(a.ends); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// openBrokers starts the embedded broker, or looks whether the configured ones
+// hold the topics. Brokers that do not answer are waited for later.
+func (a *App) openBrokers(ctx context.Context) error {
+	if a.cfg.Kafka.Embedded() {
+		broker, cluster, err := startEmbedded(ctx, a.dir, a.cfg.Kafka, a.cfg.Events, a.log)
+		if err != nil {
+			return err
+		}
+		a.cleanup = append(a.cleanup, broker.Close)
+		a.cluster, a.ends.Kafka = cluster, broker.Addr
+	} else {
+		cluster, err := kafka.Connect(a.cfg.Kafka)
+		if err != nil {
+			return err
+		}
+		a.cluster = cluster
+	}
+	w := newWatch(a.cluster)
+	err := w.ask(ctx)
+	// A broker may hear of new topics a moment after they were made.
+	for try := 0; errors.Is(err, errTopics) && try < 20 && ctx.Err() == nil; try++ {
+		time.Sleep(250 * time.Millisecond)
+		err = w.ask(ctx)
+	}
+	if err != nil {
+		if errors.Is(err, errTopics) {
+			return err
+		}
+		a.log.Warn("starting without brokers; waiting for them", "err", err)
+	}
+	a.infra["watch"] = w
+	a.checks.add("kafka", w.Err)
+	return nil
+}
+
+func (a *App) close() {
+	for i := len(a.cleanup) - 1; i >= 0; i-- {
+		a.cleanup[i]()
+	}
+	a.cleanup = nil
+}
+
+// Ready is closed once every role takes input.
+func (a *App) Ready() <-chan struct{} { return a.ready }
+
+// Endpoints is where this process listens.
+func (a *App) Endpoints() datadir.Endpoints { return a.ends }
+
+// Health returns the state of every check; nil is good.
+func (a *App) Health() map[string]error { return a.checks.run() }
+
+// Run serves until ctx ends, drains every role, and returns nil. The first role
+// that fails ends the others; its error is returned.
+func (a *App) Run(ctx context.Context) error {
+	defer a.close()
+	roleCtx, cancelRoles := context.WithCancel(ctx)
+	defer cancelRoles()
+	infraCtx, cancelInfra := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancelInfra()
+
+	var mu sync.Mutex
+	var errs []error
+	start := func(ctx context.Context, wg *sync.WaitGroup, name string, r Role) {
+		wg.Go(func() {
+			err := r.Run(ctx)
+			if ctx.Err() == nil && err == nil {
+				err = errors.New("ended by itself")
+			}
+			if err != nil {
+				mu.Lock()
+				errs = append(errs, fmt.Errorf("%s: %w", name, err))
+				mu.Unlock()
+				cancelRoles()
+			}
+		})
+	}
+	var infra, roles sync.WaitGroup
+	for name, r := range a.infra {
+		start(infraCtx, &infra, name, r)
+	}
+	for name, r := range a.roles {
+		a.log.Info("role started", "role", name)
+		start(roleCtx, &roles, name, r)
+	}
+	infra.Go(func() { a.awaitReady(infraCtx) })
+	<-roleCtx.Done()
+	a.log.Info("draining")
+	roles.Wait()
+	cancelInfra()
+	infra.Wait()
+	a.log.Info("stopped")
+	return errors.Join(errs...)
+}
+
+func (a *App) awaitReady(ctx context.Context) {
+	for {
+		good := true
+		for _, err := range a.checks.run() {
+			good = good && err == nil
+		}
+		if good {
+			a.log.Info("ready")
+			close(a.ready)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Describe tells a person what listens, where the secrets lie and what to try.
+func (a *App) Describe(w io.Writer) {
+	line := func(what, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "  %-22s %s\n", what, value)
+		}
+	}
+	fmt.Fprintln(w, "\nVedette is ready.")
+	line("agents connect to", a.ends.Ingest)
+	line("agents enroll at", a.ends.Enroll)
+	line("REST API", prefixed("https://", a.ends.API))
+	line("metrics, health", prefixed("http://", a.ends.Metrics))
+	line("embedded broker", a.ends.Kafka)
+	line("enrollment password", a.password)
+	line("API credentials", a.credentials)
+	if a.ends.API == "" || a.credentials == "" || a.ends.Ingest == "" || a.ends.Enroll == "" {
+		return
+	}
+	_, apiPort, _ := net.SplitHostPort(a.ends.API)
+	flags := ""
+	if a.cfg.DataDir != "data" {
+		flags = " --password-file " + a.password
+	}
+	if _, p, _ := net.SplitHostPort(a.ends.Enroll); p != "1515" {
+		flags += " --enroll-port " + p
+	}
+	if _, p, _ := net.SplitHostPort(a.ends.Ingest); p != "1514" {
+		flags += " --port " + p
+	}
+	fmt.Fprintf(w, `
+Try, in another terminal, for a first alert:
+  %s simulate --manager 127.0.0.1 --agents 3 --eps 20 --duration 10s%s
+  TOKEN=$(curl -sk -u "$(cat %s)" -X POST 'https://127.0.0.1:%s/security/user/authenticate?raw=true')
+  curl -sk -H "Authorization: Bearer $TOKEN" 'https://127.0.0.1:%s/alerts?limit=1&pretty=true'
+`, os.Args[0], flags, a.credentials, apiPort, apiPort)
+}
+
+func prefixed(prefix, s string) string {
+	if s == "" {
+		return ""
+	}
+	return prefix + s
+}

@@ -1,0 +1,213 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"vedette/analyze"
+	"vedette/enroll"
+	"vedette/forward"
+	"vedette/forward/all"
+	"vedette/ingest"
+	"vedette/internal/datadir"
+	"vedette/internal/kafka"
+	"vedette/internal/registry"
+	"vedette/internal/secret"
+	"vedette/internal/store"
+	"vedette/internal/store/embedded"
+	"vedette/internal/store/opensearch"
+	"vedette/ruleset/engine"
+)
+
+// loadRules compiles the ruleset for the roles that need it.
+func (a *App) loadRules(names []string) (*Ruleset, error) {
+	if !slices.Contains(names, RoleAnalyze) && !slices.Contains(names, RoleAPI) {
+		return nil, nil
+	}
+	rules, err := LoadRuleset(a.cfg.Analyze.Rulesets)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range rules.Warnings {
+		a.log.Warn("ruleset", "problem", w.String())
+	}
+	a.log.Info("ruleset loaded", "rulesets", strings.Join(a.cfg.Analyze.Rulesets, ","), "ruleset", rules.Version,
+		"rules", len(rules.Program.Rules()), "decoders", len(rules.Program.Decoders()))
+	return rules, nil
+}
+
+// build makes the named roles; every listener is bound when it returns.
+func (a *App) build(names []string, rules *Ruleset) error {
+	has := func(role string) bool { return slices.Contains(names, role) }
+	if has(RoleIngest) || has(RoleEnroll) || has(RoleAPI) {
+		if err := a.openRegistry(); err != nil {
+			return err
+		}
+	}
+	var alerts store.Store
+	if has(RoleForward) || has(RoleAPI) {
+		var err error
+		if alerts, err = a.openStore(!has(RoleForward)); err != nil {
+			return err
+		}
+		a.cleanup = append(a.cleanup, func() { _ = alerts.Close() })
+	}
+	// Every port is tried, so that all that are taken are named at once.
+	var errs []error
+	if has(RoleEnroll) {
+		errs = append(errs, a.buildEnroll())
+	}
+	if has(RoleIngest) {
+		errs = append(errs, a.buildIngest())
+	}
+	if has(RoleAnalyze) {
+		errs = append(errs, a.buildAnalyze(rules))
+	}
+	if has(RoleForward) {
+		errs = append(errs, a.buildForward(alerts))
+	}
+	if has(RoleAPI) {
+		errs = append(errs, a.buildAPI(rules, alerts))
+	}
+	return errors.Join(errs...)
+}
+
+func (a *App) openRegistry() error {
+	r, err := registry.Open(a.cluster, a.box, a.node, a.log, a.reg)
+	if err != nil {
+		return err
+	}
+	a.registry = r
+	a.infra["registry"] = r
+	a.checks.add("registry", func() error {
+		select {
+		case <-r.Ready():
+			return nil
+		default:
+			return errors.New("the registry has not been read to its end yet")
+		}
+	})
+	return nil
+}
+
+// openStore opens the indexer, or the embedded store; readOnly if another
+// process of this data_dir writes it.
+func (a *App) openStore(readOnly bool) (store.Store, error) {
+	if indexer := a.cfg.Forward.OpenSearch; len(indexer.URLs) > 0 {
+		cfg := opensearch.Default()
+		cfg.URLs, cfg.Username, cfg.PasswordFile, cfg.CAFile = indexer.URLs, indexer.Username, indexer.PasswordFile, indexer.CA
+		return opensearch.Open(cfg, a.log, a.reg)
+	}
+	cfg := embedded.Default()
+	dir, err := filepath.Abs(a.dir.File(datadir.Store)) // SQLite's URIs take no relative path
+	if err != nil {
+		return nil, err
+	}
+	cfg.Dir, cfg.ReadOnly = dir, readOnly
+	return embedded.Open(cfg, a.log, a.reg)
+}
+
+func (a *App) buildEnroll() error {
+	c := a.cfg.Enroll
+	cfg := enroll.Default()
+	cfg.Listen, cfg.UsePassword = c.Listen, c.UsePassword
+	cfg.Certificate, cfg.Key, cfg.DataDir = c.Certificate, c.Key, a.dir.File(datadir.Certificates)
+	cfg.Password = c.Password
+	switch {
+	case !c.UsePassword || c.Password != "":
+	case c.PasswordFile != "":
+		raw, err := os.ReadFile(c.PasswordFile)
+		if err != nil {
+			return fmt.Errorf("enroll.password_file: %w", err)
+		}
+		line, _, _ := strings.Cut(string(raw), "\n")
+		cfg.Password = secret.String(strings.TrimRight(line, "\r"))
+		a.password = c.PasswordFile
+	default:
+		value, _, err := a.dir.SecretFile(datadir.EnrollmentPassword, func() string { return secret.RandomPassword(24).Reveal() })
+		if err != nil {
+			return fmt.Errorf("enrollment password: %w", err)
+		}
+		cfg.Password = secret.String(value)
+		a.password = a.dir.File(datadir.EnrollmentPassword)
+	}
+	r, err := enroll.New(cfg, a.registry, a.log, a.reg)
+	if err != nil {
+		return err
+	}
+	a.cleanup = append(a.cleanup, func() { _ = r.Close() })
+	a.roles[RoleEnroll], a.ends.Enroll = r, r.Addr().String()
+	return nil
+}
+
+func (a *App) buildIngest() error {
+	cfg := ingest.Default()
+	cfg.Listen, cfg.Node = a.cfg.Ingest.TCP, a.node
+	p, err := a.cluster.NewProducer("ingest", a.log, a.reg)
+	if err != nil {
+		return err
+	}
+	r, err := ingest.New(cfg, a.registry, p, a.log, a.reg)
+	if err != nil {
+		p.Close()
+		return err
+	}
+	a.cleanup = append(a.cleanup, func() { _ = r.Close() })
+	a.checks.add(RoleIngest, r.Ready)
+	a.roles[RoleIngest], a.ends.Ingest = closing{r, p}, r.Addr().String()
+	return nil
+}
+
+// closing is a role with the producer that ends after it.
+type closing struct {
+	Role
+	p *kafka.Producer
+}
+
+func (c closing) Run(ctx context.Context) error {
+	defer c.p.Close()
+	return c.Role.Run(ctx)
+}
+
+func (a *App) buildAnalyze(rules *Ruleset) error {
+	ec, err := EngineConfig(a.cfg, false)
+	if err != nil {
+		return err
+	}
+	r, err := analyze.New(analyze.Options{
+		Config: a.cfg.Analyze, Cluster: a.cluster, Engine: engine.New(rules.Program, ec), Ruleset: rules.Version,
+		Rewind: rules.Program.LongestWindow(), Log: a.log, Registerer: a.reg,
+	})
+	if err != nil {
+		return err
+	}
+	a.checks.add(RoleAnalyze, r.Ready)
+	a.roles[RoleAnalyze] = r
+	return nil
+}
+
+func (a *App) buildForward(alerts store.Store) error {
+	r, err := forward.New(forward.Default(), a.cluster, all.New(alerts), a.log, a.reg)
+	if err != nil {
+		return err
+	}
+	a.checks.add(RoleForward, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		var errs []error
+		for name, err := range r.Health(ctx) {
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", name, err))
+			}
+		}
+		return errors.Join(errs...)
+	})
+	a.roles[RoleForward] = r
+	return nil
+}

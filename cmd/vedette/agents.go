@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"vedette/app"
+	"vedette/internal/registry"
+	"vedette/schemas"
+)
+
+func (s *shell) agentsCommand() *cobra.Command {
+	parent := &cobra.Command{
+		Use: "agents", Short: "List, add, remove, import or export agents",
+		Long: "Talks to the configured brokers, or to the process that holds data_dir, or opens data_dir itself.",
+	}
+	parent.AddCommand(s.agentsList(), s.agentsAdd(), s.agentsRemove(), s.agentsImport(), s.agentsExport())
+	return parent
+}
+
+// withRegistry runs fn with a registry that was read to its end.
+func (s *shell) withRegistry(cmd *cobra.Command, fn func(ctx context.Context, r *registry.Registry) error) error {
+	cfg, err := s.load()
+	if err != nil {
+		return fmt.Errorf("configuration:\n%w", err)
+	}
+	log, err := s.logger(cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	data, err := app.OpenData(cmd.Context(), cfg, log)
+	if err != nil {
+		return err
+	}
+	defer data.Close()
+	r, err := registry.Open(data.Cluster, data.Box, app.NodeName(cfg), log, prometheus.NewRegistry())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(cmd.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	select {
+	case <-r.Ready():
+	case err := <-done:
+		done <- nil
+		return err
+	case <-time.After(30 * time.Second):
+		return fmt.Errorf("the brokers do not answer; are they running, and were the topics made (`vedette topics apply`)?")
+	}
+	return fn(ctx, r)
+}
+
+func (s *shell) agentsList() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "list", Short: "List agents", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return s.withRegistry(cmd, func(_ context.Context, r *registry.Registry) error {
+				return printAgents(cmd.OutOrStdout(), r, asJSON)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object per line")
+	return cmd
+}
+
+func printAgents(w io.Writer, r *registry.Registry, asJSON bool) error {
+	enc := json.NewEncoder(w)
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if !asJSON {
+		fmt.Fprintln(tw, "ID\tNAME\tADDRESS\tSTATUS\tVERSION\tLAST SIGN OF LIFE")
+	}
+	for _, a := range r.Agents() {
+		if a.Removed {
+			continue
+		}
+		status, version, last := schemas.StateNeverConnected, "", ""
+		if p, ok := r.Presence(a.ID); ok {
+			status, version = p.State, p.Version
+			if p.LastKeepalive > 0 {
+				last = time.UnixMilli(p.LastKeepalive).UTC().Format(time.RFC3339)
+			}
+		}
+		if asJSON {
+			if err := enc.Encode(map[string]any{"id": a.ID, "name": a.Name, "ip": a.IP, "status": status, "version": version, "lastKeepAlive": last, "groups": a.Groups}); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", a.ID, a.Name, a.IP, status, version, last)
+	}
+	return tw.Flush()
+}
+
+func (s *shell) agentsAdd() *cobra.Command {
+	var ip string
+	var force bool
+	cmd := &cobra.Command{
+		Use: "add NAME", Short: "Add an agent and print its key line", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.withRegistry(cmd, func(ctx context.Context, r *registry.Registry) error {
+				policy := schemas.ForcePolicy{}
+				if force {
+					policy = schemas.ForcePolicy{Enabled: true}
+				}
+				a, err := r.Add(ctx, registry.AddRequest{Name: args[0], IP: ip, Force: policy})
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s %s %s\n", a.ID, a.Name, a.IP, a.Key.Reveal())
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&ip, "ip", "any", "address rule: any, an address, or address/prefix")
+	cmd.Flags().BoolVar(&force, "force", false, "replace an agent of the same name or address")
+	return cmd
+}
+
+func (s *shell) agentsRemove() *cobra.Command {
+	return &cobra.Command{
+		Use: "remove ID…", Short: "Remove agents; their ids are not used again", Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.withRegistry(cmd, func(ctx context.Context, r *registry.Registry) error {
+				for _, id := range args {
+					if err := r.Remove(ctx, id, true); err != nil {
+						return fmt.Errorf("remove %s: %w", id, err)
+					}
+					fmt.Fprintf(cmd.OutOrStdout(), "removed %s\n", id)
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func (s *shell) agentsImport() *cobra.Command {
+	return &cobra.Command{
+		Use: "import FILE", Short: "Take over the agents of a client.keys file, with their ids and keys", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := os.Open(args[0])
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			lines, err := registry.ParseClientKeys(f)
+			unread := err
+			if unread != nil {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s: lines left out:\n%v\n", args[0], unread)
+			}
+			return s.withRegistry(cmd, func(ctx context.Context, r *registry.Registry) error {
+				added, refused := 0, 0
+				for _, l := range lines {
+					if l.Removed {
+						continue
+					}
+					_, err := r.Add(ctx, registry.AddRequest{ID: l.ID, Name: l.Name, IP: l.IP, Key: l.Key})
+					if err != nil {
+						refused++
+						fmt.Fprintf(cmd.ErrOrStderr(), "%s %s: %v\n", l.ID, l.Name, err)
+						continue
+					}
+					added++
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "added %d, refused %d\n", added, refused)
+				if refused > 0 {
+					return fmt.Errorf("%d of %d agents were refused", refused, added+refused)
+				}
+				if unread != nil {
+					return errors.New("some lines were left out")
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func (s *shell) agentsExport() *cobra.Command {
+	return &cobra.Command{
+		Use: "export", Short: "Print all agents in the form of client.keys; the keys are secrets", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return s.withRegistry(cmd, func(_ context.Context, r *registry.Registry) error {
+				return registry.WriteClientKeys(cmd.OutOrStdout(), r.Agents())
+			})
+		},
+	}
+}

@@ -1,0 +1,119 @@
+// Command vedette is the whole server: every role, and the commands to look
+// after them.
+//
+// Exit codes: 0 done, 1 failed, 2 used wrongly.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"vedette/config"
+)
+
+// version is set at build time (-ldflags "-X main.version=…").
+var version = ""
+
+// exitUsage is for errors that reading the help would have prevented.
+type usageError struct{ error }
+
+func main() { os.Exit(Main()) }
+
+// Main runs the command line and returns the exit code.
+func Main() int {
+	// The first signal drains, the second ends at once.
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		os.Exit(1)
+	}()
+	root := newRoot()
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "vedette: %v\n", err)
+	var usage usageError
+	if errors.As(err, &usage) {
+		return 2
+	}
+	return 1
+}
+
+// shell is what the commands share.
+type shell struct {
+	configPath string
+	logLevel   string
+}
+
+func newRoot() *cobra.Command {
+	s := &shell{}
+	root := &cobra.Command{
+		Use:           "vedette",
+		Short:         "A security server for Wazuh 4.x agents, rulesets and scripts, built as a stream pipeline",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       buildVersion(),
+	}
+	root.PersistentFlags().StringVar(&s.configPath, "config", "", "configuration file (YAML); none: the defaults")
+	root.PersistentFlags().StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(s.runCommand(), s.initCommand(), s.configCommand(), s.topicsCommand(), s.agentsCommand(), s.logtestCommand(), s.simulateCommand(), versionCommand())
+	return root
+}
+
+// load reads the configuration, and lists every problem of it at once.
+func (s *shell) load() (config.Config, error) { return config.Load(s.configPath, os.Environ()) }
+
+// logger writes text to a terminal and JSON anywhere else.
+func (s *shell) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.logLevel)); err != nil {
+		return nil, usageError{fmt.Errorf("--log-level %q: choose debug, info, warn or error", s.logLevel)}
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if f, ok := w.(*os.File); ok {
+		if st, err := f.Stat(); err == nil && st.Mode()&os.ModeCharDevice != 0 {
+			return slog.New(slog.NewTextHandler(w, opts)), nil
+		}
+	}
+	return slog.New(slog.NewJSONHandler(w, opts)), nil
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "vedette %s (compatible with 4.14.7)\n", buildVersion())
+			return err
+		},
+	}
+}
+
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+				return "devel-" + s.Value[:12]
+			}
+		}
+	}
+	return "devel"
+}

@@ -1,0 +1,233 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"vedette/internal/kafka"
+	"vedette/schemas"
+)
+
+// Forward is the role.
+type Forward struct {
+	cfg      Config
+	cluster  *kafka.Cluster
+	dests    []Destination
+	log      *slog.Logger
+	reg      prometheus.Registerer
+	metrics  *metrics
+	dead     deadLetters
+	producer *kafka.Producer
+
+	mu   sync.Mutex
+	errs map[string]error // last error by destination, nil when it answered
+}
+
+// deadLetters is what the role needs of a producer.
+type deadLetters interface {
+	ProduceSync(ctx context.Context, recs ...schemas.Record) ([]schemas.Record, error)
+}
+
+// New prepares the role; destinations come from all.New. They stay the caller's
+// to close after Run has returned.
+func New(cfg Config, cluster *kafka.Cluster, dests []Destination, log *slog.Logger, reg prometheus.Registerer) (*Forward, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if len(dests) == 0 {
+		return nil, errors.New("forward: no destination")
+	}
+	f := &Forward{cfg: cfg, cluster: cluster, dests: dests, log: log, reg: reg, metrics: newMetrics(reg), errs: map[string]error{}}
+	for _, d := range dests {
+		if _, ok := f.errs[d.Name()]; ok {
+			return nil, fmt.Errorf("forward: two destinations are named %q", d.Name())
+		}
+		f.errs[d.Name()] = nil
+		f.metrics.up.WithLabelValues(d.Name()).Set(1)
+	}
+	p, err := cluster.NewProducer("forward", log, reg)
+	if err != nil {
+		return nil, fmt.Errorf("forward: %w", err)
+	}
+	f.producer, f.dead = p, p
+	return f, nil
+}
+
+// groupOf keeps the plain name for the indexer, which is there in every
+// installation.
+func (f *Forward) groupOf(d Destination) string {
+	if d.Name() == IndexerName {
+		return f.cfg.Group
+	}
+	return f.cfg.Group + "." + d.Name()
+}
+
+// IndexerName is the name of the destination that keeps alerts for searching.
+const IndexerName = "indexer"
+
+// Run delivers until ctx ends, then finishes or gives up the batches under way,
+// and returns nil.
+func (f *Forward) Run(ctx context.Context) error {
+	defer f.producer.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	errs := make([]error, len(f.dests))
+	for i, d := range f.dests {
+		wg.Go(func() {
+			defer cancel() // the end of one is the end of the role
+			err := f.cluster.Consume(ctx, kafka.GroupConfig{
+				Group: f.groupOf(d), Topic: schemas.TopicAlerts, Log: f.log, Registerer: f.reg,
+				Open: func(_ context.Context, a kafka.Assignment) (kafka.Handler, error) {
+					f.log.Debug("partition assigned", "destination", d.Name(), "topic", a.Topic, "partition", a.Partition)
+					return &handler{f: f, dest: d}, nil
+				},
+			})
+			if err != nil && !errors.Is(err, context.Canceled) {
+				errs[i] = fmt.Errorf("forward to %s: %w", d.Name(), err)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Health returns the state of each destination for readiness; nil means that it
+// answers.
+func (f *Forward) Health(ctx context.Context) map[string]error {
+	out := make(map[string]error, len(f.dests))
+	for _, d := range f.dests {
+		f.mu.Lock()
+		err := f.errs[d.Name()]
+		f.mu.Unlock()
+		if err == nil {
+			err = d.Ready(ctx)
+		}
+		out["forward."+d.Name()] = err
+	}
+	return out
+}
+
+// note remembers how the last try ended and logs when that changed.
+func (f *Forward) note(dest string, err error) {
+	f.mu.Lock()
+	was := f.errs[dest]
+	f.errs[dest] = err
+	f.mu.Unlock()
+	switch {
+	case err != nil && was == nil:
+		f.metrics.up.WithLabelValues(dest).Set(0)
+		f.log.Warn("destination does not take alerts; they wait in the topic", "destination", dest, "err", err)
+	case err == nil && was != nil:
+		f.metrics.up.WithLabelValues(dest).Set(1)
+		f.log.Info("destination takes alerts again", "destination", dest)
+	}
+}
+
+// handler delivers the records of one partition to one destination.
+type handler struct {
+	f    *Forward
+	dest Destination
+}
+
+func (h *handler) Close() {}
+
+// reasonRecord is the dead letter cause of a record that is no alert.
+const reasonRecord = "record"
+
+func (h *handler) Handle(ctx context.Context, recs []schemas.Record) error {
+	for len(recs) > 0 {
+		n := min(len(recs), batchAlertsMax)
+		if err := h.batch(ctx, recs[:n]); err != nil {
+			return err
+		}
+		recs = recs[n:]
+	}
+	return nil
+}
+
+func (h *handler) batch(ctx context.Context, recs []schemas.Record) error {
+	name := h.dest.Name()
+	h.f.metrics.in.WithLabelValues(name).Add(float64(len(recs)))
+	alerts := make([]schemas.Alert, 0, len(recs))
+	from := make([]*schemas.Record, 0, len(recs)) // the record of each alert
+	var dead []schemas.Record
+	bury := func(r *schemas.Record, reason, detail string) {
+		d := schemas.NewDeadLetter(r, reason, name+": "+detail)
+		dead = append(dead, d.Record())
+		h.f.metrics.failed.WithLabelValues(name, reason).Inc()
+	}
+	for i := range recs {
+		a, err := schemas.ParseAlert(&recs[i])
+		if err != nil {
+			bury(&recs[i], reasonRecord, err.Error())
+			continue
+		}
+		alerts, from = append(alerts, a), append(from, &recs[i])
+	}
+	if len(alerts) > 0 {
+		var failures []Failure
+		err := h.again(ctx, func(ctx context.Context) (err error) {
+			start := time.Now()
+			failures, err = h.dest.Deliver(ctx, alerts)
+			if err == nil {
+				h.f.metrics.deliver.WithLabelValues(name).Observe(time.Since(start).Seconds())
+			}
+			h.f.noteUnless(ctx, name, err)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, x := range failures {
+			bury(from[x.Index], x.Reason, x.Detail)
+		}
+		h.f.metrics.out.WithLabelValues(name).Add(float64(len(alerts) - len(failures)))
+	}
+	if len(dead) == 0 {
+		return nil
+	}
+	h.f.log.Warn("alerts went to the dead letter topic", "destination", name, "partition", recs[0].Partition, "alerts", len(dead))
+	return h.again(ctx, func(ctx context.Context) error {
+		_, err := h.f.dead.ProduceSync(ctx, dead...)
+		return err
+	})
+}
+
+// noteUnless skips errors that come of the role's own end.
+func (f *Forward) noteUnless(ctx context.Context, dest string, err error) {
+	if err != nil && errors.Is(context.Cause(ctx), context.Canceled) {
+		return
+	}
+	f.note(dest, err)
+}
+
+// again runs fn until it succeeds or ctx ends.
+func (h *handler) again(ctx context.Context, fn func(context.Context) error) error {
+	for delay := h.f.cfg.RetryDelayMin; ; delay = min(2*delay, h.f.cfg.RetryDelayMax) {
+		try, cancel := context.WithTimeout(ctx, h.f.cfg.DeliverTimeout)
+		err := fn(try)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		h.f.metrics.retries.WithLabelValues(h.dest.Name()).Inc()
+		t := time.NewTimer(delay/2 + rand.N(delay/2+1))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		case <-t.C:
+		}
+	}
+}

@@ -1,0 +1,215 @@
+package forward_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+
+	"vedette/forward"
+	"vedette/internal/kafka"
+	"vedette/internal/kafka/kafkatest"
+	"vedette/internal/store"
+	"vedette/internal/store/storetest"
+	"vedette/schemas"
+)
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// sink is a destination in memory that can stand still and refuse.
+type sink struct {
+	mu   sync.Mutex
+	got  map[string]int
+	down bool
+}
+
+func (s *sink) Name() string { return forward.IndexerName }
+
+func (s *sink) Deliver(ctx context.Context, alerts []schemas.Alert) ([]forward.Failure, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down {
+		return nil, errors.New("down")
+	}
+	var fs []forward.Failure
+	for i, a := range alerts {
+		if strings.Contains(string(a.Document), "indigestible") {
+			fs = append(fs, forward.Failure{Index: i, ID: a.ID, Reason: store.ReasonMapping, Detail: "does not fit"})
+			continue
+		}
+		s.got[a.ID]++
+	}
+	return fs, nil
+}
+
+func (s *sink) Ready(context.Context) error { return nil }
+
+func (s *sink) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.got)
+}
+
+func (s *sink) set(down bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down = down
+}
+
+// start runs the role; stop ends it and waits.
+func start(t *testing.T, c *kafka.Cluster, d forward.Destination) (f *forward.Forward, reg *prometheus.Registry, stop func()) {
+	t.Helper()
+	cfg := forward.Default()
+	cfg.RetryDelayMin, cfg.RetryDelayMax = 5*time.Millisecond, 20*time.Millisecond
+	reg = prometheus.NewRegistry()
+	f, err := forward.New(cfg, c, []forward.Destination{d}, quiet, reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(stop)
+	return f, reg, stop
+}
+
+func produce(t *testing.T, c *kafka.Cluster, recs ...schemas.Record) {
+	t.Helper()
+	p, err := c.NewProducer("test", quiet, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if _, err := p.ProduceSync(t.Context(), recs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func series(name string, n int) []schemas.Record {
+	var recs []schemas.Record
+	for _, a := range storetest.Series(name, n) {
+		recs = append(recs, a.Record())
+	}
+	return recs
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(15 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 15 s: %s", what)
+		}
+	}
+}
+
+func TestAlertsArriveAndARestartRepeatsNothing(t *testing.T) {
+	c := kafkatest.New(t)
+	s := &sink{got: map[string]int{}}
+	produce(t, c, series("a", 50)...)
+	_, _, stop := start(t, c, s)
+	eventually(t, "50 alerts", func() bool { return s.count() == 50 })
+	stop()
+	produce(t, c, series("b", 10)...)
+	_, _, stop = start(t, c, s)
+	eventually(t, "60 alerts", func() bool { return s.count() == 60 })
+	stop()
+	for id, n := range s.got {
+		if n != 1 {
+			t.Errorf("%s arrived %d times", id, n)
+		}
+	}
+}
+
+func TestAlertsWaitWhileTheDestinationIsDown(t *testing.T) {
+	c := kafkatest.New(t)
+	s := &sink{got: map[string]int{}, down: true}
+	produce(t, c, series("a", 20)...)
+	f, reg, stop := start(t, c, s)
+	eventually(t, "readiness turns red", func() bool { return f.Health(t.Context())["forward.indexer"] != nil })
+	if s.count() != 0 {
+		t.Error("delivered while down")
+	}
+	s.set(false)
+	eventually(t, "20 alerts", func() bool { return s.count() == 20 })
+	eventually(t, "readiness turns green", func() bool { return f.Health(t.Context())["forward.indexer"] == nil })
+	stop()
+	if n, err := testutil.GatherAndCount(reg, "vedette_forward_retries_total"); err != nil || n != 1 {
+		t.Errorf("retries: %d, %v", n, err)
+	}
+}
+
+func TestWhatCannotBeDeliveredGoesToTheDeadLetter(t *testing.T) {
+	c := kafkatest.New(t)
+	s := &sink{got: map[string]int{}}
+	bad := storetest.Alert("x", 1, map[string]any{"full_log": "indigestible"})
+	headless := storetest.Alert("x", 2, nil)
+	noHeader := headless.Record()
+	noHeader.Headers = nil
+	recs := append(series("a", 3), bad.Record(), noHeader)
+	produce(t, c, append(recs, series("b", 3)...)...)
+	_, reg, stop := start(t, c, s)
+	eventually(t, "6 alerts", func() bool { return s.count() == 6 })
+
+	var mu sync.Mutex
+	var dead []schemas.DeadLetter
+	fol := c.Follow(schemas.TopicDeadLetter, quiet, func(r schemas.Record) {
+		d, err := schemas.ParseDeadLetter(&r)
+		if err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		dead = append(dead, d)
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = fol.Run(ctx) }()
+	eventually(t, "2 dead letters", func() bool { mu.Lock(); defer mu.Unlock(); return len(dead) == 2 })
+	cancel()
+	<-done
+	stop()
+	causes := map[string]schemas.DeadLetter{}
+	for _, d := range dead {
+		causes[d.Cause] = d
+	}
+	if d := causes[store.ReasonMapping]; d.Topic != schemas.TopicAlerts || string(d.Value) != string(bad.Document) || !strings.Contains(d.Detail, "does not fit") {
+		t.Errorf("%+v", d)
+	}
+	if d := causes["record"]; !strings.Contains(d.Detail, "header id") {
+		t.Errorf("%+v", d)
+	}
+	want := `
+# HELP vedette_forward_failed_alerts_total Alerts that went to the dead letter topic instead, by reason.
+# TYPE vedette_forward_failed_alerts_total counter
+vedette_forward_failed_alerts_total{destination="indexer",reason="mapping"} 1
+vedette_forward_failed_alerts_total{destination="indexer",reason="record"} 1
+# HELP vedette_forward_in_alerts_total Alert records read for a destination.
+# TYPE vedette_forward_in_alerts_total counter
+vedette_forward_in_alerts_total{destination="indexer"} 8
+# HELP vedette_forward_out_alerts_total Alerts a destination took.
+# TYPE vedette_forward_out_alerts_total counter
+vedette_forward_out_alerts_total{destination="indexer"} 6
+`
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "vedette_forward_failed_alerts_total", "vedette_forward_in_alerts_total", "vedette_forward_out_alerts_total"); err != nil {
+		t.Error(err)
+	}
+}

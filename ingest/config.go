@@ -1,0 +1,67 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"vedette/ingest/listen"
+)
+
+// Config says where agents connect and what they may cost.
+type Config struct {
+	// Listen is the address of the agent port.
+	Listen string `mapstructure:"listen"`
+	// WindowBytes is how much of one agent may wait for its acknowledgement;
+	// TotalBytes is the same for all agents of this gateway.
+	WindowBytes int64 `mapstructure:"window_bytes"`
+	TotalBytes  int64 `mapstructure:"total_bytes"`
+	// MaxConnections bounds the agents connected here.
+	MaxConnections int `mapstructure:"max_connections"`
+	// OvertakeTime is how long an agent's connection must have been silent
+	// before another one may take its place; 0 is never.
+	OvertakeTime time.Duration `mapstructure:"overtake_time"`
+	// DisconnectionTime is how long an agent may send no keepalive.
+	DisconnectionTime time.Duration `mapstructure:"disconnection_time"`
+	// AllowHigherVersions admits agents newer than ServerVersion.
+	AllowHigherVersions bool `mapstructure:"allow_higher_versions"`
+
+	// Node names this gateway in events and presence records.
+	Node string `mapstructure:"-"`
+	// ServerVersion is the release this server is compatible with.
+	ServerVersion string `mapstructure:"-"`
+	// Limits are those no operator needs to change; WindowBytes, TotalBytes and
+	// MaxConnections replace theirs.
+	Limits listen.Limits `mapstructure:"-"`
+}
+
+// Default returns the configuration of a server that configures nothing.
+func Default() Config {
+	l := listen.DefaultLimits()
+	return Config{
+		Listen: ":1514", WindowBytes: l.WindowBytes, TotalBytes: l.TotalBytes, MaxConnections: l.Connections,
+		OvertakeTime: time.Minute, DisconnectionTime: 15 * time.Minute, Node: "node01", ServerVersion: "v4.14.7", Limits: l,
+	}
+}
+
+// Validate returns every problem, joined; each names its key.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
+	if c.WindowBytes < 1024 {
+		bad("ingest.window_bytes: %d is less than 1024", c.WindowBytes)
+	}
+	if c.TotalBytes < 256<<10 || c.TotalBytes < c.WindowBytes {
+		bad("ingest.total_bytes: %d is less than 262144 or than ingest.window_bytes", c.TotalBytes)
+	}
+	if c.MaxConnections < 1 {
+		bad("ingest.max_connections: %d is not positive", c.MaxConnections)
+	}
+	if c.OvertakeTime < 0 || c.OvertakeTime > time.Hour {
+		bad("ingest.overtake_time: %v is not in 0s…1h", c.OvertakeTime)
+	}
+	if c.DisconnectionTime < time.Second {
+		bad("ingest.disconnection_time: %v is less than 1s", c.DisconnectionTime)
+	}
+	return errors.Join(errs...)
+}

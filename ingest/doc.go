@@ -1,0 +1,22 @@
+// Package ingest is the gateway: agents in on port 1514, TopicEvents and
+// TopicPresence out.
+//
+// Order: the events of one agent's connection are produced in the order they
+// came, under the agent's id. Delivery: an event counts as written when the
+// brokers have acknowledged it; until then it is in flight, and while too much
+// of a connection is, its socket is not read, so that pressure reaches the
+// agent's own buffer, while the agent still gets signs of life. At every moment
+//
+//	received = written + refused(by reason) + in flight
+//
+// Agents of the 4.x protocol get no acknowledgement. So a gateway that is killed
+// loses at most, per connection, its window plus what stands in the socket's
+// receive buffer and the read buffer. One that ends in order asks its agents to
+// stop, handles what they had sent and waits until it is acknowledged.
+//
+// Liveness: an agent is disconnected when it says so or after
+// Config.DisconnectionTime without a keepalive; the gateway named in its
+// presence record finds out and raises the event.
+//
+// Limits: listen.Limits, and the constants of gateway.go.
+package ingest

@@ -1,0 +1,397 @@
+package ingest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"vedette/ingest/listen"
+	"vedette/ingest/secure"
+	"vedette/ingest/session"
+	"vedette/internal/registry"
+	"vedette/schemas"
+)
+
+const (
+	// holdTime is how long a unit of an unknown agent waits for a key that was
+	// given on another node a moment ago; holdsMax bounds how many wait.
+	holdTime = time.Second
+	holdsMax = 1024
+	// claimTime is how long a new connection waits for its agent's old one,
+	// whose end may not have been noticed yet.
+	claimTime = 500 * time.Millisecond
+	// eventOverhead is what an event costs besides its text.
+	eventOverhead = 256
+	// logEvery bounds the log of refused connections, per reason.
+	logEvery = 10 * time.Second
+)
+
+// agent is what the gateway keeps of an agent that has talked to it.
+type agent struct {
+	reg registry.Agent
+	key *secure.Key
+	// method is the cipher of the agent's latest message.
+	method atomic.Uint32
+	// revoked is set when the agent was removed or replaced.
+	revoked       atomic.Bool
+	lastKeepalive atomic.Int64 // unix milliseconds
+
+	conn *listen.Conn // that is bound to the agent; guarded by Gateway.mu
+
+	// One presence record of an agent is under way at most; a newer one
+	// replaces the one that waits.
+	presMu      sync.Mutex
+	presPending bool
+	presNext    *schemas.Presence
+}
+
+// agent returns what is kept of a registered agent.
+func (g *Gateway) agent(id string) (*agent, bool) {
+	g.mu.RLock()
+	a, ok := g.agents[id]
+	g.mu.RUnlock()
+	if ok {
+		return a, true
+	}
+	reg, ok := g.reg.Agent(id)
+	if !ok {
+		return nil, false
+	}
+	fresh := &agent{reg: reg, key: secure.NewKey(reg.ID, reg.Name, reg.Key.Reveal())}
+	g.mu.Lock()
+	if a, ok = g.agents[id]; !ok {
+		a = fresh
+		g.agents[id] = a
+	}
+	g.mu.Unlock()
+	// A removal that came between has not seen the entry.
+	if now, ok := g.reg.Agent(id); !ok || now.Key != a.reg.Key {
+		g.forget(id)
+		return nil, false
+	}
+	return a, true
+}
+
+// forget ends an agent's connection and what is kept of it.
+func (g *Gateway) forget(id string) {
+	g.mu.Lock()
+	a := g.agents[id]
+	delete(g.agents, id)
+	var conn *listen.Conn
+	if a != nil {
+		a.revoked.Store(true)
+		conn = a.conn
+	}
+	g.mu.Unlock()
+	if conn != nil {
+		conn.Kill(reasonKeyChanged)
+	}
+}
+
+// onChange follows the registry. It runs where the registry is read.
+func (g *Gateway) onChange(c registry.Change) {
+	g.forget(c.Agent.ID)
+	g.mu.Lock()
+	for _, ch := range g.waiters[c.Agent.ID] {
+		close(ch)
+	}
+	delete(g.waiters, c.Agent.ID)
+	g.mu.Unlock()
+}
+
+// await waits a moment for an agent that is not known yet.
+func (g *Gateway) await(id string, c *listen.Conn) (*agent, bool) {
+	if !schemas.ValidAgentID(id) {
+		return nil, false
+	}
+	ch := make(chan struct{})
+	g.mu.Lock()
+	if g.holds >= holdsMax {
+		g.mu.Unlock()
+		return nil, false
+	}
+	g.holds++
+	g.waiters[id] = append(g.waiters[id], ch)
+	g.mu.Unlock()
+	defer func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.holds--
+		left := g.waiters[id][:0]
+		for _, w := range g.waiters[id] {
+			if w != ch {
+				left = append(left, w)
+			}
+		}
+		if len(left) == 0 {
+			delete(g.waiters, id)
+		} else {
+			g.waiters[id] = left
+		}
+	}()
+	if a, ok := g.agent(id); ok { // it came before the waiting began
+		return a, true
+	}
+	t := time.NewTimer(holdTime)
+	defer t.Stop()
+	select {
+	case <-ch:
+	case <-t.C:
+	case <-g.stopping:
+	}
+	return g.agent(id)
+}
+
+// link is one connection's side of the gateway. All its methods run on the
+// connection's reading goroutine.
+type link struct {
+	g      *Gateway
+	c      *listen.Conn
+	a      *agent // once a unit was authenticated
+	s      *session.Session
+	byHost bool // identified by address, not by id
+	bound  bool
+}
+
+// Unit handles one unit of an agent.
+//
+// Source: spec/agent-protocol.md §2 "Receiving, in order", §3.
+func (l *link) Unit(unit []byte, now time.Time) error {
+	if bytes.HasPrefix(unit, []byte(secure.Ping)) {
+		l.c.Send(secure.AppendFrame(nil, []byte(secure.Pong)))
+		return nil
+	}
+	a, body, err := l.identify(unit)
+	if err == nil {
+		err = l.message(a, body, now)
+	}
+	var r listen.Reason
+	if errors.As(err, &r) {
+		l.g.m.units.WithLabelValues(string(r)).Inc()
+		l.g.logRefused(r, a, l.c, now)
+	}
+	return err
+}
+
+func (l *link) identify(unit []byte) (*agent, []byte, error) {
+	if len(unit) == 0 {
+		return nil, nil, reasonEmpty
+	}
+	id, body, err := secure.Split(unit)
+	if err != nil {
+		return nil, nil, reasonID
+	}
+	if l.a != nil {
+		switch {
+		case l.a.revoked.Load():
+			return l.a, nil, reasonKeyChanged
+		case id == nil && l.byHost, id != nil && string(id) == l.a.reg.ID:
+			return l.a, body, nil
+		}
+		return l.a, nil, reasonOther
+	}
+	var (
+		a  *agent
+		ok bool
+	)
+	if id == nil {
+		var reg registry.Agent
+		if reg, ok = l.g.reg.AgentByHost(schemas.AddressText(l.c.Source())); ok {
+			a, ok = l.g.agent(reg.ID)
+		}
+		l.byHost = ok
+	} else if a, ok = l.g.agent(string(id)); !ok {
+		a, ok = l.g.await(string(id), l.c)
+	}
+	if !ok {
+		return nil, nil, reasonUnknown
+	}
+	if !a.reg.Rule.Match(l.c.Source()) {
+		return a, nil, reasonAddress
+	}
+	return a, body, nil
+}
+
+func (l *link) message(a *agent, body []byte, now time.Time) error {
+	d := l.g.decoders.Get()
+	m, err := d.Open(a.key, body)
+	if err != nil {
+		l.g.decoders.Put(d)
+		return openReason(err)
+	}
+	a.method.Store(uint32(m.Method))
+	control := session.Control(m.Payload)
+	if !l.bound {
+		if err := l.claim(a, control, now); err != nil {
+			l.g.decoders.Put(d)
+			return err
+		}
+	}
+	if l.a == nil {
+		l.a = a
+		p, _ := l.g.reg.Presence(a.reg.ID)
+		l.s = session.New(l.g.identity(a, l.c.Source().String()), p)
+		l.c.Authenticated()
+	}
+	r := l.s.Handle(now, m.Payload)
+	l.g.decoders.Put(d) // nothing of r aliases the payload
+
+	// The answer goes first: it must not wait for the brokers.
+	if r.Reply != "" {
+		l.c.Send(l.g.seal(a, r.Reply))
+	}
+	if r.Kind != session.Event {
+		l.g.m.control.WithLabelValues(r.Kind.String()).Inc()
+	}
+	if r.Kind == session.Keepalive {
+		a.lastKeepalive.Store(now.UnixMilli())
+	}
+	if r.LabelsCut {
+		l.g.m.labels.Inc()
+	}
+	if r.WritePresence {
+		l.g.writePresence(a, l.s.Presence())
+	}
+	if r.Refused != nil {
+		l.g.m.receivedAgent.Inc()
+		if errors.Is(r.Refused, secure.ErrEventKeepalive) {
+			l.g.m.refused.WithLabelValues(refusedKeepalive).Inc()
+		} else {
+			l.g.m.refused.WithLabelValues(refusedMalformed).Inc()
+		}
+	}
+	if r.Raised {
+		received := l.g.m.receivedAgent
+		if r.Kind != session.Event {
+			received = l.g.m.receivedGateway
+		}
+		l.g.produce(l.c, &r.Event, received)
+	}
+	return nil
+}
+
+// claim makes this connection the agent's, or finds out that another one is. A
+// connection that has sent only events claims nothing, but must not speak for
+// an agent that is connected elsewhere.
+func (l *link) claim(a *agent, control bool, now time.Time) error {
+	for wait := (time.Time{}); ; {
+		l.g.mu.Lock()
+		holder := a.conn
+		if holder == l.c || holder == nil {
+			if control {
+				a.conn, l.bound = l.c, true
+			}
+			l.g.mu.Unlock()
+			return nil
+		}
+		silent := now.Sub(holder.LastSeen())
+		overtake := l.g.cfg.OvertakeTime > 0 && silent > l.g.cfg.OvertakeTime
+		if overtake {
+			a.conn, l.bound = l.c, true
+		}
+		l.g.mu.Unlock()
+		if overtake {
+			holder.Kill(reasonOvertaken)
+			return nil
+		}
+		if wait.IsZero() {
+			wait = time.Now().Add(claimTime)
+		}
+		left := time.Until(wait)
+		if left <= 0 {
+			return reasonKeyInUse
+		}
+		t := time.NewTimer(left)
+		select {
+		case <-holder.Gone():
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+// Life sends a sign of life while the connection is not read.
+func (l *link) Life() {
+	if l.a != nil {
+		l.c.Send(l.g.seal(l.a, secure.AckText))
+	}
+}
+
+// Closed releases the agent.
+func (l *link) Closed() {
+	if l.bound {
+		l.g.mu.Lock()
+		if l.a != nil && l.a.conn == l.c {
+			l.a.conn = nil
+		}
+		l.g.mu.Unlock()
+	}
+}
+
+func openReason(err error) listen.Reason {
+	switch {
+	case errors.Is(err, secure.ErrTag):
+		return reasonTag
+	case errors.Is(err, secure.ErrInflate):
+		return reasonInflate
+	case errors.Is(err, secure.ErrTooLong):
+		return reasonTooLong
+	case errors.Is(err, secure.ErrTooShort):
+		return reasonTooShort
+	case errors.Is(err, secure.ErrChecksum):
+		return reasonChecksum
+	case errors.Is(err, secure.ErrCounters):
+		return reasonCounters
+	}
+	return reasonKey
+}
+
+func (g *Gateway) identity(a *agent, address string) session.Identity {
+	return session.Identity{
+		ID: a.reg.ID, Name: a.reg.Name, Host: a.reg.Rule.Host(), Address: address, Gateway: g.cfg.Node,
+		ServerVersion: g.cfg.ServerVersion, AllowHigherVersions: g.cfg.AllowHigherVersions,
+	}
+}
+
+// seal returns the frame that carries payload to an agent.
+func (g *Gateway) seal(a *agent, payload string) []byte {
+	g.counterMu.Lock()
+	global, local := g.counter.Next()
+	g.counterMu.Unlock()
+	e := g.encoders.Get()
+	defer g.encoders.Put(e)
+	frame := make([]byte, secure.FrameHeader, 192)
+	frame, err := e.Append(frame, a.key, secure.Method(a.method.Load()), "", uint16(rand.Uint32()), global, local, []byte(payload))
+	if err != nil {
+		panic("ingest: a control message does not seal: " + err.Error()) // they are constants
+	}
+	binary.LittleEndian.PutUint32(frame, uint32(len(frame)-secure.FrameHeader))
+	return frame
+}
+
+// logRefused tells of refused units; the counters have them all.
+func (g *Gateway) logRefused(r listen.Reason, a *agent, c *listen.Conn, now time.Time) {
+	if !g.logNow(r, now) {
+		return
+	}
+	id := ""
+	if a != nil {
+		id = a.reg.ID
+	}
+	g.log.Warn("agent connection refused", "reason", string(r), "agent_id", id, "source", c.Source().String())
+}
+
+// logNow allows one line per reason and logEvery.
+func (g *Gateway) logNow(r listen.Reason, now time.Time) bool {
+	g.logMu.Lock()
+	defer g.logMu.Unlock()
+	if now.Sub(g.logged[r]) < logEvery {
+		return false
+	}
+	g.logged[r] = now // reasons are a closed set
+	return true
+}

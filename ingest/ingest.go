@@ -1,0 +1,278 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"vedette/ingest/listen"
+	"vedette/ingest/secure"
+	"vedette/ingest/session"
+	"vedette/internal/registry"
+	"vedette/schemas"
+)
+
+// Registry is what the gateway needs of the registry.
+type Registry interface {
+	Ready() <-chan struct{}
+	Agent(id string) (registry.Agent, bool)
+	AgentByHost(host string) (registry.Agent, bool)
+	Presence(id string) (schemas.Presence, bool)
+	Presences(keep func(*schemas.Presence) bool) []schemas.Presence
+	SetPresence(p schemas.Presence, done func(error))
+	Subscribe(fn func(registry.Change)) (cancel func())
+}
+
+// Producer is where events go; *kafka.Producer is one.
+type Producer interface {
+	Produce(rec schemas.Record, done func(err error))
+	Healthy() bool
+}
+
+// Gateway is the role that agents connect to.
+type Gateway struct {
+	cfg  Config
+	reg  Registry
+	prod Producer
+	log  *slog.Logger
+	m    *metrics
+	srv  *listen.Server
+
+	started  time.Time
+	stopping chan struct{} // closed when Run begins to end
+	serving  atomic.Bool
+	presence atomic.Int64 // presence records under way
+
+	decoders *secure.Pool[*secure.Decoder]
+	encoders *secure.Pool[*secure.Encoder]
+
+	counterMu sync.Mutex
+	counter   secure.Counter
+
+	logMu  sync.Mutex
+	logged map[listen.Reason]time.Time
+
+	mu      sync.RWMutex // guards what follows; no other lock is taken under it
+	agents  map[string]*agent
+	waiters map[string][]chan struct{}
+	holds   int
+}
+
+// New checks the configuration and binds the port.
+func New(cfg Config, reg Registry, prod Producer, log *slog.Logger, promReg prometheus.Registerer) (*Gateway, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg.Limits.WindowBytes, cfg.Limits.TotalBytes, cfg.Limits.Connections = cfg.WindowBytes, cfg.TotalBytes, cfg.MaxConnections
+	g := &Gateway{
+		cfg: cfg, reg: reg, prod: prod, log: log, started: time.Now(), stopping: make(chan struct{}),
+		decoders: secure.NewPool(secure.NewDecoder),
+		encoders: secure.NewPool(func() *secure.Encoder { return &secure.Encoder{} }),
+		logged:   map[listen.Reason]time.Time{}, agents: map[string]*agent{}, waiters: map[string][]chan struct{}{},
+	}
+	// The counter must grow over restarts and has no file: it advances by one per
+	// 9,997 messages, so never faster than the clock it starts from.
+	g.counter.Global = uint64(max(time.Now().Unix(), 0))
+	g.m = newMetrics(promReg, func() float64 {
+		if g.srv == nil {
+			return 0
+		}
+		return float64(g.srv.InFlight())
+	}, float64(cfg.TotalBytes))
+	srv, err := listen.New(cfg.Listen, cfg.Limits, g.m.listen, log, func(c *listen.Conn) listen.Peer { return &link{g: g, c: c} })
+	if err != nil {
+		return nil, fmt.Errorf("agent port: %w", err)
+	}
+	g.srv = srv
+	return g, nil
+}
+
+// Addr is the bound address.
+func (g *Gateway) Addr() net.Addr { return g.srv.Addr() }
+
+// Close gives the port back when Run is never called.
+func (g *Gateway) Close() error { return g.srv.Close() }
+
+// Ready says what keeps the gateway from taking events, or nothing.
+func (g *Gateway) Ready() error {
+	select {
+	case <-g.reg.Ready():
+	default:
+		return errors.New("ingest: the registry was not read to its end yet")
+	}
+	if !g.serving.Load() {
+		return errors.New("ingest: the agent port is not served")
+	}
+	if !g.prod.Healthy() {
+		return errors.New("ingest: the brokers do not acknowledge; agents are held back")
+	}
+	return nil
+}
+
+// Run serves agents until ctx ends; then it stops as the package comment says.
+// It needs registry and producer to outlive it.
+func (g *Gateway) Run(ctx context.Context) error {
+	select {
+	case <-g.reg.Ready():
+	case <-ctx.Done():
+		return g.srv.Close()
+	}
+	unsubscribe := g.reg.Subscribe(g.onChange)
+	defer unsubscribe()
+	g.started = time.Now()
+	g.serving.Store(true)
+	defer g.serving.Store(false)
+	g.log.Info("agent port is open", "address", g.srv.Addr().String(), "node", g.cfg.Node)
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() { g.sweeper(ctx) })
+	stop := context.AfterFunc(ctx, func() { close(g.stopping) })
+	err := g.srv.Run(ctx)
+	cancel()
+	wg.Wait()
+	if stop() {
+		close(g.stopping)
+	}
+	for end := time.Now().Add(g.cfg.Limits.DrainRead); g.presence.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	return err
+}
+
+// produce hands an event over. c, which may be nil, is the connection it came
+// on, and is held back while too much of it is in flight.
+func (g *Gateway) produce(c *listen.Conn, e *schemas.Event, received prometheus.Counter) {
+	received.Inc()
+	g.m.inflight.Inc()
+	cost := int64(len(e.Log) + len(e.Location) + len(e.AgentLabels) + eventOverhead)
+	if c != nil && !c.Acquire(cost) {
+		g.m.inflight.Dec()
+		select {
+		case <-g.stopping:
+			g.m.refused.WithLabelValues(refusedShutdown).Inc()
+		default:
+			g.m.refused.WithLabelValues(refusedOver).Inc()
+		}
+		return
+	}
+	g.prod.Produce(e.Record(), func(err error) {
+		if err == nil {
+			g.m.written.Inc()
+		} else {
+			g.m.refused.WithLabelValues(refusedProduce).Inc()
+			if g.logNow(refusedProduce, time.Now()) {
+				g.log.Error("events are refused by the brokers", "err", err)
+			}
+		}
+		g.m.inflight.Dec()
+		if c != nil {
+			c.Release(cost)
+		}
+	})
+}
+
+// writePresence writes an agent's presence unless one is under way; then the
+// newest follows it. So a broker that is away costs one record per agent.
+func (g *Gateway) writePresence(a *agent, p schemas.Presence) {
+	if a.revoked.Load() { // its tombstone is the last word
+		return
+	}
+	a.presMu.Lock()
+	if a.presPending {
+		a.presNext = &p
+		a.presMu.Unlock()
+		return
+	}
+	a.presPending = true
+	a.presMu.Unlock()
+	g.presence.Add(1)
+	g.reg.SetPresence(p, func(err error) {
+		result := "written"
+		if err != nil {
+			result = "failed"
+		}
+		g.m.presence.WithLabelValues(result).Inc()
+		a.presMu.Lock()
+		next := a.presNext
+		a.presPending, a.presNext = false, nil
+		a.presMu.Unlock()
+		if next != nil && err == nil {
+			go func() { // not on the client's goroutine, which must not wait for its own buffer
+				g.writePresence(a, *next)
+				g.presence.Add(-1)
+			}()
+			return
+		}
+		g.presence.Add(-1)
+	})
+}
+
+// sweeper finds agents that have been silent for too long.
+func (g *Gateway) sweeper(ctx context.Context) {
+	every := min(max(g.cfg.DisconnectionTime/10, 50*time.Millisecond), time.Minute)
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			if g.prod.Healthy() {
+				g.sweep(now)
+			}
+		}
+	}
+}
+
+// sweep marks the agents of this gateway whose last sign of life is too old.
+// What this process cannot have heard, because it was not running or did not
+// read the socket, is not held against an agent.
+func (g *Gateway) sweep(now time.Time) {
+	mine := g.reg.Presences(func(p *schemas.Presence) bool {
+		return p.Gateway == g.cfg.Node && (p.State == schemas.StateActive || p.State == schemas.StatePending) &&
+			now.Sub(time.UnixMilli(max(p.LastKeepalive, p.Connected))) >= g.cfg.DisconnectionTime
+	})
+	for _, p := range mine {
+		a, ok := g.agent(p.ID)
+		if !ok {
+			continue
+		}
+		last := time.UnixMilli(a.lastKeepalive.Load())
+		if g.started.After(last) {
+			last = g.started
+		}
+		g.mu.RLock()
+		conn := a.conn
+		g.mu.RUnlock()
+		if conn != nil {
+			paused, resumed := conn.Paused()
+			if paused {
+				continue
+			}
+			if resumed.After(last) {
+				last = resumed
+			}
+		}
+		a.presMu.Lock()
+		pending := a.presPending
+		a.presMu.Unlock()
+		if pending || now.Sub(last) < g.cfg.DisconnectionTime {
+			continue
+		}
+		p.State, p.StatusCode = schemas.StateDisconnected, schemas.StatusNoKeepalive
+		p.DisconnectionTime, p.Updated = now.UnixMilli(), now.UnixMilli()
+		s := session.New(g.identity(a, p.Address), p)
+		g.writePresence(a, s.Presence())
+		e := s.Disconnected(now)
+		g.produce(nil, &e, g.m.receivedGateway)
+	}
+}

@@ -1,0 +1,316 @@
+package listen
+
+import (
+	"container/list"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"vedette/ingest/secure"
+)
+
+// Peer is the other side's half of a connection: what its units mean.
+type Peer interface {
+	// Unit handles one unit, which is valid until it returns. An error closes
+	// the connection and is counted; it should be a Reason.
+	Unit(unit []byte, now time.Time) error
+	// Life is called on the reading goroutine every Limits.LifeInterval while
+	// the connection is not read.
+	Life()
+	// Closed is called once, after the last Unit.
+	Closed()
+}
+
+// Conn is one connection. Send, Kill, Release and the readers of state are safe
+// for concurrent use; Acquire and Authenticated belong to the reading goroutine.
+type Conn struct {
+	s      *Server
+	c      *net.TCPConn
+	source netip.Addr
+	peer   Peer
+
+	inflight atomic.Int64
+	wake     chan struct{} // one pending wake-up at most
+	done     chan struct{} // closed when the connection is over
+	gone     chan struct{} // closed when the reading goroutine has ended
+	lastSeen atomic.Int64  // unix milliseconds of the last authenticated read
+	paused   atomic.Bool
+	resumed  atomic.Int64 // unix milliseconds of the last end of a pause
+
+	known    bool          // authenticated; of the reading goroutine
+	stranger *list.Element // in Server.strangers until authenticated; guarded by Server.mu
+
+	mu       sync.Mutex // guards what follows
+	reason   Reason     // why it is over
+	over     bool
+	draining bool
+	out      [][]byte
+	outBytes int
+	writing  bool
+}
+
+// Source is the peer's address, IPv4 never in its mapped form.
+func (c *Conn) Source() netip.Addr { return c.source }
+
+// Gone is closed when the connection's last unit was handled.
+func (c *Conn) Gone() <-chan struct{} { return c.gone }
+
+// LastSeen is when something arrived on the connection.
+func (c *Conn) LastSeen() time.Time { return time.UnixMilli(c.lastSeen.Load()) }
+
+// Paused reports whether the connection is not read at the moment, and when it
+// was read again after the last pause.
+func (c *Conn) Paused() (now bool, resumed time.Time) {
+	return c.paused.Load(), time.UnixMilli(c.resumed.Load())
+}
+
+// Authenticated ends the connection's time as a stranger.
+func (c *Conn) Authenticated() {
+	if c.known {
+		return
+	}
+	c.known = true
+	c.s.authenticated(c)
+}
+
+// Kill ends the connection; the first reason counts.
+func (c *Conn) Kill(why Reason) {
+	c.mu.Lock()
+	first := !c.over
+	if first {
+		c.over, c.reason = true, why
+		c.out, c.outBytes = nil, 0
+	}
+	c.mu.Unlock()
+	if first {
+		close(c.done)
+		c.c.Close()
+	}
+}
+
+// Send queues one unit for the peer and returns at once. When the queue is full
+// or the connection over, the unit is dropped and Send returns false. Send
+// takes the frame over: the length must stand in front of the unit.
+func (c *Conn) Send(frame []byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := &c.s.limits
+	if c.over || len(c.out) >= l.OutUnits || c.outBytes+len(frame) > l.OutBytes {
+		c.s.m.OutDropped.Inc()
+		return false
+	}
+	c.out = append(c.out, frame)
+	c.outBytes += len(frame)
+	if !c.writing {
+		c.writing = true
+		go c.write()
+	}
+	return true
+}
+
+// write sends what is queued and ends; the next Send starts it again, so an
+// idle connection has no second goroutine.
+func (c *Conn) write() {
+	for {
+		c.mu.Lock()
+		if c.over || len(c.out) == 0 {
+			c.writing = false
+			c.out = nil
+			c.mu.Unlock()
+			return
+		}
+		frames := net.Buffers(c.out)
+		n := c.outBytes
+		c.out = nil
+		c.mu.Unlock()
+		_ = c.c.SetWriteDeadline(time.Now().Add(c.s.limits.WriteTimeout))
+		_, err := frames.WriteTo(c.c)
+		c.mu.Lock()
+		c.outBytes -= min(n, c.outBytes)
+		half := c.draining
+		c.mu.Unlock()
+		if err != nil && !half {
+			c.Kill(ReasonWrite)
+		}
+	}
+}
+
+// Acquire waits until n bytes may be in flight and adds them. It returns false
+// when the connection or the server ends first. While it waits the socket is
+// not read and the peer gets signs of life.
+func (c *Conn) Acquire(n int64) bool {
+	w := &c.s.win
+	if w.take(c, n) {
+		return true
+	}
+	c.paused.Store(true)
+	c.s.m.Paused.Inc()
+	w.enter(c)
+	life := time.NewTicker(c.s.limits.LifeInterval)
+	defer func() {
+		life.Stop()
+		w.leave(c)
+		c.s.m.Paused.Dec()
+		c.resumed.Store(time.Now().UnixMilli())
+		c.paused.Store(false)
+		c.mu.Lock()
+		if c.draining { // the pause has used up the time to read what is left
+			_ = c.c.SetReadDeadline(time.Now().Add(c.s.limits.DrainRead))
+		}
+		c.mu.Unlock()
+	}()
+	for {
+		if w.take(c, n) { // again after entering, so that no wake-up is missed
+			return true
+		}
+		select {
+		case <-c.wake:
+		case <-life.C:
+			c.peer.Life()
+		case <-c.done:
+			return false
+		case <-c.s.hard:
+			return false
+		}
+	}
+}
+
+// Release takes n bytes out of flight.
+func (c *Conn) Release(n int64) {
+	left := c.inflight.Add(-n)
+	if c.paused.Load() && left <= c.s.limits.WindowBytes/2 {
+		c.poke()
+	}
+	c.s.win.give(n)
+}
+
+func (c *Conn) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+const (
+	// readMin is what an idle connection holds; readMax is reached only by peers that fill it.
+	readMin = 2 << 10
+	readMax = secure.MaxUnit + secure.FrameHeader
+)
+
+// read handles the connection's units until its end and says why it ended.
+func (c *Conn) read() Reason {
+	var (
+		buf     = make([]byte, readMin)
+		have    int       // bytes in buf
+		partial time.Time // since when buf begins with an incomplete unit
+		quiet   int       // reads in a row that used little of buf
+		limits  = &c.s.limits
+	)
+	c.deadline(time.Now().Add(limits.FirstUnit))
+	for {
+		n, err := c.c.Read(buf[have:])
+		now := time.Now()
+		if n > 0 {
+			c.s.m.ReadBytes.Add(float64(n))
+			if c.known {
+				c.lastSeen.Store(now.UnixMilli())
+			}
+		}
+		full := have+n == len(buf)
+		have += n
+		at, whole := 0, false
+		for {
+			unit, size, ferr := secure.NextFrame(buf[at:have], limits.UnitBytes)
+			if ferr != nil {
+				return ReasonTooLarge
+			}
+			if size == 0 {
+				break
+			}
+			if uerr := c.peer.Unit(unit, now); uerr != nil {
+				var r Reason
+				if !errors.As(uerr, &r) {
+					r = ReasonNetwork
+				}
+				return r
+			}
+			at, whole = at+size, true
+		}
+		if have = copy(buf, buf[at:have]); err != nil {
+			return c.readEnd(err, have)
+		}
+		// The buffer follows the peer: it grows only when filled and shrinks when idle.
+		switch {
+		case full && len(buf) < readMax:
+			bigger := make([]byte, min(4*len(buf), readMax))
+			copy(bigger, buf[:have])
+			buf, quiet = bigger, 0
+		case len(buf) > readMin && have+n < len(buf)/8:
+			if quiet++; quiet >= 8 {
+				smaller := make([]byte, max(len(buf)/4, readMin))
+				copy(smaller, buf[:have])
+				buf, quiet = smaller, 0
+			}
+		default:
+			quiet = 0
+		}
+		if !c.known {
+			continue // the first deadline stands
+		}
+		switch {
+		case have == 0:
+			if !partial.IsZero() || whole {
+				partial = time.Time{}
+				c.deadline(time.Time{})
+			}
+		case partial.IsZero() || whole:
+			// A pause is not the peer's fault, so time counts from after the handling.
+			partial = time.Now()
+			c.deadline(partial.Add(limits.PartialUnit))
+		}
+	}
+}
+
+func (c *Conn) readEnd(err error, have int) Reason {
+	c.mu.Lock()
+	over, reason, draining := c.over, c.reason, c.draining
+	c.mu.Unlock()
+	var ne net.Error
+	switch {
+	case over:
+		return reason
+	case err == io.EOF && have == 0:
+		return ReasonEOF
+	case err == io.EOF:
+		return ReasonTruncated
+	case errors.As(err, &ne) && ne.Timeout() && draining:
+		return ReasonShutdown
+	case errors.As(err, &ne) && ne.Timeout() && !c.known:
+		return ReasonFirstUnit
+	case errors.As(err, &ne) && ne.Timeout():
+		return ReasonPartialUnit
+	}
+	return ReasonNetwork
+}
+
+func (c *Conn) deadline(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.draining { // then the drain's own stands
+		_ = c.c.SetReadDeadline(t)
+	}
+}
+
+// drain tells the peer that nothing more comes, so that it stops sending and
+// closes, and lets it finish.
+func (c *Conn) drain(until time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	_ = c.c.CloseWrite()
+	_ = c.c.SetReadDeadline(until)
+}

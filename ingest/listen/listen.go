@@ -1,0 +1,193 @@
+package listen
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Server accepts connections on one port.
+type Server struct {
+	ln     *net.TCPListener
+	limits Limits
+	m      Metrics
+	log    *slog.Logger
+	open   func(*Conn) Peer
+	win    window
+	hard   chan struct{} // closed when waiting for acknowledgements ends
+	wg     sync.WaitGroup
+
+	mu        sync.Mutex // guards what follows
+	conns     map[*Conn]struct{}
+	strangers *list.List // *Conn, oldest first
+	draining  bool
+}
+
+// New binds addr. open is called for each connection before its first unit.
+func New(addr string, limits Limits, m Metrics, log *slog.Logger, open func(*Conn) Peer) (*Server, error) {
+	lc := net.ListenConfig{
+		// Set before listen, so that connections inherit it and the TCP window
+		// is announced accordingly.
+		Control: func(_, _ string, rc syscall.RawConn) error {
+			var serr error
+			err := rc.Control(func(fd uintptr) {
+				serr = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, limits.ReceiveBuffer)
+			})
+			return errors.Join(err, serr)
+		},
+		// Source: spec/agent-protocol.md §1.
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3},
+	}
+	ln, err := lc.Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{
+		ln: ln.(*net.TCPListener), limits: limits, m: m, log: log, open: open,
+		win:  window{limit: limits.TotalBytes, waiting: map[*Conn]struct{}{}},
+		hard: make(chan struct{}), conns: map[*Conn]struct{}{}, strangers: list.New(),
+	}, nil
+}
+
+// Addr is the bound address.
+func (s *Server) Addr() net.Addr { return s.ln.Addr() }
+
+// Close gives the port back when Run is never called.
+func (s *Server) Close() error { return s.ln.Close() }
+
+// InFlight is how many bytes wait for their acknowledgement.
+func (s *Server) InFlight() int64 { return s.win.total.Load() }
+
+// Run accepts until ctx ends. Then it asks the peers to stop, handles what they
+// had sent, waits until it is acknowledged, and returns nil.
+func (s *Server) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { s.ln.Close() })
+	defer stop()
+	defer s.ln.Close()
+	for {
+		c, err := s.ln.AcceptTCP()
+		switch {
+		case err == nil:
+			s.accept(c)
+		case ctx.Err() != nil:
+			s.drain()
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			s.drain()
+			return fmt.Errorf("accept on %s: %w", s.ln.Addr(), err)
+		default:
+			// Out of descriptors or an aborted connection: both pass.
+			s.log.Warn("connection not accepted", "err", err)
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+func (s *Server) accept(tc *net.TCPConn) {
+	s.m.Accepted.Inc()
+	c := &Conn{
+		s: s, c: tc, wake: make(chan struct{}, 1), done: make(chan struct{}), gone: make(chan struct{}),
+	}
+	if a, ok := tc.RemoteAddr().(*net.TCPAddr); ok {
+		c.source = a.AddrPort().Addr().Unmap().WithZone("")
+	}
+	c.lastSeen.Store(time.Now().UnixMilli())
+	var oldest *Conn
+	s.mu.Lock()
+	if len(s.conns) >= s.limits.Connections || s.draining {
+		s.mu.Unlock()
+		s.m.Closed.WithLabelValues(string(ReasonTooMany)).Inc()
+		tc.Close()
+		return
+	}
+	s.conns[c] = struct{}{}
+	if s.strangers.Len() >= s.limits.Strangers {
+		oldest = s.strangers.Front().Value.(*Conn)
+	}
+	c.stranger = s.strangers.PushBack(c)
+	s.m.Strangers.Set(float64(s.strangers.Len()))
+	s.m.Connections.Set(float64(len(s.conns)))
+	s.wg.Add(1)
+	s.mu.Unlock()
+	if oldest != nil {
+		oldest.Kill(ReasonStrangers)
+		s.authenticated(oldest) // off the list at once, so that the next one is another
+	}
+	go s.serve(c)
+}
+
+func (s *Server) serve(c *Conn) {
+	defer s.wg.Done()
+	c.peer = s.open(c)
+	c.Kill(c.read())
+	c.peer.Closed()
+	close(c.gone)
+	c.mu.Lock()
+	reason := c.reason
+	c.mu.Unlock()
+	s.m.Closed.WithLabelValues(string(reason)).Inc()
+	s.authenticated(c)
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.m.Connections.Set(float64(len(s.conns)))
+	s.mu.Unlock()
+}
+
+// authenticated takes a connection off the list of strangers.
+func (s *Server) authenticated(c *Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.stranger != nil {
+		s.strangers.Remove(c.stranger)
+		c.stranger = nil
+		s.m.Strangers.Set(float64(s.strangers.Len()))
+	}
+}
+
+// drain ends all connections in order. Order of bounds: peers have DrainRead to
+// finish, everything together has Drain.
+func (s *Server) drain() {
+	start := time.Now()
+	s.mu.Lock()
+	s.draining = true
+	n := len(s.conns)
+	for c := range s.conns {
+		c.drain(start.Add(s.limits.DrainRead))
+	}
+	s.mu.Unlock()
+	ended := make(chan struct{})
+	go func() { s.wg.Wait(); close(ended) }()
+	timeout := time.NewTimer(s.limits.Drain)
+	defer timeout.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for wait := true; wait; {
+		select {
+		case <-ended:
+			ended = nil
+		case <-tick.C:
+		case <-timeout.C:
+			wait = false
+		}
+		if ended == nil && s.InFlight() == 0 {
+			wait = false
+		}
+	}
+	close(s.hard)
+	s.mu.Lock()
+	for c := range s.conns {
+		c.Kill(ReasonShutdown)
+	}
+	s.mu.Unlock()
+	s.wg.Wait()
+	s.log.Info("port is closed", "address", s.ln.Addr().String(), "connections", n, "seconds", time.Since(start).Seconds(), "unacknowledged_bytes", s.InFlight())
+}

@@ -1,0 +1,140 @@
+package ingest
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"vedette/ingest/listen"
+	"vedette/ingest/session"
+)
+
+// Reasons for which a connection is closed, besides those of listen. All but
+// the last two are units that were refused.
+const (
+	reasonEmpty      listen.Reason = "empty_unit"
+	reasonID         listen.Reason = "identifier_malformed"
+	reasonUnknown    listen.Reason = "agent_unknown"
+	reasonAddress    listen.Reason = "address_not_allowed"
+	reasonOther      listen.Reason = "another_agent"
+	reasonTag        listen.Reason = "no_cipher_tag"
+	reasonKey        listen.Reason = "wrong_key"
+	reasonInflate    listen.Reason = "damaged_compression"
+	reasonTooLong    listen.Reason = "text_too_long"
+	reasonTooShort   listen.Reason = "text_too_short"
+	reasonChecksum   listen.Reason = "checksum_mismatch"
+	reasonCounters   listen.Reason = "counters_malformed"
+	reasonKeyInUse   listen.Reason = "key_in_use"
+	reasonOvertaken  listen.Reason = "overtaken"
+	reasonKeyChanged listen.Reason = "agent_removed"
+)
+
+// Reasons for which an event is refused.
+const (
+	refusedMalformed = "malformed"
+	refusedKeepalive = "keepalive_location"
+	refusedProduce   = "produce"
+	refusedShutdown  = "shutdown"
+	refusedOver      = "connection_over"
+)
+
+// Sources of events.
+const (
+	sourceAgent   = "agent"
+	sourceGateway = "gateway"
+)
+
+type metrics struct {
+	listen   listen.Metrics
+	inflight prometheus.Gauge // events
+	received *prometheus.CounterVec
+	written  prometheus.Counter
+	refused  *prometheus.CounterVec
+	units    *prometheus.CounterVec
+	control  *prometheus.CounterVec
+	labels   prometheus.Counter
+	// The two sources of received, looked up once.
+	receivedAgent, receivedGateway prometheus.Counter
+	presence                       *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer, inflightBytes func() float64, totalBytes float64) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_ingest_" + name, Help: help})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "vedette_ingest_" + name, Help: help})
+	}
+	vec := func(name, label, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vedette_ingest_" + name, Help: help}, []string{label})
+	}
+	m := &metrics{
+		listen: listen.Metrics{
+			Accepted:    counter("connections_total", "Connections accepted."),
+			Connections: gauge("connections", "Open connections."),
+			Strangers:   gauge("strangers", "Connections without an authenticated message yet."),
+			Paused:      gauge("paused_connections", "Connections that are not read because their events wait for the brokers."),
+			Closed:      vec("connections_closed_total", "reason", "Connections that ended, by reason."),
+			ReadBytes:   counter("read_bytes_total", "Bytes read from agents."),
+			OutDropped:  counter("outbound_dropped_total", "Messages to agents dropped because the agent's queue was full or the connection over."),
+		},
+		inflight: gauge("in_flight_events", "Events handed to the brokers and not yet acknowledged."),
+		received: vec("events_received_total", "source", "Events taken from agents, or raised by the gateway about them: written + refused + in flight."),
+		written:  counter("events_written_total", "Events the brokers have acknowledged."),
+		refused:  vec("events_refused_total", "reason", "Events that were not written, by reason."),
+		units:    vec("units_refused_total", "reason", "Units refused before they could be understood; each ends its connection."),
+		control:  vec("control_messages_total", "kind", "Messages from agents that are not events."),
+		labels:   counter("labels_cut_total", "Keepalives with more labels than are kept."),
+		presence: vec("presence_writes_total", "result", "Presence records written, or not."),
+	}
+	for _, r := range append(listen.Reasons(), reasonEmpty, reasonID, reasonUnknown, reasonAddress, reasonOther, reasonTag, reasonKey,
+		reasonInflate, reasonTooLong, reasonTooShort, reasonChecksum, reasonCounters, reasonKeyInUse, reasonOvertaken, reasonKeyChanged) {
+		m.listen.Closed.WithLabelValues(string(r))
+	}
+	for _, r := range []string{refusedMalformed, refusedKeepalive, refusedProduce, refusedShutdown, refusedOver} {
+		m.refused.WithLabelValues(r)
+	}
+	for _, k := range session.Kinds()[1:] {
+		m.control.WithLabelValues(k.String())
+	}
+	bytes := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vedette_ingest_in_flight_bytes", Help: "Bytes handed to the brokers and not yet acknowledged."}, inflightBytes)
+	capacity := gauge("in_flight_bytes_max", "Bytes that may be in flight before sockets are no longer read.")
+	capacity.Set(totalBytes)
+	register(reg, &m.listen.Accepted)
+	register(reg, &m.listen.Connections)
+	register(reg, &m.listen.Strangers)
+	register(reg, &m.listen.Paused)
+	register(reg, &m.listen.Closed)
+	register(reg, &m.listen.ReadBytes)
+	register(reg, &m.listen.OutDropped)
+	register(reg, &m.inflight)
+	register(reg, &m.received)
+	register(reg, &m.written)
+	register(reg, &m.refused)
+	register(reg, &m.units)
+	register(reg, &m.control)
+	register(reg, &m.labels)
+	register(reg, &m.presence)
+	register(reg, &bytes)
+	register(reg, &capacity)
+	m.receivedAgent, m.receivedGateway = m.received.WithLabelValues(sourceAgent), m.received.WithLabelValues(sourceGateway)
+	return m
+}
+
+// register adds a collector, or takes over the one that stands there already,
+// so that a role that is made anew in one process goes on counting.
+func register[C prometheus.Collector](reg prometheus.Registerer, c *C) {
+	if reg == nil {
+		return
+	}
+	if err := reg.Register(*c); err != nil {
+		var are prometheus.AlreadyRegisteredError
+		if errors.As(err, &are) {
+			if old, ok := are.ExistingCollector.(C); ok {
+				*c = old
+				return
+			}
+		}
+		panic(err) // two different metrics under one name
+	}
+}

@@ -1,0 +1,103 @@
+// Package archtest keeps who may import whom (docs/design.md) as data.
+package archtest
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "vedette/"
+
+// allowed maps the start of a package path to the starts of what it may import
+// of this module. The longest start that fits a package counts.
+var allowed = map[string][]string{
+	"schemas":  {"schemas"},
+	"internal": {"schemas", "internal"},
+	"ruleset":  {"schemas", "internal/regex", "internal/ipset", "ruleset"},
+	"ingest":   {"schemas", "internal", "ingest"},
+	"enroll":   {"schemas", "internal", "enroll"},
+	"analyze":  {"schemas", "internal", "analyze", "ruleset"},
+	"forward":  {"schemas", "internal", "forward"},
+	"api":      {"schemas", "internal", "api", "ruleset"},
+	"simulate": {"schemas", "internal", "simulate", "ingest/secure", "enroll/protocol"},
+	"config":   {"config", "schemas", "internal", "ingest", "enroll", "analyze", "forward", "api"},
+	"app":      {"app", "config", "schemas", "internal", "ingest", "enroll", "analyze", "forward", "api", "ruleset"},
+	"cmd":      {"app", "config", "schemas", "internal", "ruleset", "simulate", "cmd"},
+	"test":     {""},
+}
+
+func TestImportsFollowThePipeline(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join("..", "..")
+	seen := 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == ".git" || d.Name() == "testdata" || d.Name() == "data") {
+			return fs.SkipDir
+		}
+		// Tests may use test helpers of other packages.
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		rel, err := filepath.Rel(root, filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		pkg := filepath.ToSlash(rel)
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		rule, ok := lookup(pkg)
+		if !ok {
+			t.Errorf("%s: package %s stands in no row of the table", path, pkg)
+			return nil
+		}
+		for _, imp := range f.Imports {
+			name, err := strconv.Unquote(imp.Path.Value)
+			if err != nil {
+				return err
+			}
+			name, ours := strings.CutPrefix(name, module)
+			if !ours {
+				continue
+			}
+			seen++
+			if !under(name, rule) {
+				t.Errorf("%s imports %s, which %s may not", path, name, pkg)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen < 50 {
+		t.Errorf("only %d imports were looked at", seen)
+	}
+}
+
+func lookup(pkg string) ([]string, bool) {
+	for p := pkg; p != "."; p = filepath.ToSlash(filepath.Dir(p)) {
+		if rule, ok := allowed[p]; ok {
+			return rule, true
+		}
+	}
+	return nil, false
+}
+
+func under(name string, starts []string) bool {
+	for _, s := range starts {
+		if s == "" || name == s || strings.HasPrefix(name, s+"/") {
+			return true
+		}
+	}
+	return false
+}

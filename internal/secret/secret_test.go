@@ -1,0 +1,110 @@
+package secret
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestASecretIsNeverPrinted(t *testing.T) {
+	t.Parallel()
+	s := String("hunter2")
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "password", s, "in", struct{ P String }{s})
+	j, _ := json.Marshal(map[string]any{"p": s, "l": []String{s}})
+	for _, out := range []string{
+		fmt.Sprint(s), fmt.Sprintf("%v %s %q %x %X %d %#v %+v", s, s, s, s, s, s, s, s),
+		fmt.Sprintf("%v %+v %#v", struct{ P String }{s}, &struct{ P String }{s}, struct{ P String }{s}),
+		string(j), log.String(),
+	} {
+		if strings.Contains(out, "hunter2") || strings.Contains(out, fmt.Sprintf("%x", "hunter2")) {
+			t.Errorf("printed: %s", out)
+		}
+	}
+	if s.Reveal() != "hunter2" {
+		t.Error("Reveal lost the text")
+	}
+}
+
+func TestASealedValueOpensOnlyUnderItsKeyPurposeAndData(t *testing.T) {
+	t.Parallel()
+	a, _ := NewBox(bytes.Repeat([]byte{1}, 32))
+	b, _ := NewBox(bytes.Repeat([]byte{2}, 32))
+	sealed := a.Seal("agent key", []byte("k"), []byte("id"))
+	if got, err := a.Open("agent key", sealed, []byte("id")); err != nil || string(got) != "k" {
+		t.Fatal(got, err)
+	}
+	for name, open := range map[string]func() ([]byte, error){
+		"other key":     func() ([]byte, error) { return b.Open("agent key", sealed, []byte("id")) },
+		"other purpose": func() ([]byte, error) { return a.Open("user", sealed, []byte("id")) },
+		"other data":    func() ([]byte, error) { return a.Open("agent key", sealed, []byte("ie")) },
+		"cut":           func() ([]byte, error) { return a.Open("agent key", sealed[:10], []byte("id")) },
+		"empty":         func() ([]byte, error) { return a.Open("agent key", nil, []byte("id")) },
+	} {
+		if _, err := open(); err != ErrOpen {
+			t.Errorf("%s: err = %v, want ErrOpen", name, err)
+		}
+	}
+	if !a.Verify("registry", []byte("x"), a.MAC("registry", []byte("x"))) ||
+		a.Verify("files", []byte("x"), a.MAC("registry", []byte("x"))) ||
+		a.Verify("registry", []byte("y"), a.MAC("registry", []byte("x"))) {
+		t.Error("MAC does not separate purposes or data")
+	}
+}
+
+func TestProcessesThatStartTogetherAgreeOnOneKey(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "sub", "cluster.key")
+	var wg sync.WaitGroup
+	keys := make([][]byte, 8)
+	for i := range keys {
+		wg.Go(func() {
+			k, err := LoadOrCreateKey(path, nil)
+			if err != nil {
+				t.Error(err)
+			}
+			keys[i] = k
+		})
+	}
+	wg.Wait()
+	for _, k := range keys {
+		if !bytes.Equal(k, keys[0]) || len(k) != KeyBytes {
+			t.Fatal("keys differ")
+		}
+	}
+	st, err := os.Stat(path)
+	if err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", st.Mode(), err)
+	}
+}
+
+func TestABadKeyFileIsRefusedWithoutPrintingIt(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "k")
+	for _, text := range []string{"", "zz-not-hex", strings.Repeat("ab", 31)} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := LoadOrCreateKey(path, nil)
+		if err == nil || (text != "" && strings.Contains(err.Error(), text)) {
+			t.Errorf("%q: err = %v", text, err)
+		}
+	}
+	if _, err := NewBox(make([]byte, 31)); err == nil {
+		t.Error("short key accepted")
+	}
+}
+
+func TestAPasswordHoldsEveryClassOfCharacter(t *testing.T) {
+	t.Parallel()
+	a, b := RandomPassword(20), RandomPassword(20)
+	if a == b || len(a) != 20 || len(RandomPassword(1)) != 8 || len(RandomHex(16)) != 32 {
+		t.Error("not random, or of another length")
+	}
+}

@@ -1,0 +1,9 @@
+// Package opensearch keeps alerts in an OpenSearch 2.x compatible indexer, one
+// index per UTC day, where existing dashboards look for them.
+//
+// Documents go in by `_id` with `version_type=external_gte` and the owner's
+// epoch, so a repeat overwrites itself and a paused former owner overwrites
+// nothing. What the shipper's ingest pipeline did is done here (`@timestamp`,
+// `input.type`, two AWS fields; no GeoIP yet). Source:
+// spec/indexer-documents.md §1.
+package opensearch
