@@ -59,7 +59,6 @@ type list struct {
 	Items  any // a slice
 	Total  int // before offset and limit
 	failed map[problem.Code][]string
-	detail map[problem.Code]string
 	// The message when all, some or none of what was asked for is in Items.
 	All, Some, None string
 	// Extra members of data.
@@ -127,7 +126,7 @@ func (l *list) envelope() any {
 	items := []failedItem{}
 	failed := 0
 	for code, ids := range l.failed {
-		p := problem.New(code, l.detail[code])
+		p := problem.New(code, "")
 		sortIDs(ids)
 		items = append(items, failedItem{failedError{p.Code, p.Detail, p.Remediation}, ids})
 		failed += len(ids)
@@ -207,6 +206,8 @@ func (a *API) envelop(c *gin.Context) {
 	h.Set("Referrer-Policy", "no-referrer, strict-origin-when-cross-origin")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Strict-Transport-Security", "max-age=63072000; includeSubdomains")
+	// Clients write the `;` of a query as it is, which Go takes for a mistake.
+	c.Request.URL.RawQuery = strings.ReplaceAll(c.Request.URL.RawQuery, ";", "%3B")
 	defer func() {
 		if r := recover(); r != nil {
 			if r == http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
@@ -327,11 +328,11 @@ func (a *API) answer(c *gin.Context, op *operation) (any, error) {
 func (a *API) refuse(c *gin.Context, p *problem.Problem) {
 	detail := strings.Join(strings.Fields(strings.ReplaceAll(p.Detail, "\n", ". ")), " ")
 	o := ordered{{"title", p.Title}, {"detail", detail}}
-	if p.Remediation != "" {
-		o = append(o, member{"remediation", p.Remediation})
-	}
 	if p.Code != 0 {
 		o = append(o, member{"error", p.Code})
+		if p.Remediation != "" {
+			o = append(o, member{"remediation", p.Remediation})
+		}
 		if p.Code < int(problem.AddressBlocked) {
 			node := "unknown-node"
 			if perms, ok := c.Get(keyPerms); ok && perms.(*rbac.Permissions).Allows("cluster:read", "node:id:"+a.cfg.Identity.Node) {

@@ -1,10 +1,9 @@
-//go:build api_ready
-
 package app
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,26 +13,42 @@ import (
 	"vedette/internal/registry"
 	"vedette/internal/secret"
 	"vedette/internal/store"
+	"vedette/internal/tlsconf"
+	"vedette/ruleset/program"
 )
 
+// fixed gives the API one ruleset.
+type fixed struct{ p *program.Program }
+
+func (f fixed) Program() *program.Program { return f.p }
+
 func (a *App) buildAPI(rules *Ruleset, alerts store.Store) error {
-	c := a.cfg.API
+	cert, err := tlsconf.LoadOrCreate(a.cfg.API.Certificate, a.cfg.API.Key, a.dir.File(datadir.Certificates), nil)
+	if err != nil {
+		return fmt.Errorf("api: %w", err)
+	}
 	cfg := api.Default()
-	cfg.Listen, cfg.Certificate, cfg.Key, cfg.DataDir = c.Listen, c.Certificate, c.Key, a.dir.File(datadir.Certificates)
-	cfg.Node, cfg.ClusterName = a.node, a.cfg.Cluster.Name
-	r, err := api.New(cfg, api.Deps{
-		Agents: api.RegistryAgents(a.registry), Users: api.RegistryUsers(a.registry), Rules: rules.Program, Alerts: alerts, Health: a.Health,
-	}, a.log, a.reg)
+	cfg.Listen, cfg.Certificate = a.cfg.API.Listen, cert
+	cfg.Identity = api.Identity{
+		Manager: a.cfg.Cluster.Name, Node: a.node, InstallationID: a.installationID(), Path: a.cfg.DataDir, Started: time.Now(),
+	}
+	reg := api.NewRegistry(a.registry, a.node)
+	r, err := api.New(cfg, api.Deps{Agents: reg, Users: reg, Rules: fixed{rules.Program}, Alerts: alerts, Health: a.Health}, a.log, a.reg)
 	if err != nil {
 		return err
 	}
-	a.cleanup = append(a.cleanup, func() { _ = r.Close() })
 	a.roles[RoleAPI], a.ends.API = r, r.Addr().String()
 	a.credentials = a.dir.File(datadir.APICredentials)
 	b := &bootstrap{a: a, done: make(chan struct{})}
 	a.infra["bootstrap"] = b
-	a.checks.add("api users", b.err)
+	a.checks.add("api", b.err)
 	return nil
+}
+
+// installationID is a UUID that all nodes with one cluster key agree on.
+func (a *App) installationID() string {
+	h := a.box.MAC("installation", []byte("id"))
+	return fmt.Sprintf("%x-%x-%x-%x-%x", h[0:4], h[4:6], h[6:8], h[8:10], h[10:16])
 }
 
 // bootstrap makes the first API user of an installation. Of several processes

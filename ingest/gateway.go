@@ -170,7 +170,7 @@ func (l *link) Unit(unit []byte, now time.Time) error {
 		err = l.message(a, body, now)
 	}
 	var r listen.Reason
-	if errors.As(err, &r) {
+	if errors.As(err, &r) && r != listen.ReasonShutdown {
 		l.g.m.units.WithLabelValues(string(r)).Inc()
 		l.g.logRefused(r, a, l.c, now)
 	}
@@ -269,7 +269,9 @@ func (l *link) message(a *agent, body []byte, now time.Time) error {
 		if r.Kind != session.Event {
 			received = l.g.m.receivedGateway
 		}
-		l.g.produce(l.c, &r.Event, received)
+		if !l.g.produce(l.c, &r.Event, received) {
+			return listen.ReasonShutdown // or the reason for which the connection is already over
+		}
 	}
 	return nil
 }

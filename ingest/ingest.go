@@ -149,8 +149,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 }
 
 // produce hands an event over. c, which may be nil, is the connection it came
-// on, and is held back while too much of it is in flight.
-func (g *Gateway) produce(c *listen.Conn, e *schemas.Event, received prometheus.Counter) {
+// on, and is held back while too much of it is in flight. The event is refused
+// when the connection or the gateway ends before there is room.
+func (g *Gateway) produce(c *listen.Conn, e *schemas.Event, received prometheus.Counter) bool {
 	received.Inc()
 	g.m.inflight.Inc()
 	cost := int64(len(e.Log) + len(e.Location) + len(e.AgentLabels) + eventOverhead)
@@ -162,7 +163,7 @@ func (g *Gateway) produce(c *listen.Conn, e *schemas.Event, received prometheus.
 		default:
 			g.m.refused.WithLabelValues(refusedOver).Inc()
 		}
-		return
+		return false
 	}
 	g.prod.Produce(e.Record(), func(err error) {
 		if err == nil {
@@ -178,6 +179,7 @@ func (g *Gateway) produce(c *listen.Conn, e *schemas.Event, received prometheus.
 			c.Release(cost)
 		}
 	})
+	return true
 }
 
 // writePresence writes an agent's presence unless one is under way; then the

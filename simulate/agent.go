@@ -262,7 +262,7 @@ func (a *agent) control(l *link, payload string) bool {
 
 func (a *agent) keepalive() string {
 	return "#!-Linux |" + a.id.Name + " |6.1.0-18-amd64 |#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 |x86_64 [Debian GNU/Linux|debian: 12 (bookworm)] - Wazuh " +
-		a.f.cfg.Version + " / ab73af41699f13fdd81903b5f23d8d00\n\"simulated\":yes\nx merged.mg\n#\"_agent_ip\":127.0.0.1\n"
+		a.f.cfg.Version + " / ab73af41699f13fdd81903b5f23d8d00\nx merged.mg\n#\"_agent_ip\":127.0.0.1\n"
 }
 
 // listen reads what the server says until the connection ends.

@@ -142,7 +142,7 @@ func (s *site) config() simulate.Config {
 
 func (s *site) wait(what string, ok func() bool) {
 	s.t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -249,7 +249,7 @@ func TestAGatewayThatRestartsInOrderLosesNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, func() (*kafka.Cluster, *kfake.Cluster) { return kafkatest.Start(t) })
 	cfg := s.config()
-	cfg.Agents, cfg.Duration = 10, 3*time.Second
+	cfg.Agents, cfg.Count, cfg.EPS = 10, 20_000, 5000
 	done := make(chan simulate.Report, 1)
 	go func() {
 		r, err := simulate.Run(t.Context(), cfg, nil)
@@ -279,7 +279,7 @@ func TestWhileTheBrokerIsAwayAgentsAreHeldAndNothingIsLost(t *testing.T) {
 	s.stopGateway()
 	gc := ingest.Default()
 	gc.WindowBytes, gc.TotalBytes = 16<<10, 256<<10
-	gc.Limits.LifeInterval = 100 * time.Millisecond
+	gc.Limits.LifeInterval = 250 * time.Millisecond
 	s.startGateway("127.0.0.1:0", gc)
 
 	var away atomic.Bool
@@ -292,7 +292,7 @@ func TestWhileTheBrokerIsAwayAgentsAreHeldAndNothingIsLost(t *testing.T) {
 		return nil, fmt.Errorf("away"), true
 	})
 	cfg := s.config()
-	cfg.Agents, cfg.Count, cfg.SilenceMax = 5, 30_000, time.Second // a real agent's minute, shortened
+	cfg.Agents, cfg.Count, cfg.SilenceMax = 5, 20_000, 4*time.Second // a real agent's minute, shortened
 	done := make(chan simulate.Report, 1)
 	go func() {
 		r, err := simulate.Run(t.Context(), cfg, nil)
@@ -304,17 +304,61 @@ func TestWhileTheBrokerIsAwayAgentsAreHeldAndNothingIsLost(t *testing.T) {
 	s.wait("lines flow", func() bool { return s.n.Load() > 200 })
 	away.Store(true)
 	s.wait("all agents are held", func() bool { return s.value("vedette_ingest_paused_connections") == 5 })
-	time.Sleep(3 * time.Second) // three times what an agent waits before it reconnects
+	time.Sleep(6 * time.Second) // longer than an agent waits before it reconnects
 	if n := s.value("vedette_ingest_in_flight_bytes"); n > 256<<10 || n == 0 {
 		t.Errorf("%v bytes in flight", n)
 	}
 	away.Store(false)
 	r := <-done
-	if r.Sent != 30_000 || r.Reconnects != 0 || r.Refused != 0 {
+	if r.Sent != 20_000 || r.Reconnects != 0 || r.Refused != 0 {
 		s.dump()
 	}
-	if r.Sent != 30_000 || r.Reconnects != 0 || r.Refused != 0 {
+	if r.Sent != 20_000 || r.Reconnects != 0 || r.Refused != 0 {
 		t.Errorf("sent %d, reconnects %d, refused %d: agents were not held", r.Sent, r.Reconnects, r.Refused)
+	}
+	s.exactly(r)
+}
+
+func TestWithoutABrokerAtStartAgentsWaitAndAreThenServed(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	kc := kafka.Default()
+	kc.Brokers, kc.Partitions = []string{l.Addr().String()}, kafkatest.Partitions
+	cluster, err := kafka.Connect(kc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t, func() (*kafka.Cluster, *kfake.Cluster) { return cluster, nil })
+	cfg := s.config()
+	cfg.Agents, cfg.Count = 3, 300
+	done := make(chan simulate.Report, 1)
+	go func() {
+		r, err := simulate.Run(t.Context(), cfg, nil)
+		if err != nil {
+			t.Error(err)
+		}
+		done <- r
+	}()
+	time.Sleep(500 * time.Millisecond)
+	if s.gateway.Ready() == nil {
+		t.Error("ready without a broker")
+	}
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	if _, err := cluster.ApplyTopics(t.Context(), kafka.Retention{}); err != nil {
+		t.Fatal(err)
+	}
+	r := <-done
+	if r.Sent != 300 || r.Enrolled != 3 {
+		t.Errorf("%+v", r)
 	}
 	s.exactly(r)
 }

@@ -18,8 +18,8 @@ type Peer interface {
 	// Unit handles one unit, which is valid until it returns. An error closes
 	// the connection and is counted; it should be a Reason.
 	Unit(unit []byte, now time.Time) error
-	// Life is called on the reading goroutine every Limits.LifeInterval while
-	// the connection is not read.
+	// Life is called on the reading goroutine when nothing was sent to the peer
+	// for Limits.LifeInterval and what it sends waits to be read.
 	Life()
 	// Closed is called once, after the last Unit.
 	Closed()
@@ -38,6 +38,7 @@ type Conn struct {
 	done     chan struct{} // closed when the connection is over
 	gone     chan struct{} // closed when the reading goroutine has ended
 	lastSeen atomic.Int64  // unix milliseconds of the last authenticated read
+	lastSent atomic.Int64  // unix milliseconds of the last Send
 	paused   atomic.Bool
 	resumed  atomic.Int64 // unix milliseconds of the last end of a pause
 
@@ -103,6 +104,7 @@ func (c *Conn) Send(frame []byte) bool {
 		c.s.m.OutDropped.Inc()
 		return false
 	}
+	c.lastSent.Store(time.Now().UnixMilli())
 	c.out = append(c.out, frame)
 	c.outBytes += len(frame)
 	if !c.writing {
@@ -150,7 +152,7 @@ func (c *Conn) Acquire(n int64) bool {
 	c.paused.Store(true)
 	c.s.m.Paused.Inc()
 	w.enter(c)
-	life := time.NewTicker(c.s.limits.LifeInterval)
+	life := time.NewTimer(c.lifeIn())
 	defer func() {
 		life.Stop()
 		w.leave(c)
@@ -170,12 +172,29 @@ func (c *Conn) Acquire(n int64) bool {
 		select {
 		case <-c.wake:
 		case <-life.C:
-			c.peer.Life()
+			c.life(time.Now())
+			life.Reset(max(c.lifeIn(), time.Millisecond))
 		case <-c.done:
 			return false
 		case <-c.s.hard:
 			return false
 		}
+	}
+}
+
+// lifeIn is how long until the peer needs a sign of life. It counts from the
+// last thing sent, not from the beginning of a pause: many short pauses delay
+// the answer to a keepalive, which stands behind all that waits in the socket,
+// as much as a long one.
+func (c *Conn) lifeIn() time.Duration {
+	return time.Until(time.UnixMilli(c.lastSent.Load()).Add(c.s.limits.LifeInterval))
+}
+
+// life sends a sign of life when one is due.
+func (c *Conn) life(now time.Time) {
+	if last := c.lastSent.Load(); now.Sub(time.UnixMilli(last)) >= c.s.limits.LifeInterval {
+		c.lastSent.Store(now.UnixMilli()) // due again only after the interval, even if nothing can be sent
+		c.peer.Life()
 	}
 }
 
@@ -242,6 +261,9 @@ func (c *Conn) read() Reason {
 		}
 		if have = copy(buf, buf[at:have]); err != nil {
 			return c.readEnd(err, have)
+		}
+		if full && c.known {
+			c.life(now) // more waits in the socket, perhaps a keepalive
 		}
 		// The buffer follows the peer: it grows only when filled and shrinks when idle.
 		switch {

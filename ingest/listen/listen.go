@@ -101,6 +101,7 @@ func (s *Server) accept(tc *net.TCPConn) {
 		c.source = a.AddrPort().Addr().Unmap().WithZone("")
 	}
 	c.lastSeen.Store(time.Now().UnixMilli())
+	c.lastSent.Store(time.Now().UnixMilli())
 	var oldest *Conn
 	s.mu.Lock()
 	if len(s.conns) >= s.limits.Connections || s.draining {

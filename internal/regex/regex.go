@@ -73,18 +73,19 @@ func (p *Pattern) String() string { return p.text }
 // Machine holds the scratch space of matches; not safe for concurrent use. The
 // zero value is ready.
 type Machine struct {
+	osr    osregex.Machine
 	pcre   pcre.Machine
 	groups []int
 }
 
 // Exceeded counts the matches that ran out of steps and were taken as none.
-func (m *Machine) Exceeded() uint64 { return m.pcre.Exceeded }
+func (m *Machine) Exceeded() uint64 { return m.osr.Exceeded + m.pcre.Exceeded }
 
 // Match tells whether p matches s. low is Lower(s).
 func (m *Machine) Match(p *Pattern, s, low string) bool {
 	switch p.kind {
 	case OSRegex:
-		return p.osr.Match(low)
+		return m.osr.Match(p.osr, low)
 	case OSMatch:
 		return p.osm.Match(low)
 	case PCRE2:
@@ -99,7 +100,7 @@ func (m *Machine) Match(p *Pattern, s, low string) bool {
 func (m *Machine) Find(p *Pattern, s, low string) (next int, groups []int, ok bool) {
 	switch p.kind {
 	case OSRegex:
-		_, next, m.groups, ok = p.osr.Find(low, m.groups[:0])
+		_, next, m.groups, ok = m.osr.Find(p.osr, low, m.groups[:0])
 		return next, m.groups, ok
 	case PCRE2:
 		next, m.groups, ok = m.pcre.Find(p.pc, s, low, m.groups[:0])

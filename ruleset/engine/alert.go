@@ -91,7 +91,7 @@ func (r *Result) append(dst []byte, id string, vedette []byte, rule, archive boo
 			// What is left are fields; each is cut short.
 			size = over + 1024
 		}
-		*limit = max(size-over-len(cutMark), 0) + 1
+		*limit = max(size-over-2*len(cutMark), 1)
 		w.b = b[:w.start]
 		b = w.write(id, vedette, rule, archive)
 	}
@@ -120,13 +120,13 @@ func (w *writer) member(name string) {
 	w.b = append(w.b, '"', ':')
 }
 
-// cut writes a string of at most limit bytes, escapes included.
+// cut writes a string of at most limit bytes, escapes included and cutMark
+// apart, and returns how many it wrote.
 func (w *writer) cut(s string, limit int) int {
 	at := len(w.b)
 	w.str(s)
-	size := len(w.b) - at
-	if size <= limit {
-		return size
+	if len(w.b)-at <= limit {
+		return len(w.b) - at
 	}
 	for n := min(len(s), limit); ; n = n * 3 / 4 {
 		for n > 0 && n < len(s) && !utf8.RuneStart(s[n]) {
@@ -135,7 +135,7 @@ func (w *writer) cut(s string, limit int) int {
 		w.b = w.b[:at]
 		w.str(s[:n] + cutMark)
 		if n == 0 || len(w.b)-at <= limit+len(cutMark) {
-			return size
+			return len(w.b) - at
 		}
 	}
 }

@@ -1,17 +1,13 @@
 package engine
 
-import (
-	"time"
-
-	"vedette/ruleset/program"
-)
+import "vedette/ruleset/program"
 
 // previousMax bounds the texts of previous_output.
 const previousMax = 11
 
 // remembered is a past event as composite rules see it.
 type remembered struct {
-	at       time.Time
+	at       int64 // in milliseconds
 	agentID  string
 	fullLog  string
 	log      value
@@ -59,7 +55,7 @@ func (s *Keyed) remember(k *keyState, r *program.Rule) {
 	}
 	e := &s.ev
 	m := &remembered{
-		at: e.now, agentID: e.agentID, fullLog: e.fullLog, log: e.log, location: e.location,
+		at: e.now.UnixMilli(), agentID: e.agentID, fullLog: e.fullLog, log: e.log, location: e.location,
 		static: e.static, dynamics: len(e.dyn), category: e.category, mark: e.mark,
 	}
 	for i := range e.dyn {
@@ -85,11 +81,11 @@ func (s *Keyed) remember(k *keyState, r *program.Rule) {
 	}
 	k.all.add(m)
 	k.bytes += m.size
-	window := s.eng.window
+	now, window := e.now.UnixMilli(), s.eng.window.Milliseconds()
 	for k.all.head < len(k.all.items) {
 		old := k.all.items[k.all.head]
 		n := len(k.all.items) - k.all.head
-		if n <= s.eng.c.Limits.Events && k.bytes <= s.eng.c.Limits.EventBytes && e.now.Sub(old.at) <= window {
+		if n <= s.eng.c.Limits.Events && k.bytes <= s.eng.c.Limits.EventBytes && now-old.at <= window {
 			break
 		}
 		old.dropped = true
@@ -123,12 +119,13 @@ func (s *Keyed) search(k *keyState, r *program.Rule) bool {
 	if h == nil {
 		return false
 	}
+	now, timeframe := e.now.UnixMilli(), c.Timeframe.Milliseconds()
 	var texts [previousMax]string
 	count := 0
 	var newest *remembered
 	for i := len(h.items) - 1; i >= h.head; i-- {
 		old := h.items[i]
-		if old.dropped || e.now.Sub(old.at) > c.Timeframe {
+		if old.dropped || now-old.at > timeframe {
 			return false
 		}
 		if old.agentID != e.agentID && !c.Global {

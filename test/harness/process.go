@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -141,4 +143,21 @@ func Ready(metricsAddr string) error {
 		return fmt.Errorf("%s: %v", resp.Status, short)
 	}
 	return nil
+}
+
+// Metrics returns the values of a process's metrics whose names begin with prefix.
+func Metrics(t testing.TB, metricsAddr, prefix string) map[string]string {
+	t.Helper()
+	resp, err := http.Get("http://" + metricsAddr + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	out := map[string]string{}
+	for sc := bufio.NewScanner(resp.Body); sc.Scan(); {
+		if name, value, ok := strings.Cut(sc.Text(), " "); ok && strings.HasPrefix(name, prefix) {
+			out[name] = value
+		}
+	}
+	return out
 }

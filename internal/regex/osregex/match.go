@@ -8,66 +8,86 @@ const savedMax = 4
 // none is the result position of a match that has no hit yet.
 const none = -1
 
-// Match tells whether the pattern matches low, the subject with its ASCII
-// letters in lower case.
-func (r *Regex) Match(low string) bool {
-	var m matcher
+// DefaultSteps is the budget of one match when the Machine sets none. Most
+// matches take fewer steps than the subject has bytes; several quantified
+// classes that overlap can take many times that.
+const DefaultSteps = 1_000_000
+
+// Machine holds the scratch space of matches. It is not safe for concurrent
+// use. The zero value is ready.
+type Machine struct {
+	// Steps is the budget of one match, in bytes looked at; 0 means DefaultSteps.
+	Steps int
+	// Exceeded counts matches that ran out of steps and were taken as none.
+	Exceeded uint64
+
+	steps int
+	end   int
+	marks [marksInline]int
+	more  []int
+}
+
+// Match tells whether r matches low, the subject with its ASCII letters in
+// lower case.
+func (m *Machine) Match(r *Regex, low string) bool {
+	return m.first(r, low, false) != nil
+}
+
+// first returns the first alternative that matches.
+func (m *Machine) first(r *Regex, low string, captures bool) *alternative {
+	m.steps = m.Steps
+	if m.steps == 0 {
+		m.steps = DefaultSteps
+	}
 	for i := range r.alts {
-		if m.run(&r.alts[i], low, false) {
-			return true
+		if m.run(&r.alts[i], low, captures) {
+			return &r.alts[i]
+		}
+		if m.steps < 0 {
+			m.Exceeded++
+			return nil
 		}
 	}
-	return false
+	return nil
 }
 
 // Find matches low, the subject with its ASCII letters in lower case. It
 // returns the result position, the position at which the next pattern resumes,
 // and appends start and end of each group to groups.
-func (r *Regex) Find(low string, groups []int) (end, next int, _ []int, ok bool) {
-	var m matcher
-	for i := range r.alts {
-		a := &r.alts[i]
-		if !m.run(a, low, r.groups) {
-			continue
-		}
-		for k := 0; k+1 < a.marks; k += 2 {
-			from, to := m.mark(k), m.mark(k+1)
-			if from < 0 || to < 0 {
-				break
-			}
-			if to < from {
-				return 0, 0, groups, false
-			}
-			groups = append(groups, from, to)
-		}
-		end = m.end
-		next = end + 1
-		if end >= len(low) {
-			next = end
-		}
-		return end, max(next, 0), groups, true
+func (m *Machine) Find(r *Regex, low string, groups []int) (end, next int, _ []int, ok bool) {
+	a := m.first(r, low, r.groups)
+	if a == nil {
+		return 0, 0, groups, false
 	}
-	return 0, 0, groups, false
+	for k := 0; k+1 < a.marks; k += 2 {
+		from, to := m.mark(k), m.mark(k+1)
+		if from < 0 || to < 0 {
+			break
+		}
+		if to < from {
+			return 0, 0, groups, false
+		}
+		groups = append(groups, from, to)
+	}
+	end = m.end
+	next = end + 1
+	if end >= len(low) {
+		next = end
+	}
+	return end, max(next, 0), groups, true
 }
 
 // marksInline is how many marks need no allocation.
 const marksInline = 64
 
-type matcher struct {
-	end    int
-	marks  [marksInline]int
-	more   []int
-	nmarks int
-}
-
-func (m *matcher) mark(k int) int {
+func (m *Machine) mark(k int) int {
 	if k < marksInline {
 		return m.marks[k]
 	}
 	return m.more[k-marksInline]
 }
 
-func (m *matcher) setMark(k, pos int) {
+func (m *Machine) setMark(k, pos int) {
 	if k < marksInline {
 		m.marks[k] = pos
 	} else {
@@ -75,7 +95,7 @@ func (m *matcher) setMark(k, pos int) {
 	}
 }
 
-func (m *matcher) reset(marks int) {
+func (m *Machine) reset(marks int) {
 	for i := range min(marks, marksInline) {
 		m.marks[i] = -1
 	}
@@ -86,7 +106,7 @@ func (m *matcher) reset(marks int) {
 }
 
 // run is the procedure of §4.3 for one alternative. Its numbers are the steps there.
-func (m *matcher) run(a *alternative, sub string, captures bool) bool {
+func (m *Machine) run(a *alternative, sub string, captures bool) bool {
 	if a.atStart {
 		if !strings.HasPrefix(sub, a.prefix) {
 			return false
@@ -104,8 +124,10 @@ func (m *matcher) run(a *alternative, sub string, captures bool) bool {
 		saved   [savedMax][2]int
 		nsaved  int
 	)
-loop:
 	for s < len(sub) {
+		if m.steps--; m.steps < 0 {
+			return false
+		}
 		c := sub[s]
 		if p >= n && !a.atEnd { // 1
 			m.end = e
@@ -241,12 +263,12 @@ loop:
 			}
 			p, e = 0, none
 			s++
-			if a.prefix != "" && r < 0 {
+			if a.prefix != "" {
 				// Nothing but the first literal can change the state here.
 				i := strings.IndexByte(sub[s:], a.prefix[0])
 				if i < 0 {
 					s = len(sub)
-					break loop
+					continue
 				}
 				s += i
 			}
@@ -266,7 +288,7 @@ loop:
 }
 
 // finished is step 7.
-func (m *matcher) finished(items []item, p int, hit bool) bool {
+func (m *Machine) finished(items []item, p int, hit bool) bool {
 	n := len(items)
 	kind := func(k itemKind) bool {
 		if p < n && items[p].kind == k {

@@ -84,3 +84,59 @@ func TestVectors(t *testing.T) {
 	}
 	t.Logf("%d of %d vectors hold", n-bad, n)
 }
+
+func TestBudget(t *testing.T) {
+	t.Parallel()
+	r, err := Compile(`(a+)+$`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := strings.Repeat("a", 64) + "b"
+	m := Machine{Steps: 10_000}
+	if m.Match(r, s, s) || m.Exceeded != 1 {
+		t.Errorf("exceeded %d times, want 1", m.Exceeded)
+	}
+	if !m.Match(r, "aaa", "aaa") {
+		t.Error("machine is not usable after it ran out of steps")
+	}
+}
+
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	for _, p := range []string{
+		strings.Repeat("(", 300) + strings.Repeat(")", 300),
+		"((((a{60000}){60000}){60000}){60000})",
+		strings.Repeat("a", MaxPattern+1),
+		"(?R)", "(?(1)a|b)", `\X`, "(?C1)",
+	} {
+		if _, err := Compile(p); err == nil {
+			t.Errorf("%.40q compiles", p)
+		}
+	}
+}
+
+// FuzzMatch checks that no pattern and no subject makes the matcher panic or
+// run on, and that positions stay inside the subject.
+func FuzzMatch(f *testing.F) {
+	f.Add(`(?i)(a|b)*c(?=d)\b`, "abABcd")
+	f.Add(`(*UTF)\N{U+202E}[^a]`, "a\u202eb")
+	f.Add(`(?<n>a++)(?!b)\k<n>{2,}`, "aaaa")
+	f.Add(`(?<=ab|c)\R\h*+$`, "ab\r\n ")
+	m := Machine{Steps: 20_000}
+	f.Fuzz(func(t *testing.T, pattern, subject string) {
+		r, err := Compile(pattern)
+		if err != nil {
+			return
+		}
+		end, groups, ok := m.Find(r, subject, lower(subject), nil)
+		if !ok {
+			return
+		}
+		if end < 0 || end > len(subject) {
+			t.Fatalf("ends at %d of %d", end, len(subject))
+		}
+		for i := 0; i < len(groups); i += 2 {
+			_ = subject[groups[i]:groups[i+1]]
+		}
+	})
+}

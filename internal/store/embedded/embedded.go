@@ -24,6 +24,9 @@ import (
 // sweepEvery is how often a writer looks at age and size.
 const sweepEvery = time.Minute
 
+// aheadMax bounds how far ahead of this machine's clock an alert may be.
+const aheadMax = 48 * time.Hour
+
 // Store is a store.Store over a directory of day files.
 type Store struct {
 	cfg     Config
@@ -194,7 +197,13 @@ func (s *Store) Put(ctx context.Context, alerts []schemas.Alert) ([]store.Failur
 	now := s.now()
 	oldest := dayOf(now.Add(-s.cfg.MaxAge))
 	byDay := map[day][]int{}
+	var failures []store.Failure
 	for i := range alerts {
+		// The newest day always stays, so one far ahead would push out all others.
+		if alerts[i].Time.Sub(now) > aheadMax {
+			failures = append(failures, store.Failure{Index: i, ID: alerts[i].ID, Reason: store.ReasonRefused, Detail: "its time is too far ahead"})
+			continue
+		}
 		d := dayOf(alerts[i].Time)
 		if d < oldest {
 			s.metrics.expired.Inc()
@@ -202,7 +211,6 @@ func (s *Store) Put(ctx context.Context, alerts []schemas.Alert) ([]store.Failur
 		}
 		byDay[d] = append(byDay[d], i)
 	}
-	var failures []store.Failure
 	days := make([]day, 0, len(byDay))
 	for d := range byDay {
 		days = append(days, d)

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"vedette/internal/qlang"
 	"vedette/internal/store"
 	"vedette/internal/store/storetest"
 	"vedette/schemas"
@@ -207,6 +208,68 @@ func TestAnUnwritableDirectoryIsAnError(t *testing.T) {
 	if err := s.Ready(t.Context()); err == nil {
 		t.Error("ready without a directory")
 	}
+}
+
+func TestAnyTextCanBeAsked(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	if _, err := s.Put(t.Context(), storetest.Series("x", 3)); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{`"`, `""`, `*`, `a*b`, `AND`, `a OR b NOT c`, `NEAR(a b)`, `full_log:x`, `-x`, `^x`, "a\x00b", `a"b"c*`, `'; DROP TABLE alert`, `{a b}`, "\u00fc*", "+", "\xff\xfe"} {
+		if _, err := s.Search(t.Context(), store.Query{Text: text, Limit: 5}); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func TestAnAlertFarAheadIsRefused(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	a := storetest.Series("x", 3)
+	a[1].Time = time.Now().AddDate(500, 0, 0)
+	f, err := s.Put(t.Context(), a)
+	if err != nil || len(f) != 1 || f[0].Index != 1 || f[0].Reason != store.ReasonRefused {
+		t.Errorf("%+v, %v", f, err)
+	}
+}
+
+func BenchmarkSearch(b *testing.B) {
+	s := open(b, b.TempDir())
+	pad := strings.Repeat("some words that stand in a log line of an ordinary daemon ", 14)
+	const n = 100_000
+	for i := 0; i < n; i += 5000 {
+		as := make([]schemas.Alert, 5000)
+		for j := range as {
+			as[j] = storetest.Alert("b", i+j, map[string]any{"full_log": fmt.Sprintf("%s w%d", pad, i+j)})
+			as[j].Time = storetest.Base().Add(time.Duration(i+j) * 100 * time.Millisecond)
+		}
+		if f, err := s.Put(b.Context(), as); err != nil || len(f) > 0 {
+			b.Fatal(f, err)
+		}
+	}
+	for name, q := range map[string]store.Query{
+		"newest":    {Limit: 50},
+		"rule":      {Limit: 50, Filter: qlang.Is("rule.id", "5701")},
+		"text":      {Limit: 50, Text: "ordinary w4711"},
+		"any field": {Limit: 50, Filter: qlang.Is("data.srcip", "10.0.0.3")},
+		"hour":      {Limit: 50, From: storetest.Base(), To: storetest.Base().Add(time.Hour), Filter: qlang.Is("data.srcip", "10.0.0.3")},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if p, err := s.Search(b.Context(), q); err != nil || p.Total == 0 {
+					b.Fatal(p.Total, err)
+				}
+			}
+		})
+	}
+	b.Run("counts", func(b *testing.B) {
+		for b.Loop() {
+			if c, err := s.Counts(b.Context(), DimAgent, storetest.Base(), storetest.Base().Add(24*time.Hour)); err != nil || len(c) == 0 {
+				b.Fatal(c, err)
+			}
+		}
+	})
 }
 
 func BenchmarkPut(b *testing.B) {

@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"database/sql"
@@ -136,7 +135,14 @@ func matchExpr(words []string) string {
 		if strings.IndexFunc(w, func(r rune) bool { return r > 127 || isAlnum(byte(r)) }) < 0 {
 			continue
 		}
-		parts = append(parts, `"`+strings.ReplaceAll(w, `"`, `""`)+`"`+prefix)
+		// Only what the tokenizer would skip anyway is left out.
+		w = strings.Map(func(r rune) rune {
+			if r < ' ' || r == '"' {
+				return ' '
+			}
+			return r
+		}, w)
+		parts = append(parts, `"`+w+`"`+prefix)
 	}
 	return strings.Join(parts, " ")
 }
@@ -311,10 +317,7 @@ func searchDay(ctx context.Context, db *sql.DB, d day, q *store.Query, p *plan, 
 		if err := rows.Scan(&h.n, &h.time, &doc); err != nil {
 			return nil, 0, err
 		}
-		obj, err := decode(doc)
-		if err != nil {
-			return nil, 0, fmt.Errorf("read back alert: %w", err)
-		}
+		obj := qlang.Raw(doc) // Put has seen that it is valid
 		if p.residual != nil && !p.residual.Match(obj) {
 			continue
 		}
@@ -348,14 +351,6 @@ func ceilMillis(t time.Time) int64 {
 		ms++
 	}
 	return ms
-}
-
-func decode(doc []byte) (qlang.Object, error) {
-	dec := json.NewDecoder(bytes.NewReader(doc))
-	dec.UseNumber()
-	var o qlang.Object
-	err := dec.Decode(&o)
-	return o, err
 }
 
 // key makes values of SQL and JSON comparable.

@@ -1,0 +1,95 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"vedette/api/problem"
+	"vedette/internal/qlang"
+	"vedette/internal/store"
+)
+
+// visibleAgentsMax bounds the agents a caller who may not see all can search.
+const visibleAgentsMax = 1000
+
+// listAlerts is ours: 4.14 has no endpoint for alerts.
+func (a *API) listAlerts(c *call) (any, error) {
+	l := &list{All: "All alerts asked for are listed", Some: "Some alerts asked for are not listed", None: "No alert is listed", Items: []json.RawMessage{}}
+	q := store.Query{Text: c.str("text"), Offset: c.num("offset"), Limit: c.num("limit"), Now: c.now}
+	if q.Offset+q.Limit > store.MaxWindow {
+		return nil, problem.Newf(problem.LimitTooHigh, "offset and limit together are above %d", store.MaxWindow)
+	}
+	if s := c.str("q"); s != "" {
+		x, err := qlang.Parse(s)
+		if err != nil {
+			return nil, queryProblem(err)
+		}
+		q.Filter = x
+	}
+	for _, m := range []struct {
+		name string
+		to   *time.Time
+	}{{"from", &q.From}, {"to", &q.To}} {
+		if s := c.str(m.name); s != "" {
+			*m.to, _ = moment(s, c.now)
+		}
+	}
+	if s := strings.TrimSpace(c.str("sort")); s != "" {
+		desc := strings.HasPrefix(s, "-")
+		for f := range strings.SplitSeq(strings.TrimLeft(s, "+- "), ",") {
+			q.Sort = append(q.Sort, store.Order{Field: strings.TrimSpace(f), Desc: desc})
+		}
+	}
+	switch ids, all := a.visibleAgents(c); {
+	case all:
+	case len(ids) == 0:
+		return l, nil
+	case len(ids) > visibleAgentsMax:
+		return nil, problem.Bad("The caller may read the alerts of %d agents, but not of all; more than %d cannot be searched at once", len(ids), visibleAgentsMax)
+	default:
+		var some []*qlang.Expr
+		for _, id := range ids {
+			some = append(some, qlang.Is("agent.id", id))
+		}
+		q.Filter = qlang.AllOf(q.Filter, qlang.AnyOf(some...))
+	}
+	p, err := a.deps.Alerts.Search(c.ctx, q)
+	var syntax *qlang.Error
+	switch {
+	case errors.As(err, &syntax):
+		return nil, queryProblem(err)
+	case errors.Is(err, store.ErrQuery):
+		return nil, problem.Bad("%s", err.Error())
+	case err != nil && c.ctx.Err() != nil:
+		return nil, c.ctx.Err()
+	case err != nil:
+		a.log.Warn("alerts not searched", "err", err)
+		return nil, problem.New(problem.StoreFailed, "")
+	}
+	if p.Items != nil {
+		l.Items = p.Items
+	}
+	l.Total = p.Total
+	return l, nil
+}
+
+// momentForm reports whether s is a moment.
+func momentForm(s string) bool {
+	_, ok := moment(s, time.Unix(0, 0))
+	return ok
+}
+
+// moment reads a date, an RFC 3339 time, `now` or `now-1h`.
+func moment(s string, now time.Time) (time.Time, bool) {
+	if t, ok := qlang.ParseTime(s); ok {
+		return t, true
+	}
+	rest, ok := strings.CutPrefix(s, "now")
+	if !ok || rest == "" {
+		return now, ok
+	}
+	d, ok := qlang.ParsePeriod(strings.TrimPrefix(rest, "-"))
+	return now.Add(-d), ok && rest[0] == '-'
+}

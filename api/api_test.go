@@ -1,0 +1,852 @@
+package api
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"vedette/api/auth"
+	"vedette/api/problem"
+	"vedette/internal/store"
+	"vedette/internal/store/embedded"
+	"vedette/internal/store/storetest"
+	"vedette/internal/tlsconf"
+	"vedette/ruleset/program"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// fakes are the Deps of tests.
+type fakes struct {
+	mu     sync.Mutex
+	list   []Agent
+	key    *ecdsa.PrivateKey
+	users  map[string]User
+	health map[string]error
+	prog   *program.Program
+	added  []NewAgent
+}
+
+func (f *fakes) List() []Agent {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.list)
+}
+
+func (f *fakes) Add(_ context.Context, n NewAgent) (string, string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if slices.ContainsFunc(f.list, func(a Agent) bool { return a.Name == n.Name }) {
+		return "", "", problem.New(problem.AgentName, "")
+	}
+	f.added = append(f.added, n)
+	id := fmt.Sprintf("%03d", len(f.list)+1)
+	f.list = append(f.list, Agent{ID: id, Name: n.Name, RegisterIP: n.IP, Status: "never_connected", DateAdd: time.Now()})
+	return id, "a2V5", nil
+}
+
+func (f *fakes) Remove(_ context.Context, id string, _ bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.list = slices.DeleteFunc(f.list, func(a Agent) bool { return a.ID == id })
+	return nil
+}
+
+func (f *fakes) Authenticate(name, password string) (User, bool) {
+	u, ok := f.users[name]
+	return u, ok && password == "secret"
+}
+
+func (f *fakes) User(name string) (User, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u, ok := f.users[name]
+	return u, ok
+}
+
+func (f *fakes) TokenKey(context.Context) (*ecdsa.PrivateKey, error) { return f.key, nil }
+
+func (f *fakes) Program() *program.Program { return f.prog }
+
+var testKey = sync.OnceValue(func() *ecdsa.PrivateKey {
+	pem, err := auth.NewKey()
+	if err != nil {
+		panic(err)
+	}
+	k, err := auth.ParseKey(pem)
+	if err != nil {
+		panic(err)
+	}
+	return k
+})
+
+// now of the fixtures.
+var now = time.Now().UTC().Truncate(time.Second)
+
+func newFakes() *fakes {
+	return &fakes{
+		key: testKey(),
+		users: map[string]User{
+			"wazuh": {Name: "wazuh", Roles: []int{1}}, "reader": {Name: "reader", Roles: []int{4}}, "nobody": {Name: "nobody"},
+		},
+		health: map[string]error{"store": nil, "analyze": nil},
+		list: []Agent{
+			{
+				ID: "001", Name: "web1", IP: "10.0.0.1", RegisterIP: "any", Status: "active", Version: "Wazuh v4.14.7", Groups: []string{"default", "web"},
+				OS:   AgentOS{Name: "Ubuntu", Platform: "ubuntu", Version: "22.04", Major: "22", Minor: "04"},
+				Node: "node1", Synced: true, MergedSum: "m", DateAdd: now.AddDate(0, -1, 0), LastKeepAlive: now,
+			},
+			{
+				ID: "002", Name: "Web2", IP: "10.0.0.2", RegisterIP: "10.0.0.2", Status: "disconnected", Version: "Wazuh v4.9.2", Groups: []string{"default"},
+				OS:   AgentOS{Name: "Windows", Platform: "windows", Version: "10.0", Major: "10", Minor: "0"},
+				Node: "node1", Synced: true, DateAdd: now.AddDate(0, -1, 0), LastKeepAlive: now.AddDate(0, 0, -10), DisconnectedTime: now.AddDate(0, 0, -9),
+			},
+			{ID: "010", Name: "db", IP: "any", RegisterIP: "any", Status: "never_connected", DateAdd: now.AddDate(0, 0, -1)},
+		},
+		prog: program.NewProgram(program.Program{
+			AllRules: []*program.Rule{
+				rule(5710, 5, "Login with a name that is not there", "0095-sshd.xml", []string{"syslog", "sshd"}, "T1110"),
+				rule(5712, 10, "Guessing", "0095-sshd.xml", []string{"sshd"}, ""),
+				rule(100100, 3, "Mine", "local_rules.xml", []string{"local"}, ""),
+			},
+			AllDecoders: []*program.Decoder{
+				{Info: program.DecoderInfo{Name: "sshd", File: "ssh.xml", Dir: "ruleset/decoders", Position: 0, Details: map[string]any{"prematch": map[string]string{"pattern": "^x"}}}},
+				{Info: program.DecoderInfo{Name: "sshd-ok", Parent: "sshd", File: "ssh.xml", Dir: "ruleset/decoders", Position: 1, Details: map[string]any{"order": "srcip, user"}}},
+			},
+		}),
+	}
+}
+
+func rule(id, level int, description, file string, groups []string, mitre string) *program.Rule {
+	info := program.RuleInfo{
+		ID: id, Level: level, Description: description, File: file, Dir: "ruleset/rules", Groups: groups,
+		Compliance: map[string][]string{"pci_dss": {"10.2.4"}}, Details: map[string]any{"if_sid": "5700", "match": []string{"a", "b"}},
+	}
+	if mitre != "" {
+		info.Mitre = []string{mitre}
+	}
+	return &program.Rule{ID: id, Level: level, Info: info}
+}
+
+type server struct {
+	*httptest.Server
+	t     *testing.T
+	fakes *fakes
+	api   *API
+	token string
+}
+
+func testConfig(t testing.TB) Config {
+	cert, err := tlsconf.LoadOrCreate("", "", t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Default()
+	cfg.Listen, cfg.Certificate, cfg.MaxRequestsPerMinute = "127.0.0.1:0", cert, 0
+	cfg.Identity = Identity{Manager: "siem", Node: "node1", InstallationID: "4b1e4c9a-0000-4000-8000-000000000000", Path: "/var/lib/vedette", Started: now}
+	return cfg
+}
+
+func serve(t *testing.T, change ...func(*Config)) *server {
+	t.Helper()
+	cfg := testConfig(t)
+	for _, c := range change {
+		c(&cfg)
+	}
+	scfg := embedded.Default()
+	scfg.Dir = t.TempDir()
+	st, err := embedded.Open(scfg, quiet, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	if _, err := st.Put(t.Context(), storetest.Series("t", 12)); err != nil {
+		t.Fatal(err)
+	}
+	f := newFakes()
+	a, err := build(cfg, Deps{Agents: f, Users: f, Rules: f, Alerts: st, Health: func() map[string]error { return f.health }}, quiet, prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{Server: httptest.NewServer(a.Handler()), t: t, fakes: f, api: a}
+	t.Cleanup(s.Close)
+	s.as("wazuh")
+	return s
+}
+
+// as logs in as a user.
+func (s *server) as(user string) {
+	s.t.Helper()
+	r := s.do("POST", "/security/user/authenticate?raw=true", "", func(r *http.Request) { r.SetBasicAuth(user, "secret") })
+	if r.status != 200 {
+		s.t.Fatalf("login: %d %s", r.status, r.body)
+	}
+	s.token = r.body
+}
+
+type reply struct {
+	status int
+	header http.Header
+	body   string
+	json   map[string]any
+}
+
+func (s *server) do(method, path, body string, change ...func(*http.Request)) reply {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), method, s.URL+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+s.token)
+	for _, c := range change {
+		c(req)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r := reply{status: res.StatusCode, header: res.Header, body: string(b)}
+	_ = json.Unmarshal(b, &r.json)
+	return r
+}
+
+// items answers a list request with one member of each item.
+func (s *server) items(path, key string) (got []string, total int) {
+	s.t.Helper()
+	r := s.do("GET", path, "{}")
+	if r.status != 200 || r.json["error"] != 0.0 {
+		s.t.Fatalf("%s: %d %s", path, r.status, r.body)
+	}
+	data := r.json["data"].(map[string]any)
+	got = []string{}
+	for _, it := range data["affected_items"].([]any) {
+		got = append(got, fmt.Sprint(dug(it.(map[string]any), key)))
+	}
+	return got, int(data["total_affected_items"].(float64))
+}
+
+func dug(m map[string]any, key string) any { v, _ := dig(m, key); return v }
+
+// refused checks a problem.
+func (s *server) refused(r reply, status int, title string, code int, detail string) {
+	s.t.Helper()
+	got, _ := r.json["error"].(float64)
+	if r.status != status || r.json["title"] != title || int(got) != code || !strings.Contains(fmt.Sprint(r.json["detail"]), detail) {
+		s.t.Errorf("got %d %s, want %d %q %d %q", r.status, r.body, status, title, code, detail)
+	}
+	if ct := r.header.Get("Content-Type"); ct != "application/problem+json; charset=utf-8" {
+		s.t.Errorf("content type %q", ct)
+	}
+}
+
+func TestLogin(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	basic := func(user, password string) func(*http.Request) {
+		return func(r *http.Request) { r.SetBasicAuth(user, password) }
+	}
+	for _, body := range []string{"", "{}"} {
+		r := s.do("POST", "/security/user/authenticate", body, basic("wazuh", "secret"))
+		token, _ := dug(r.json, "data.token").(string)
+		if r.status != 200 || r.json["error"] != 0.0 {
+			t.Fatalf("%d %s", r.status, r.body)
+		}
+		c, err := auth.ParseToken(&testKey().PublicKey, token, time.Now())
+		if err != nil || !slices.Equal(c.Roles, []int{1}) || c.Expires-c.NotBefore != 900 || c.Subject != "wazuh" {
+			t.Errorf("%+v, %v", c, err)
+		}
+	}
+	r := s.do("GET", "/security/user/authenticate", "", basic("wazuh", "secret"))
+	if r.status != 200 || r.header.Get("Deprecated") != "true" || !strings.Contains(r.header.Get("Link"), `rel="Deprecated"`) {
+		t.Errorf("%d %v", r.status, r.header)
+	}
+	s.refused(s.do("POST", "/security/user/authenticate", "", basic("wazuh", "wrong")), 401, "Unauthorized", 0, "Invalid credentials")
+	s.refused(s.do("POST", "/security/user/authenticate", "", basic("who", "secret")), 401, "Unauthorized", 0, "Invalid credentials")
+	s.refused(s.do("POST", "/security/user/authenticate", ""), 401, "Unauthorized", 0, "Invalid authorization header")
+}
+
+func TestTokens(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	bearer := func(h string) func(*http.Request) {
+		return func(r *http.Request) {
+			r.Header.Del("Authorization")
+			if h != "" {
+				r.Header.Set("Authorization", h)
+			}
+		}
+	}
+	f := func(header, detail string) {
+		t.Helper()
+		s.refused(s.do("GET", "/", "", bearer(header)), 401, "Unauthorized", 0, detail)
+	}
+	f("", "No authorization token provided")
+	f("Basic eDp5", "Invalid authorization header")
+	f("Bearer", "Invalid authorization header")
+	f("Bearer abc", "Invalid token")
+	token := func(user string, roles []int, at time.Time, life time.Duration) string {
+		tok, err := auth.NewToken(testKey(), user, roles, false, "white", at, life)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "Bearer " + tok
+	}
+	f(token("wazuh", []int{1}, time.Now().Add(-time.Hour), 900*time.Second), "Invalid token")
+	f(token("wazuh", []int{1}, time.Now(), 500*time.Second), "Token expired")
+	f(token("gone", []int{1}, time.Now(), 900*time.Second), "Invalid token")
+	f(token("reader", []int{1}, time.Now(), 900*time.Second), "Invalid token") // roles have changed
+	// Another algorithm, with the public key as the secret.
+	f("Bearer eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJ3YXp1aCJ9.", "Invalid token")
+	s.fakes.mu.Lock()
+	s.fakes.users["wazuh"] = User{Name: "wazuh", Roles: []int{1}, NotBefore: time.Now().Unix() + 1}
+	s.fakes.mu.Unlock()
+	f(token("wazuh", []int{1}, time.Now(), 900*time.Second), "Invalid token") // logged out
+}
+
+func TestBannerHeadersAndPretty(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	r := s.do("GET", "/", "{}")
+	if dug(r.json, "data.api_version") != "4.14.7" || dug(r.json, "data.hostname") != "siem" || r.header.Get("Server") != "Wazuh" || r.header.Get("X-Frame-Options") != "deny" {
+		t.Errorf("%s %v", r.body, r.header)
+	}
+	if r := s.do("GET", "/?pretty=true", ""); !strings.HasPrefix(r.body, "{\n   \"data\": {\n      \"title\"") {
+		t.Error(r.body)
+	}
+	if r := s.do("GET", "/nothing?pretty=true", ""); !strings.HasPrefix(r.body, "{\n   \"title\"") {
+		t.Error(r.body)
+	}
+}
+
+func TestRequestsThatFitNothing(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	s.refused(s.do("GET", "/nothing", ""), 404, "Not Found", 0, "404: Not Found")
+	s.refused(s.do("GET", "/agents/", ""), 404, "Not Found", 0, "404: Not Found")
+	s.refused(s.do("PATCH", "/agents", ""), 405, "Method Not Allowed", 0, "405: Method Not Allowed")
+	bad := func(path, detail string) {
+		t.Helper()
+		s.refused(s.do("GET", path, ""), 400, "Bad Request", 0, detail)
+	}
+	bad("/agents?bogus=1", "Extra query parameter(s) bogus not in spec")
+	bad("/agents?limit=ten", "Wrong type, expected 'integer' for query parameter 'limit'")
+	bad("/agents?limit=0", "less than the minimum")
+	bad("/agents?limit=100001", "greater than the maximum")
+	bad("/agents?offset=-1", "less than the minimum")
+	bad("/agents?offset=99999999999", "too large")
+	bad("/agents?distinct=maybe", "expected 'boolean'")
+	bad("/agents?status=sleeping", "is not one of")
+	bad("/agents?agents_list=1", "wrong length")
+	bad("/agents?agents_list=abc", "is not a 'numbers'")
+	bad("/agents?search=a;b", "is not a 'search'")
+	bad("/agents?group=all", "is not a 'group_names'")
+	bad("/agents?older_than=soon", "is not a 'timeframe'")
+	bad("/rules?level=1-2-3", "is not a 'range'")
+	bad("/rules?relative_dirname=etc/rules/../..", "is not a 'get_dirnames_path'")
+	bad("/alerts?from=yesterday", "is not a 'moment'")
+	bad("/alerts?limit=10001", "greater than the maximum")
+	s.refused(s.do("DELETE", "/agents?agents_list=all", ""), 400, "Bad Request", 0, "Missing query parameter 'status'")
+	code := func(path string, code int) {
+		t.Helper()
+		s.refused(s.do("GET", path, ""), 400, "Bad Request", code, "")
+	}
+	code("/agents?sort=color", 1403)
+	code("/agents?select=color", 1724)
+	code("/agents?q=name", 1407)
+	code("/agents?q=color=red", 1408)
+	code("/agents?q=group>a", 1409)
+	code("/agents?q=lastKeepAlive>soon", 1412)
+	code("/agents?q=internal_key=a", 1408)
+	code("/rules?level=17", 1203)
+	code("/alerts?offset=9999&limit=10", 1405)
+	code("/alerts?q=timestamp>soon", 1412)
+}
+
+func TestBodies(t *testing.T) {
+	t.Parallel()
+	s := serve(t, func(c *Config) { c.MaxUploadBytes = 2000 })
+	f := func(body string, status int, title string, code int, detail string) {
+		t.Helper()
+		s.refused(s.do("POST", "/agents", body), status, title, code, detail)
+	}
+	f(`{"name":"a","color":"red"}`, 400, "Bad Request", 0, "Invalid field found {'color'}")
+	f(`{"name":"a","force":{"on":1}}`, 400, "Bad Request", 0, "Invalid field found {'force.on'}")
+	f(`{"ip":"any"}`, 400, "Bad Request", 0, "'name' is a required property")
+	f(`{"name":7}`, 400, "Bad Request", 0, "is not of type 'string'")
+	f(`{"name":"a b"}`, 400, "Bad Request", 0, "is not a 'names'")
+	f(`{"name":"a","force":{"enabled":"yes"}}`, 400, "Bad Request", 0, "is not of type 'boolean'")
+	f(`{"name":`, 400, "Bad Request", 1018, "")
+	f(`[]`, 400, "Bad Request", 0, "JSON object")
+	f(strings.Repeat("[", 150)+strings.Repeat("]", 150), 400, "Bad Request", 0, "Maximum recursion depth exceeded")
+	f(`{"name":"a","ip":"nowhere"}`, 400, "Bad Request", 1706, "")
+	f(`{"name":"`+strings.Repeat("a", 129)+`"}`, 400, "Bad Request", 1738, "")
+	f(`{"name":"`+strings.Repeat("a", 3000)+`"}`, 413, "Content size exceeded.", 0, "")
+	s.refused(s.do("POST", "/agents", "name=a", func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }), 415, "Unsupported Media Type", 0, "")
+	// What has no body ignores one.
+	if r := s.do("GET", "/agents", `{"idHost":"default"}`); r.status != 200 {
+		t.Error(r.body)
+	}
+}
+
+func TestAgentLists(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	f := func(query string, total int, want ...string) {
+		t.Helper()
+		got, n := s.items("/agents?"+query, "id")
+		if d := cmp.Diff(want, got); d != "" || n != total {
+			t.Errorf("%s: total %d, want %d; %s", query, n, total, d)
+		}
+	}
+	f("", 4, "000", "001", "002", "010")
+	f("limit=2&offset=1", 4, "001", "002")
+	f("offset=9", 4, []string{}...)
+	f("agents_list=010,001,001", 2, "001", "010")
+	f("status=active", 2, "000", "001")
+	f("status=ACTIVE,disconnected", 3, "000", "001", "002")
+	f("name=WEB1", 1, "001")
+	f("group=web", 1, "001")
+	f("os.platform=Ubuntu", 1, "001")
+	f("version=4.9.2", 1, "002")
+	f("version=v4.9.2", 1, "002")
+	f("version=Wazuh%20v4.9.2", 1, "002")
+	f("older_than=5d", 1, "002")
+	f("older_than=1h", 2, "002", "010")
+	f("group_config_status=not%20synced", 1, "010")
+	f("manager=siem&node_name=node1&ip=10.0.0.1", 1, "001")
+	f("search=WEB", 2, "001", "002")
+	f("search=-web", 2, "000", "010")
+	f("search=10&status=never_connected", 1, "010")
+	f("q=id!=000;status=active", 1, "001") // a raw semicolon
+	f("q=(id=1,id=2);os.name~win", 1, "002")
+	f("q=id>1", 2, "002", "010")
+	f("q=name~eb", 2, "001", "002")
+	f("q=group=web", 1, "001")
+	f("q=group!=web;id!=000", 1, "002")
+	f("q=group~we", 1, "001")
+	f("q=version=Wazuhv4.14.7", 2, "000", "001")
+	f("q=lastKeepAlive>2h", 1, "002") // without 000
+	f("q=lastKeepAlive<2h", 1, "001")
+	f("q=dateAdd>2000-01-01", 3, "001", "002", "010")
+	f("q=os.name=null", 2, "000", "010")
+	f("sort=-id", 4, "010", "002", "001", "000")
+	f("sort=name", 4, "010", "000", "001", "002")
+	f("sort=%2Bversion", 4, "010", "002", "000", "001")
+	f("sort=version", 4, "010", "002", "000", "001")
+	f("sort=-os.version&q=id!=000", 3, "001", "002", "010")
+	f("sort=os.name,id", 4, "000", "010", "001", "002")
+
+	r := s.do("GET", "/agents?agents_list=001", "")
+	want := map[string]any{
+		"id": "001", "name": "web1", "ip": "10.0.0.1", "registerIP": "any", "status": "active", "status_code": 0.0, "version": "Wazuh v4.14.7",
+		"group": []any{"default", "web"}, "os": map[string]any{"name": "Ubuntu", "platform": "ubuntu", "version": "22.04", "major": "22", "minor": "04"},
+		"node_name": "node1", "mergedSum": "m", "manager": "siem", "group_config_status": "synced",
+		"dateAdd": now.AddDate(0, -1, 0).Format("2006-01-02T15:04:05+00:00"), "lastKeepAlive": now.Format("2006-01-02T15:04:05+00:00"),
+	}
+	got := dug(r.json, "data").(map[string]any)["affected_items"].([]any)[0]
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	r = s.do("GET", "/agents?agents_list=000&select=manager,lastKeepAlive", "")
+	if d := cmp.Diff(`{"data":{"affected_items":[{"id":"000","lastKeepAlive":"9999-12-31T23:59:59+00:00","manager":"siem"}],"total_affected_items":1,"total_failed_items":0,"failed_items":[]},"message":"All agents asked for are listed","error":0}`, r.body); d != "" {
+		t.Error(d)
+	}
+	r = s.do("GET", "/agents?select=os.name,status&q=id=2", "")
+	if !strings.Contains(r.body, `[{"id":"002","os":{"name":"Windows"},"status":"disconnected"}]`) {
+		t.Error(r.body)
+	}
+	r = s.do("GET", "/agents?select=manager&distinct=true", "")
+	if !strings.Contains(r.body, `"affected_items":[{"manager":"siem"}],"total_affected_items":1`) {
+		t.Error(r.body)
+	}
+	r = s.do("GET", "/agents?select=os.platform&distinct=true", "")
+	if !strings.Contains(r.body, `"affected_items":[{"os":{"platform":"ubuntu"}},{"os":{"platform":"windows"}}]`) {
+		t.Error(r.body)
+	}
+}
+
+func TestNamedAgentsThatAreNotThereFail(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	r := s.do("GET", "/agents?agents_list=001,999,050", "")
+	if r.json["error"] != 2.0 || !strings.Contains(r.body, `"total_failed_items":2,"failed_items":[{"error":{"code":1701,`) || !strings.Contains(r.body, `"id":["050","999"]`) {
+		t.Error(r.body)
+	}
+	if r := s.do("GET", "/agents?agents_list=999", ""); r.status != 200 || r.json["error"] != 1.0 {
+		t.Error(r.body)
+	}
+}
+
+func TestPermissions(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	s.as("reader")
+	if _, n := s.items("/agents", "id"); n != 4 {
+		t.Errorf("reader sees %d agents", n)
+	}
+	s.refused(s.do("GET", "/manager/info", ""), 403, "Permission Denied", 4000, "Resource type: *:*")
+	s.refused(s.do("POST", "/agents", `{"name":"new"}`), 403, "Permission Denied", 4000, "")
+	s.refused(s.do("DELETE", "/agents?agents_list=001&status=all", ""), 403, "Permission Denied", 4000, "Permission denied: Resource type: agent:id")
+	if r := s.do("DELETE", "/agents?agents_list=all&status=all&older_than=0s", ""); r.status != 200 || len(s.fakes.List()) != 3 {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	if _, n := s.items("/alerts", "id"); n != 0 {
+		t.Errorf("agents_readonly sees %d alerts", n)
+	}
+	s.as("nobody")
+	if _, n := s.items("/agents", "id"); n != 0 {
+		t.Errorf("nobody sees %d agents", n)
+	}
+	if _, n := s.items("/rules", "id"); n != 0 {
+		t.Errorf("nobody sees %d rules", n)
+	}
+	r := s.do("GET", "/manager/info", "")
+	if d := dug(r.json, "dapi_errors"); fmt.Sprint(d) == "" || !strings.Contains(r.body, "unknown-node") {
+		t.Error(r.body)
+	}
+}
+
+func TestSummary(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	r := s.do("GET", "/agents/summary/status", "")
+	want := `{"data":{"configuration":{"not_synced":1,"synced":2,"total":3},"connection":{"active":1,"disconnected":1,"never_connected":1,"pending":0,"total":3}},"error":0}`
+	if d := cmp.Diff(want, r.body); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestAddAndDeleteAgents(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	r := s.do("POST", "/agents", `{"name":"new","ip":"10.1.0.0/16","force":{"enabled":true,"disconnected_time":{"enabled":false},"after_registration_time":"2h"}}`)
+	if d := cmp.Diff(`{"data":{"id":"004","key":"a2V5"},"error":0}`, r.body); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]NewAgent{{Name: "new", IP: "10.1.0.0/16", Force: Force{Enabled: true, AfterRegistration: 2 * time.Hour}}}, s.fakes.added); d != "" {
+		t.Error(d)
+	}
+	s.refused(s.do("POST", "/agents", `{"name":"new"}`), 400, "Bad Request", 1705, "")
+	if r := s.do("POST", "/agents", `{"name":"plain"}`); r.status != 200 || s.fakes.added[1].IP != "any" || s.fakes.added[1].Force.Enabled {
+		t.Errorf("%s %+v", r.body, s.fakes.added)
+	}
+
+	r = s.do("DELETE", "/agents?agents_list=000,001,002,999&status=disconnected", "")
+	if r.status != 200 || r.json["error"] != 2.0 || !strings.Contains(r.body, `"affected_items":["002"]`) || !strings.Contains(r.body, `"older_than":"7d"`) {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	for _, code := range []string{`"code":1701`, `"code":1703`, `"code":1731`} {
+		if !strings.Contains(r.body, code) {
+			t.Errorf("no %s in %s", code, r.body)
+		}
+	}
+	r = s.do("DELETE", "/agents?agents_list=all&status=all&older_than=0s&q=name~web&purge=true", "")
+	if !strings.Contains(r.body, `"affected_items":["001"]`) || r.json["error"] != 0.0 {
+		t.Error(r.body)
+	}
+	r = s.do("DELETE", "/agents?agents_list=all&status=all", "") // 7d
+	if r.json["error"] != 0.0 || !strings.Contains(r.body, `"affected_items":[],"total_affected_items":0,"total_failed_items":0`) {
+		t.Error(r.body)
+	}
+}
+
+func TestManager(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	r := s.do("GET", "/manager/info", "")
+	if !strings.Contains(r.body, `"version":"v4.14.7","type":"server","max_agents":"unlimited"`) || !strings.Contains(r.body, `"uuid":"4b1e4c9a-`) {
+		t.Error(r.body)
+	}
+	s.fakes.health["analyze"] = errors.New("lost")
+	r = s.do("GET", "/manager/status", "")
+	for _, w := range []string{`"wazuh-execd":"running"`, `"wazuh-modulesd":"running"`, `"wazuh-db":"running"`, `"wazuh-analysisd":"failed"`, `"wazuh-clusterd":"stopped"`} {
+		if !strings.Contains(r.body, w) {
+			t.Errorf("no %s in %s", w, r.body)
+		}
+	}
+}
+
+func TestProbesNeedNoTokenAndNoLimit(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	s.api.limit.max = 1
+	s.token = "nonsense"
+	for range 5 {
+		if r := s.do("GET", "/healthz", ""); r.status != 200 {
+			t.Fatalf("%d %s", r.status, r.body)
+		}
+	}
+	if r := s.do("GET", "/readyz", ""); r.status != 200 || r.body != `{"status":"ready","components":{"analyze":"ok","store":"ok"}}` {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	s.fakes.health["store"] = errors.New("password is hunter2")
+	if r := s.do("GET", "/readyz", ""); r.status != 503 || r.body != `{"status":"not ready","components":{"analyze":"ok","store":"failing"}}` {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+}
+
+func TestRulesAndDecoders(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	f := func(path, key string, want ...string) {
+		t.Helper()
+		got, _ := s.items(path, key)
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s: %s", path, d)
+		}
+	}
+	f("/rules", "id", "5710", "5712", "100100")
+	f("/rules?rule_ids=5712", "id", "5712")
+	f("/rules?level=5-10", "id", "5710", "5712")
+	f("/rules?level=3", "id", "100100")
+	f("/rules?group=sshd&filename=0095-sshd.xml", "id", "5710", "5712")
+	f("/rules?mitre=T1110", "id", "5710")
+	f("/rules?pci_dss=10.2.4&limit=1", "id", "5710")
+	f("/rules?pci_dss=9", "id", []string{}...)
+	f("/rules?status=disabled", "id", []string{}...)
+	f("/rules?relative_dirname=ruleset/rules&search=GUESS", "id", "5712")
+	f("/rules?sort=-level", "id", "5712", "5710", "100100")
+	f("/rules?sort=-id&limit=1", "id", "100100")
+	f("/rules?q=level>4;groups=syslog", "id", "5710")
+	f("/rules?q=details.match=b;id=5712", "id", "5712")
+	f("/rules?q=description~guess", "id", []string{}...) // case matters here
+	f("/rules?q=color=red", "id", []string{}...)         // and unknown fields match nothing
+	f("/rules?select=level&sort=level", "id", "100100", "5710", "5712")
+	r := s.do("GET", "/rules?rule_ids=5710,9", "")
+	if r.json["error"] != 2.0 || !strings.Contains(r.body, `"code":1208`) {
+		t.Error(r.body)
+	}
+	r = s.do("GET", "/rules?rule_ids=5712", "")
+	want := `{"description":"Guessing","details":{"if_sid":"5700","match":["a","b"]},"filename":"0095-sshd.xml","gdpr":[],"gpg13":[],"groups":["sshd"],"hipaa":[],"id":5712,"level":10,"mitre":[],"nist_800_53":[],"pci_dss":["10.2.4"],"relative_dirname":"ruleset/rules","status":"enabled","tsc":[]}`
+	if !strings.Contains(r.body, want) {
+		t.Error(r.body)
+	}
+	f("/decoders", "name", "sshd", "sshd-ok")
+	f("/decoders?decoder_names=sshd-ok", "details.parent", "sshd")
+	f("/decoders?q=details.order~user", "name", "sshd-ok")
+	f("/decoders?sort=-position&limit=1", "name", "sshd-ok")
+	if r := s.do("GET", "/decoders?decoder_names=nope", ""); r.json["error"] != 1.0 || !strings.Contains(r.body, `"code":1504`) {
+		t.Error(r.body)
+	}
+}
+
+func TestAlerts(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	base := storetest.Base()
+	f := func(query string, total int, want ...string) {
+		t.Helper()
+		got, n := s.items("/alerts?"+query, "rule.firedtimes")
+		if d := cmp.Diff(want, got); d != "" || n != total {
+			t.Errorf("%s: total %d, want %d; %s", query, n, total, d)
+		}
+	}
+	f("limit=3", 12, "11", "10", "9")
+	f("limit=2&offset=2&sort=timestamp", 12, "2", "3")
+	f("limit=2&sort=-rule.level,timestamp", 12, "9", "8")
+	f("q=rule.id=5701;rule.level>4", 2, "9", "5")
+	f("text=accepted+u1&limit=1", 4, "10")
+	f("from="+url.QueryEscape(base.Add(3*time.Minute).Format(time.RFC3339))+"&to="+url.QueryEscape(base.Add(5*time.Minute).Format("2006-01-02T15:04:05Z")), 2, "4", "3")
+	f("from=now-1h", 0, []string{}...)
+	f("from=now-5d&to=now&limit=1", 12, "11")
+	f("q=agent.id=999", 0, []string{}...)
+
+	s.fakes.mu.Lock()
+	s.fakes.users["two"] = User{Name: "two", Roles: []int{2}}
+	s.fakes.mu.Unlock()
+	s.as("two")
+	f("limit=1", 12, "11")
+}
+
+type brokenStore struct{ store.Store }
+
+func (brokenStore) Search(context.Context, store.Query) (store.Page, error) {
+	return store.Page{}, errors.New("host indexer.internal refused")
+}
+
+func TestAStoreThatFailsSaysNothingOfItself(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	s.api.deps.Alerts = brokenStore{}
+	r := s.do("GET", "/alerts", "")
+	s.refused(r, 500, "Wazuh Internal Error", 2003, "")
+	if strings.Contains(r.body, "internal refused") {
+		t.Error(r.body)
+	}
+}
+
+func TestAPanicIsA500(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	s.api.deps.Alerts = nil
+	s.refused(s.do("GET", "/alerts", ""), 500, "Wazuh Internal Error", 1000, "")
+	if r := s.do("GET", "/", ""); r.status != 200 {
+		t.Error(r.body)
+	}
+}
+
+func TestRequestLimit(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	s.api.limit.max = 3
+	s.api.limit.n = 0
+	for i := range 5 {
+		r := s.do("GET", "/", "", func(r *http.Request) { r.Header.Del("Authorization") }) // counted before the token
+		switch {
+		case i < 3 && r.status != 401:
+			t.Fatalf("request %d: %d", i, r.status)
+		case i >= 3:
+			s.refused(r, 429, "Too Many Requests", 6001, "")
+			if r.json["remediation"] == nil {
+				t.Error("no remediation")
+			}
+		}
+	}
+	if !s.api.limit.allow(time.Now().Add(61 * time.Second)) {
+		t.Error("the next minute is closed too")
+	}
+}
+
+func TestLoginsAreBlockedAfterFailures(t *testing.T) {
+	t.Parallel()
+	s := serve(t, func(c *Config) { c.MaxLoginAttempts = 3 })
+	login := func(password string) reply {
+		return s.do("POST", "/security/user/authenticate", "", func(r *http.Request) { r.SetBasicAuth("wazuh", password) })
+	}
+	for range 3 {
+		s.refused(login("wrong"), 401, "Unauthorized", 0, "Invalid credentials")
+	}
+	s.refused(login("secret"), 403, "Permission Denied", 6000, "")
+	if r := s.do("GET", "/", ""); r.status != 200 {
+		t.Error("a token that is good is refused:", r.body)
+	}
+	if s.api.logins.blocked("127.0.0.1", time.Now().Add(301*time.Second)) {
+		t.Error("still blocked after the time")
+	}
+	l := newLoginLimit(1, time.Minute)
+	for i := range blockedAddresses + 10 {
+		l.failed(fmt.Sprint(i), time.Unix(int64(i)/1000, 0))
+	}
+	if len(l.addrs) > blockedAddresses {
+		t.Errorf("%d addresses remembered", len(l.addrs))
+	}
+	l.failed("2001:db8::1", time.Now())
+	if !l.blocked("2001:db8::ffff", time.Now()) || l.blocked("2001:db8:1::1", time.Now()) {
+		t.Error("an IPv6 network is not one address")
+	}
+}
+
+// TestDocument walks openapi.yaml: every operation answers, has the words that
+// people read, and lists answer in the envelope the document promises.
+func TestDocument(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	doc, err := openapi3.NewLoader().LoadFromData(Document())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			if op.Summary == "" || len(op.Tags) != 1 || op.Responses.Value("200") == nil {
+				t.Errorf("%s %s lacks a summary, a tag or a response", method, path)
+			}
+			if method != http.MethodGet {
+				continue
+			}
+			r := s.do(method, path, "{}", func(r *http.Request) {
+				if op.Security != nil {
+					r.SetBasicAuth("wazuh", "secret")
+				}
+			})
+			content := op.Responses.Value("200").Value.Content.Get("application/json")
+			var v any
+			if err := json.Unmarshal([]byte(r.body), &v); r.status != 200 || err != nil {
+				t.Errorf("%s: %d %s", path, r.status, r.body)
+			} else if err := content.Schema.Value.VisitJSON(v); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+			r = s.do(method, path, "", func(r *http.Request) { r.Header.Del("Authorization") })
+			if open := op.Extensions["x-vedette-auth"] == "none"; (r.status == 200) != open {
+				t.Errorf("%s without a token: %d", path, r.status)
+			}
+		}
+	}
+}
+
+func TestServesTLSAndStops(t *testing.T) {
+	cfg := testConfig(t)
+	f := newFakes()
+	a, err := New(cfg, Deps{Agents: f, Users: f, Rules: f}, quiet, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // G402: the test's own certificate
+	defer tr.CloseIdleConnections()
+	res, err := (&http.Client{Transport: tr}).Get("https://" + a.Addr().String() + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	_ = res.Body.Close()
+	if res.StatusCode != 200 || res.TLS.Version < tls.VersionTLS12 {
+		t.Errorf("%d", res.StatusCode)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	bad := cfg
+	bad.Certificate = tls.Certificate{}
+	if _, err := New(bad, Deps{}, quiet, nil); err == nil {
+		t.Error("served without a certificate")
+	}
+}
+
+func TestMoments(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	f := func(s string, want time.Time, ok bool) {
+		t.Helper()
+		if got, good := moment(s, at); good != ok || ok && !got.Equal(want) {
+			t.Errorf("%s is %s, %v", s, got, good)
+		}
+	}
+	f("now", at, true)
+	f("now-1h", at.Add(-time.Hour), true)
+	f("now-7d", at.AddDate(0, 0, -7), true)
+	f("2026-11-01", time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), true)
+	f("2026-11-01T10:00:00+02:00", time.Date(2026, 11, 1, 8, 0, 0, 0, time.UTC), true)
+	f("now+1h", at, false)
+	f("now1h", at, false)
+	f("", at, false)
+	f("soon", at, false)
+}

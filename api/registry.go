@@ -1,0 +1,189 @@
+package api
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"encoding/base64"
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	"vedette/api/auth"
+	"vedette/api/problem"
+	"vedette/api/rbac"
+	"vedette/internal/registry"
+	"vedette/schemas"
+)
+
+// Registry is Agents and Users over the registry.
+type Registry struct {
+	reg *registry.Registry
+	// host is the server's own name, which no agent may take.
+	host string
+
+	mu  sync.Mutex
+	pem string
+	key *ecdsa.PrivateKey
+	// decoy is verified when there is no such user, so that the time tells nothing.
+	decoy string
+}
+
+var (
+	_ Agents = (*Registry)(nil)
+	_ Users  = (*Registry)(nil)
+)
+
+// NewRegistry returns the adapter; host is the server's own name.
+func NewRegistry(reg *registry.Registry, host string) *Registry {
+	return &Registry{reg: reg, host: host, decoy: HashPassword("decoy")}
+}
+
+// List implements Agents.
+func (r *Registry) List() []Agent {
+	presences := map[string]schemas.Presence{}
+	for _, p := range r.reg.Presences(func(*schemas.Presence) bool { return true }) {
+		presences[p.ID] = p
+	}
+	entries := r.reg.Agents()
+	out := make([]Agent, 0, len(entries))
+	for i := range entries {
+		e := &entries[i]
+		if e.Removed {
+			continue
+		}
+		a := Agent{
+			ID: e.ID, Name: e.Name, IP: e.IP, RegisterIP: e.IP, Groups: e.Groups, DateAdd: e.Registered,
+			Status: string(schemas.StateNeverConnected),
+		}
+		if p, ok := presences[e.ID]; ok {
+			a.Status, a.StatusCode, a.Version = string(p.State), int(p.StatusCode), p.Version
+			a.ConfigSum, a.MergedSum = p.ConfigSum, p.MergedSum
+			a.OS = AgentOS{p.OS.Name, p.OS.Platform, p.OS.Version, p.OS.Major, p.OS.Minor, p.OS.Codename, p.OS.Uname, p.OS.Arch, p.OS.Build}
+			a.LastKeepAlive, a.DisconnectedTime = millis(p.LastKeepalive), millis(p.DisconnectionTime)
+			if a.Node = p.Node; a.Node == "" {
+				a.Node = p.Gateway
+			}
+			if p.AgentIP != "" {
+				a.IP = p.AgentIP
+			} else if p.Address != "" {
+				a.IP = p.Address
+			}
+			// An agent reports the sum of the files it has once it has any. Until
+			// groups are files, having reported is being in step.
+			a.Synced = p.MergedSum != ""
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+func millis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).Truncate(time.Second)
+}
+
+// Add implements Agents.
+func (r *Registry) Add(ctx context.Context, n NewAgent) (id, key string, err error) {
+	a, err := r.reg.Add(ctx, registry.AddRequest{
+		Name: n.Name, IP: n.IP, HostName: r.host,
+		Force: schemas.ForcePolicy{
+			Enabled: n.Force.Enabled, KeyMismatch: true,
+			DisconnectedTimeEnabled: n.Force.DisconnectedEnabled, DisconnectedTime: int64(n.Force.Disconnected / time.Second),
+			AfterRegistrationTime: int64(n.Force.AfterRegistration / time.Second),
+		},
+	})
+	if err != nil {
+		return "", "", registryProblem(err)
+	}
+	line := a.ID + " " + a.Name + " " + a.IP + " " + a.Key.Reveal()
+	return a.ID, base64.StdEncoding.EncodeToString([]byte(line)), nil
+}
+
+// Remove implements Agents.
+func (r *Registry) Remove(ctx context.Context, id string, purge bool) error {
+	return registryProblem(r.reg.Remove(ctx, id, purge))
+}
+
+// registryProblem gives a refusal of the registry its code.
+func registryProblem(err error) error {
+	if err == nil {
+		return nil
+	}
+	var ref *registry.Refusal
+	if !errors.As(err, &ref) {
+		return problem.New(problem.EnrolmentDown, "")
+	}
+	switch ref.Reason {
+	case registry.ReasonNotFound:
+		return problem.New(problem.NoAgent, "")
+	case registry.ReasonDuplicateName, registry.ReasonHostName:
+		return problem.New(problem.AgentName, "")
+	case registry.ReasonAddress, registry.ReasonDuplicateAddress:
+		return problem.New(problem.AgentAddress, "")
+	case registry.ReasonDuplicateID, registry.ReasonID:
+		return problem.New(problem.AgentID, "")
+	case registry.ReasonKey:
+		return problem.New(problem.AgentKey, "")
+	case registry.ReasonName:
+		return problem.New(problem.EnrolmentFailed, "The name must be 2 to 128 of letters, digits, - _ and ., and not begin with a dot")
+	}
+	return problem.New(problem.EnrolmentFailed, "")
+}
+
+// User implements Users.
+func (r *Registry) User(name string) (User, bool) {
+	u, ok := r.reg.User(name)
+	if !ok {
+		return User{}, false
+	}
+	out := User{Name: u.Name}
+	for _, role := range u.Roles {
+		if id, ok := rbac.RoleID(role); ok {
+			out.Roles = append(out.Roles, id)
+		} else if id, err := strconv.Atoi(role); err == nil {
+			out.Roles = append(out.Roles, id)
+		}
+	}
+	return out, true
+}
+
+// Authenticate implements Users.
+func (r *Registry) Authenticate(name, password string) (User, bool) {
+	hash := r.decoy
+	u, known := r.reg.User(name)
+	if known {
+		hash = u.PasswordHash.Reveal()
+	}
+	ok, err := auth.VerifyPassword(hash, password)
+	if !known || !ok || err != nil {
+		return User{}, false
+	}
+	return r.User(name)
+}
+
+// TokenKey implements Users: the first node to need the key makes it.
+func (r *Registry) TokenKey(ctx context.Context) (*ecdsa.PrivateKey, error) {
+	b, ok := r.reg.TokenKey()
+	if !ok {
+		mine, err := auth.NewKey()
+		if err != nil {
+			return nil, err
+		}
+		if b, err = r.reg.SetTokenKey(ctx, mine); err != nil {
+			return nil, err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pem != string(b) {
+		k, err := auth.ParseKey(b)
+		if err != nil {
+			return nil, err
+		}
+		r.pem, r.key = string(b), k
+	}
+	return r.key, nil
+}

@@ -1,0 +1,212 @@
+// Package embedded runs the binary with nothing but itself: broker and store
+// embedded, killed and restarted.
+package embedded
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"vedette/internal/datadir"
+	"vedette/internal/kafka"
+	"vedette/schemas"
+	"vedette/test/harness"
+)
+
+var bin string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "vedette-embedded")
+	if err == nil {
+		bin, err = harness.Build(dir)
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// ports keeps the addresses of the first start, so that agents find the second.
+func env(e datadir.Endpoints) []string {
+	at := func(addr string) string {
+		if addr == "" {
+			return "127.0.0.1:0"
+		}
+		return addr
+	}
+	return []string{
+		"VEDETTE_ENROLL_LISTEN=" + at(e.Enroll), "VEDETTE_INGEST_TCP=" + at(e.Ingest), "VEDETTE_API_LISTEN=" + at(e.API),
+		"VEDETTE_METRICS_LISTEN=" + at(e.Metrics), "VEDETTE_KAFKA_EMBEDDED_LISTEN=" + at(e.Kafka),
+	}
+}
+
+func connect(t *testing.T, dir string, e datadir.Endpoints) *kafka.Cluster {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(dir, datadir.KafkaPassword))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kafka.ConnectEmbedded(kafka.Default(), e.Kafka, strings.TrimSpace(string(raw)))
+}
+
+// api asks the REST API of a process, logged in with its own credentials.
+func api(t *testing.T, dir string, e datadir.Endpoints, path string, into any) {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(dir, datadir.APICredentials))
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, password, _ := strings.Cut(strings.TrimSpace(string(raw)), ":")
+	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // self-signed by design
+	defer client.CloseIdleConnections()
+	call := func(method, path string, login func(*http.Request)) []byte {
+		req, err := http.NewRequestWithContext(t.Context(), method, "https://"+e.API+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		login(req)
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s %s: %s %v: %s", method, path, resp.Status, err, body)
+		}
+		return body
+	}
+	token := call(http.MethodPost, "/security/user/authenticate?raw=true", func(r *http.Request) { r.SetBasicAuth(user, password) })
+	body := call(http.MethodGet, path, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+string(token)) })
+	if err := json.Unmarshal(body, into); err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+}
+
+type page struct {
+	Data struct {
+		Items []map[string]any `json:"affected_items"`
+		Total int              `json:"total_affected_items"`
+	} `json:"data"`
+}
+
+var seqMark = regexp.MustCompile(` seq=(\S+)$`)
+
+func TestAKilledProcessDoublesNothingAndLosesAtMostItsWindow(t *testing.T) {
+	t.Parallel()
+	const agents, lines = 10, 30_000
+	dir := filepath.Join(t.TempDir(), "data")
+	first := harness.Launch(t, bin, "first", dir, env(datadir.Endpoints{}), "run")
+	at := first.Endpoints(t, time.Minute)
+	sim := harness.StartSimulate(t, harness.SimulateConfig{Agents: agents, Count: lines, Front: at, PasswordFile: filepath.Join(dir, datadir.EnrollmentPassword)})
+	sim.WaitSent(t, lines/3)
+	first.Kill()
+	second := harness.Launch(t, bin, "second", dir, env(at), "run")
+	again := second.Endpoints(t, time.Minute)
+	report := sim.Wait(t)
+
+	events, err := harness.ReadTopic(t.Context(), connect(t, dir, again), schemas.TopicEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen, bytes := map[string]int{}, 0
+	for _, r := range events {
+		if m := seqMark.FindSubmatch(r.Value); m != nil {
+			seen[string(m[1])]++
+			bytes += len(r.Value)
+		}
+	}
+	for m, n := range seen {
+		if n > 1 {
+			t.Errorf("line %s stands %d times in the topic", m, n)
+		}
+	}
+	lost := report.Sent - int64(len(seen))
+	// docs/limits.md: the window, the gateway's receive and read buffers and the
+	// sender's own socket buffer, per connection.
+	const window = 256<<10 + 4*64<<10 + 64<<10
+	bound := int64(agents * window / (bytes / len(seen)))
+	t.Logf("sent %d, written %d, lost %d (at most %d), reconnects %d", report.Sent, len(seen), lost, bound, report.Reconnects)
+	if lost < 0 || lost > bound {
+		t.Errorf("sent − written = %d is not in 0…%d", lost, bound)
+	}
+
+	// Every alert of the topic, each once, is what the API answers.
+	ids := map[string]bool{}
+	deadline := time.Now().Add(2 * time.Minute)
+	for {
+		alerts, err := harness.ReadTopic(t.Context(), connect(t, dir, again), schemas.TopicAlerts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clear(ids)
+		for i := range alerts {
+			a, err := schemas.ParseAlert(&alerts[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids[a.ID] = true
+		}
+		var got page
+		api(t, dir, again, "/alerts?limit=1", &got)
+		if got.Data.Total == len(ids) && len(ids) > lines/4 {
+			t.Logf("%d alerts in the topic by id, %d in the store", len(ids), got.Data.Total)
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the store holds %d alerts, the topic %d ids", got.Data.Total, len(ids))
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+	if err := second.Stop(30 * time.Second); err != nil {
+		t.Errorf("SIGTERM: %v", err)
+	}
+}
+
+func TestCommandsTalkToTheRunningProcess(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	p := harness.Launch(t, bin, "server", dir, env(datadir.Endpoints{}), "run")
+	p.Endpoints(t, time.Minute)
+	run := func(wantErr bool, args ...string) string {
+		t.Helper()
+		cmd := exec.Command(bin, args...)
+		cmd.Env = append(append(os.Environ(), "VEDETTE_DATA_DIR="+dir), env(datadir.Endpoints{})...)
+		out, err := cmd.CombinedOutput()
+		if (err != nil) != wantErr {
+			t.Fatalf("vedette %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+		return string(out)
+	}
+	if out := run(true, "run"); !strings.Contains(out, "another process is using this data directory") || !strings.Contains(out, fmt.Sprint(p.PID())) {
+		t.Errorf("a second process on the data directory: %s", out)
+	}
+	run(false, "agents", "add", "byhand")
+	if out := run(false, "agents", "list"); !strings.Contains(out, "byhand") {
+		t.Errorf("the agent is not listed:\n%s", out)
+	}
+	var got page
+	e, err := datadir.ReadEndpoints(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	api(t, dir, e, "/agents?q=name=byhand", &got)
+	if got.Data.Total != 1 {
+		t.Errorf("the running process knows %d such agents", got.Data.Total)
+	}
+	if err := p.Stop(30 * time.Second); err != nil {
+		t.Error(err)
+	}
+}
