@@ -58,7 +58,15 @@ func build(cfg Config, deps Deps, log *slog.Logger, reg prometheus.Registerer) (
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
-	fns := a.functions()
+	if err := bind(ops, a.functions()); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	a.handler = a.router(ops)
+	return a, nil
+}
+
+// bind gives each operation its function; the two lists must agree.
+func bind(ops []*operation, fns map[string]opFunc) error {
 	var errs []error
 	for _, op := range ops {
 		fn, ok := fns[op.id]
@@ -72,11 +80,7 @@ func build(cfg Config, deps Deps, log *slog.Logger, reg prometheus.Registerer) (
 	for id := range fns {
 		errs = append(errs, fmt.Errorf("function %s has no operation in openapi.yaml", id))
 	}
-	if len(errs) > 0 {
-		return nil, fmt.Errorf("api: %w", errors.Join(errs...))
-	}
-	a.handler = a.router(ops)
-	return a, nil
+	return errors.Join(errs...)
 }
 
 // functions are the operations by the ids that openapi.yaml gives them.

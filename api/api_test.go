@@ -799,6 +799,21 @@ func TestDocument(t *testing.T) {
 	}
 }
 
+func TestOperationsAndFunctionsMustAgree(t *testing.T) {
+	t.Parallel()
+	ops, err := loadOperations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fns := (&API{}).functions()
+	delete(fns, "banner")
+	fns["new_thing"] = nil
+	err = bind(ops, fns)
+	if err == nil || !strings.Contains(err.Error(), "operation banner (GET /) has no function") || !strings.Contains(err.Error(), "function new_thing has no operation") {
+		t.Error(err)
+	}
+}
+
 func TestServesTLSAndStops(t *testing.T) {
 	cfg := testConfig(t)
 	f := newFakes()

@@ -36,9 +36,8 @@ func (l *loader) decoderFile(f *File) *Problem {
 		if !e.Is("decoder") {
 			return fatal(f, e, "unknown element <%s>; decoder files hold <decoder>", e.Name)
 		}
-		if p := l.decoder(f, e); p != nil {
-			return p
-		}
+		// The load fails, but what else is wrong is worth knowing.
+		l.report(l.decoder(f, e))
 	}
 	return nil
 }
@@ -47,12 +46,10 @@ func (l *loader) decoderFile(f *File) *Problem {
 type decoderDraft struct {
 	d                           program.Decoder
 	program, prematch, regex    *draftPattern
-	order, fts                  bool
+	order                       bool
 	usesOwnName                 bool
 	element                     *xmlfile.Element
 	file                        *File
-	ftsNames                    []string
-	plugin                      bool
 	offsetPrematch, offsetRegex string
 }
 
@@ -338,8 +335,8 @@ func (l *loader) attachDecoder(dd *decoderDraft) *Problem {
 		p.Hint = "load the file that defines it before this one"
 		if l.childNames[d.Parent] {
 			p.Msg, p.Hint = "parent "+d.Parent+" of decoder "+d.OwnName+" is a child itself", "only two levels are possible"
+			p.Code = codeChildAsParent
 		}
-		p.Code = codeChildAsParent
 		return p
 	}
 	earlier := false
@@ -395,9 +392,7 @@ func (l *loader) finishDecoders(s Source) *Problem {
 		l.decoderID(n)
 	}
 	if len(l.fatals) == 0 && len(s.Decoders) > 0 && (len(l.p.WithProgram) == 0 || len(l.p.WithoutProgram) == 0) {
-		p := fatal(&s.Decoders[0], nil, "the decoders need at least one with program_name and one without")
-		p.Code = codeNoDecoders
-		return p
+		return fatal(&s.Decoders[0], nil, "the decoders need at least one with program_name and one without")
 	}
 	return nil
 }

@@ -95,9 +95,8 @@ func (l *loader) ruleFile(f *File, roots []*xmlfile.Element) *Problem {
 			if !r.Is("rule") {
 				return fatal(f, r, "unknown element <%s>; a <group> holds <rule>", r.Name)
 			}
-			if p := l.rule(f, name, r); p != nil {
-				return p
-			}
+			// The load fails, but what else is wrong is worth knowing.
+			l.report(l.rule(f, name, r))
 		}
 	}
 	return nil
@@ -117,7 +116,6 @@ type ruleMeta struct {
 	texts      map[string]*text
 	orderLevel int
 	last       bool // accuracy="0"
-	hasParents bool
 }
 
 // ruleDraft is a rule while it is read.
@@ -147,7 +145,6 @@ type ruleDraft struct {
 	group     strings.Builder
 	desc      strings.Builder
 	info, cve strings.Builder
-	infos     int
 	mitre     mitreDraft
 	checkDiff bool
 	fts       bool
@@ -257,7 +254,7 @@ func (l *loader) ruleAttrs(d *ruleDraft) *Problem {
 			case "1":
 				r.NoAlert = true
 			default:
-				l.warn(d.f, e, r.ID, codeNoAlert, "noalert is neither 0 nor 1 and is ignored", "")
+				l.warn(d.f, e, r.ID, codeNone, "noalert is neither 0 nor 1 and is ignored", "")
 			}
 		case "accuracy":
 			if n, ok = leading(a.Value, 6); ok {
@@ -398,7 +395,6 @@ func (l *loader) ruleElement(d *ruleDraft, c *xmlfile.Element) *Problem {
 	case "group":
 		d.group.WriteString(strings.ReplaceAll(c.Content, "\n", ""))
 	case "info":
-		d.infos++
 		d.info.WriteString(c.Content)
 	case "cve":
 		d.cve.WriteString(c.Content)
@@ -409,7 +405,7 @@ func (l *loader) ruleElement(d *ruleDraft, c *xmlfile.Element) *Problem {
 	case "global_frequency":
 		d.global = true
 	case "same_agent", "not_same_agent":
-		l.warn(d.f, c, d.r.ID, codeDeprecated, "<"+name+"> is deprecated and ignored", "")
+		l.warn(d.f, c, d.r.ID, codeNone, "<"+name+"> is deprecated and ignored", "")
 	default:
 		return l.correlation(d, name, c)
 	}

@@ -3,7 +3,6 @@ package ruleset
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -362,7 +361,6 @@ func (l *loader) finishRules() program.Program {
 		}
 	}
 	sortAll(l.p.Roots)
-	l.p.FieldIDs = maps.Clone(l.p.FieldIDs)
 	return l.p
 }
 

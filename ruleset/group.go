@@ -95,7 +95,7 @@ func (l *loader) mitreBlock(d *ruleDraft, e *xmlfile.Element) {
 		v := strings.TrimSpace(c.Content)
 		switch {
 		case v == "":
-			l.warn(d.f, c, d.r.ID, codeMitre, "<"+c.Name+"> in <mitre> is empty, the block is dropped", "")
+			l.warn(d.f, c, d.r.ID, codeNone, "<"+c.Name+"> in <mitre> is empty, the block is dropped", "")
 			return
 		case c.Is("id"):
 			ids = append(ids, c.Content)
@@ -104,7 +104,7 @@ func (l *loader) mitreBlock(d *ruleDraft, e *xmlfile.Element) {
 		case c.Is("techniqueID"):
 			techniques = append(techniques, v)
 		default:
-			l.warn(d.f, c, d.r.ID, codeMitre, "unknown element <"+c.Name+"> in <mitre>, the block is dropped", "")
+			l.warn(d.f, c, d.r.ID, codeNone, "unknown element <"+c.Name+"> in <mitre>, the block is dropped", "")
 			return
 		}
 	}
@@ -114,7 +114,7 @@ func (l *loader) mitreBlock(d *ruleDraft, e *xmlfile.Element) {
 	case len(ids) == 0 && len(tactics) == 1 && len(techniques) == 1:
 		d.mitre.pairs = append(d.mitre.pairs, [2]string{tactics[0], techniques[0]})
 	default:
-		l.warn(d.f, e, d.r.ID, codeMitre, "a <mitre> block holds either <id>s or one <tacticID> and one <techniqueID>; it is dropped", "")
+		l.warn(d.f, e, d.r.ID, codeNone, "a <mitre> block holds either <id>s or one <tacticID> and one <techniqueID>; it is dropped", "")
 	}
 }
 

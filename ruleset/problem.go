@@ -10,11 +10,8 @@ import (
 
 // Codes of problems that people know from 4.14's log (spec/ruleset-language.md §13.2).
 const (
-	codeXML              = 1226
+	codeNone             = 0 // 4.14's number is not known
 	codeChildAsParent    = 2101
-	codeNoDecoders       = 2100
-	codeRule             = 1220
-	codeDecoder          = 2103
 	codeAttributeDefault = 7600
 	codeDecoderDefault   = 7601
 	codeJSONOption       = 7602
@@ -32,9 +29,6 @@ const (
 	codeIfSidMalformed   = 7618
 	codeIfSidNone        = 7619
 	codeMatchedUnknown   = 7620
-	codeMitre            = 7621
-	codeNoAlert          = 7622
-	codeDeprecated       = 7623
 )
 
 // Problem is something wrong with a ruleset: a fatal one stops the load,
@@ -44,8 +38,9 @@ type Problem struct {
 	Line, Col int
 	// RuleID is 0 when no rule is concerned.
 	RuleID int
-	Code   int
-	Msg    string
+	// Code is the number that 4.14's log gives, 0 where it is not known.
+	Code int
+	Msg  string
 	// Hint says how to mend it; may be empty.
 	Hint  string
 	Fatal bool
@@ -82,7 +77,7 @@ func fatal(f *File, e *xmlfile.Element, format string, args ...any) *Problem {
 }
 
 func xmlProblem(f *File, err error) *Problem {
-	p := &Problem{File: f.Path, Code: codeXML, Msg: err.Error(), Fatal: true}
+	p := &Problem{File: f.Path, Msg: err.Error(), Fatal: true}
 	var xe *xmlfile.Error
 	if errors.As(err, &xe) {
 		p.Line, p.Col, p.Msg = xe.Line, xe.Col, xe.Msg

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"vedette/ruleset"
 	"vedette/ruleset/engine"
 	"vedette/ruleset/program"
@@ -61,9 +63,10 @@ func TestStockRulesetLoads(t *testing.T) {
 }
 
 var (
-	assembleOnce sync.Once
-	assembled    *program.Program
-	errAssemble  error
+	assembleOnce     sync.Once
+	assembled        *program.Program
+	errAssemble      error
+	assembleProblems []ruleset.Problem
 )
 
 // assemble does what assemble.sh does: stock, fixtures, rule 60000 on plain JSON.
@@ -109,8 +112,23 @@ func assembleProgram(dir string) (*program.Program, error) {
 			extra.Rules = append(extra.Rules, x)
 		}
 	}
-	p, _, err := ruleset.Compile(ruleset.Merge(src, extra))
+	p, problems, err := ruleset.Compile(ruleset.Merge(src, extra))
+	assembleProblems = problems
 	return p, err
+}
+
+// The load warnings of the fixtures are known: ids defined twice, a malformed
+// if_sid, a list that does not exist, two overwrites that name another history.
+func TestStockFixtureWarnings(t *testing.T) {
+	t.Parallel()
+	assemble(t)
+	got := map[int]int{}
+	for _, p := range assembleProblems {
+		got[p.Code]++
+	}
+	if diff := cmp.Diff(map[int]int{7605: 2, 7612: 68, 7618: 1, 7616: 1}, got); diff != "" {
+		t.Errorf("warnings by code (-want +got):\n%s", diff)
+	}
 }
 
 func TestStockEntriesHold(t *testing.T) {

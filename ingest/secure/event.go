@@ -102,5 +102,5 @@ func (e *Event) HeaderLen(id, name, host string) int {
 //
 //	<queue>:[<id>] (<name>) <address>-><location>:<text>
 func (e *Event) Qualified(id, name, host string) string {
-	return string(e.Queue) + ":" + EscapeLocation("["+id+"] ("+name+") "+host) + "->" + string(e.Escaped) + ":" + string(e.Text)
+	return string([]byte{e.Queue}) + ":" + EscapeLocation("["+id+"] ("+name+") "+host) + "->" + string(e.Escaped) + ":" + string(e.Text)
 }

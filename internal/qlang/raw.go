@@ -114,8 +114,17 @@ func (s *scanner) object(path string) {
 	}
 }
 
-// skip moves behind the value at i.
+// skip moves behind the value at i; where there is none, to the end, so that
+// no input keeps a caller in place.
 func (s *scanner) skip() {
+	start := s.i
+	s.skipValue()
+	if s.i == start {
+		s.i = len(s.b)
+	}
+}
+
+func (s *scanner) skipValue() {
 	depth := 0
 	for s.i < len(s.b) {
 		switch c := s.b[s.i]; c {

@@ -182,7 +182,6 @@ func (s *Keyed) accumulate(k *keyState) {
 		switch {
 		case v.text == "" && a.set[i]:
 			e.setStatic(f, a.values[i])
-			e.accumulated = true
 		case v.text != "" && !a.set[i]:
 			a.values[i], a.set[i] = v.text[:min(len(v.text), accumulateMax)], true
 		}

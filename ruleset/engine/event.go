@@ -59,15 +59,13 @@ type event struct {
 	decoderID   int
 	parentName  string
 	category    program.Category
-	accumulated bool
 
 	// What rules leave behind.
-	mark        int // level of the composite that fired, for later searches
-	previous    []string
-	diffText    string
-	hasDiff     bool
-	forwarded   int // rule id of an alert forwarded as text, 0 for none
-	alertFrozen bool
+	mark      int // level of the composite that fired, for later searches
+	previous  []string
+	diffText  string
+	hasDiff   bool
+	forwarded int // rule id of an alert forwarded as text, 0 for none
 }
 
 func (e *event) reset(in *schemas.Event, now time.Time) {

@@ -144,18 +144,18 @@ func (r *jsonReader) member(key string, base, depth int) bool {
 		add("false", false)
 		return true
 	}
-	f, text, ok := r.number()
+	f, ok := r.number()
 	if !ok {
 		return false
 	}
-	add(flatNumber(f, text), false)
+	add(flatNumber(f), false)
 	return true
 }
 
-// number reads a number; text is its source.
-func (r *jsonReader) number() (f float64, text string, ok bool) {
+// number reads a number.
+func (r *jsonReader) number() (f float64, ok bool) {
 	if r.pos >= len(r.s) || r.s[r.pos] != '-' && !digit(r.s[r.pos]) {
-		return 0, "", false
+		return 0, false
 	}
 	end := r.pos
 	for end < len(r.s) && end-r.pos < 63 && (digit(r.s[end]) || strings.IndexByte("+-eE.", r.s[end]) >= 0) {
@@ -163,23 +163,18 @@ func (r *jsonReader) number() (f float64, text string, ok bool) {
 	}
 	// The longest prefix that is a number counts, as strtod has it.
 	for ; end > r.pos; end-- {
-		text = r.s[r.pos:end]
-		v, err := strconv.ParseFloat(text, 64)
+		v, err := strconv.ParseFloat(r.s[r.pos:end], 64)
 		if err == nil || math.IsInf(v, 0) {
 			r.pos = end
-			return v, text, true
+			return v, true
 		}
 	}
-	return 0, "", false
+	return 0, false
 }
 
 // flatNumber is a number as a field: an integer that fits 32 bits, else six decimals.
-func flatNumber(f float64, text string) string {
+func flatNumber(f float64) string {
 	if f == math.Trunc(f) && f >= math.MinInt32 && f <= math.MaxInt32 {
-		if i, err := strconv.Atoi(text); err == nil && text[0] != '-' && (len(text) == 1 || text[0] != '0') {
-			_ = i
-			return text
-		}
 		return strconv.FormatInt(int64(f), 10)
 	}
 	return strconv.FormatFloat(f, 'f', 6, 64)
@@ -251,11 +246,11 @@ func (r *jsonReader) csvArray(depth int) (string, bool) {
 		case r.literal("false"):
 			add("false")
 		default:
-			f, text, ok := r.number()
+			f, ok := r.number()
 			if !ok {
 				return "", false
 			}
-			add(flatNumber(f, text))
+			add(flatNumber(f))
 		}
 		r.blank()
 		if r.literal(",") {
@@ -292,7 +287,7 @@ func (r *jsonReader) print(depth, tabs int, formatted bool) bool {
 		r.buf = append(r.buf, "false"...)
 		return true
 	}
-	f, _, ok := r.number()
+	f, ok := r.number()
 	if ok {
 		r.buf = appendNumber(r.buf, f)
 	}

@@ -275,13 +275,13 @@ func (s *Keyed) firstSeen(k *keyState) bool {
 	}
 	if len(k.firstOrder) >= s.eng.c.Limits.FirstSeen {
 		delete(k.firstSeen, k.firstOrder[0])
-		k.firstOrder = append(k.firstOrder[:0:0], k.firstOrder[1:]...)
+		k.firstOrder = k.firstOrder[1:]
 	}
 	k.firstSeen[key] = struct{}{}
 	k.firstOrder = append(k.firstOrder, key)
 	if e.category == program.IDs {
 		if len(k.lastKeys) == ftsRecent {
-			k.lastKeys = append(k.lastKeys[:0:0], k.lastKeys[1:]...)
+			k.lastKeys = k.lastKeys[1:]
 		}
 		k.lastKeys = append(k.lastKeys, key)
 	}
@@ -305,7 +305,7 @@ func (s *Keyed) checkDiff(k *keyState, r *program.Rule) bool {
 	if !ok {
 		if len(k.diffOrder) >= s.eng.c.Limits.Diffs {
 			delete(k.diffs, k.diffOrder[0])
-			k.diffOrder = append(k.diffOrder[:0:0], k.diffOrder[1:]...)
+			k.diffOrder = k.diffOrder[1:]
 		}
 		k.diffOrder = append(k.diffOrder, key)
 		k.diffs[key] = e.log.text

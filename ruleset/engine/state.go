@@ -61,7 +61,6 @@ type Keyed struct {
 	json      jsonReader
 	ev        event
 	res       Result
-	path      []*program.Node
 	fieldIDs  map[string]int
 	locations map[locationKey]string
 	tree      dataTree

@@ -5,6 +5,9 @@ import "vedette/ruleset/program"
 // previousMax bounds the texts of previous_output.
 const previousMax = 11
 
+// rememberedBytes is what a remembered event takes besides its texts, about.
+const rememberedBytes = 1024
+
 // remembered is a past event as composite rules see it.
 type remembered struct {
 	at       int64 // in milliseconds
@@ -64,7 +67,7 @@ func (s *Keyed) remember(k *keyState, r *program.Rule) {
 			m.fields = append(m.fields, rememberedField{id, e.dyn[i].text})
 		}
 	}
-	m.size = len(m.fullLog) + len(m.log.text) + 512
+	m.size = len(m.fullLog) + len(m.log.text) + rememberedBytes
 	switch {
 	case r.SidHistory:
 		if k.bySid == nil {

@@ -106,11 +106,11 @@ var seqMark = regexp.MustCompile(` seq=(\S+)$`)
 
 func TestAKilledProcessDoublesNothingAndLosesAtMostItsWindow(t *testing.T) {
 	t.Parallel()
-	const agents, lines = 10, 30_000
+	const agents, lines, eps = 10, 50_000, 5000
 	dir := filepath.Join(t.TempDir(), "data")
 	first := harness.Launch(t, bin, "first", dir, env(datadir.Endpoints{}), "run")
 	at := first.Endpoints(t, time.Minute)
-	sim := harness.StartSimulate(t, harness.SimulateConfig{Agents: agents, Count: lines, Front: at, PasswordFile: filepath.Join(dir, datadir.EnrollmentPassword)})
+	sim := harness.StartSimulate(t, harness.SimulateConfig{Agents: agents, Count: lines, EPS: eps, Front: at, PasswordFile: filepath.Join(dir, datadir.EnrollmentPassword)})
 	sim.WaitSent(t, lines/3)
 	first.Kill()
 	second := harness.Launch(t, bin, "second", dir, env(at), "run")

@@ -26,6 +26,7 @@ type SimulateConfig struct {
 	Front        datadir.Endpoints
 	PasswordFile string
 	Prefix       string
+	KeysFile     string
 }
 
 // Simulation is a running fleet of simulated agents.
@@ -77,7 +78,7 @@ func StartSimulate(t testing.TB, c SimulateConfig) *Simulation {
 	cfg := simulate.Config{
 		Agents: c.Agents, Count: c.Count, EPS: c.EPS, Duration: c.Duration, Manager: "127.0.0.1",
 		EnrollPort: port(c.Front.Enroll), Port: port(c.Front.Ingest), Password: secret.String(strings.TrimSpace(string(raw))),
-		NamePrefix: c.Prefix, Mark: true, RetryMax: 2 * time.Second,
+		NamePrefix: c.Prefix, KeysFile: c.KeysFile, Mark: true, RetryMax: 2 * time.Second,
 	}
 	go func() {
 		defer close(s.done)

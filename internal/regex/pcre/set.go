@@ -120,15 +120,14 @@ func isSpace(c byte) bool { return c == ' ' || 9 <= c && c <= 13 }
 func isHSpace(c byte) bool {
 	return c == ' ' || c == '\t' || c == 0xA0
 }
-func isVSpace(c byte) bool  { return 10 <= c && c <= 13 || c == 0x85 }
-func isGraph(c byte) bool   { return 33 <= c && c <= 126 }
-func isPrint(c byte) bool   { return 32 <= c && c <= 126 }
-func isPunct(c byte) bool   { return isGraph(c) && !isAlnum(c) }
-func isCntrl(c byte) bool   { return c < 32 || c == 127 }
-func isXDigit(c byte) bool  { return isDigit(c) || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F' }
-func isBlank(c byte) bool   { return c == ' ' || c == '\t' }
-func isASCII(c byte) bool   { return c < 128 }
-func isNewline(c byte) bool { return c == '\n' }
+func isVSpace(c byte) bool { return 10 <= c && c <= 13 || c == 0x85 }
+func isGraph(c byte) bool  { return 33 <= c && c <= 126 }
+func isPrint(c byte) bool  { return 32 <= c && c <= 126 }
+func isPunct(c byte) bool  { return isGraph(c) && !isAlnum(c) }
+func isCntrl(c byte) bool  { return c < 32 || c == 127 }
+func isXDigit(c byte) bool { return isDigit(c) || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F' }
+func isBlank(c byte) bool  { return c == ' ' || c == '\t' }
+func isASCII(c byte) bool  { return c < 128 }
 
 var posixClasses = map[string]func(byte) bool{
 	"alpha": isAlpha, "lower": isLower, "upper": isUpper, "alnum": isAlnum, "ascii": isASCII, "blank": isBlank,
@@ -153,7 +152,7 @@ func escapeClass(c byte) (in func(byte) bool, negate, ok bool) {
 	return nil, false, false
 }
 
-// wide are the members above 255 of \h and \v.
+// wideMembers are the members above 255 of \h and \v.
 func wideMembers(c byte) []runeRange {
 	switch c {
 	case 'h':

@@ -78,6 +78,35 @@ func TestAReaderInAnotherProcessSeesWhatIsCommitted(t *testing.T) {
 	total(0)
 }
 
+func TestAReaderNeedsNoWriter(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := open(t, dir)
+	if _, err := w.Put(t.Context(), storetest.Series("r", 3)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cfg := Default()
+	cfg.Dir, cfg.ReadOnly = dir, true
+	r, err := Open(cfg, quiet, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if p, err := r.Search(t.Context(), store.Query{Limit: 5}); err != nil || p.Total != 3 {
+		t.Errorf("total %d: %v", p.Total, err)
+	}
+	w = open(t, dir) // and a writer may come back
+	if _, err := w.Put(t.Context(), storetest.Series("s", 2)); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := r.Search(t.Context(), store.Query{Limit: 5}); err != nil || p.Total != 5 {
+		t.Errorf("total %d: %v", p.Total, err)
+	}
+}
+
 func TestASecondWriterIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

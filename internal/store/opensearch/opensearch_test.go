@@ -18,12 +18,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opensearch-project/opensearch-go/v2/opensearchapi"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
 
 	"vedette/internal/store"
 	"vedette/internal/store/storetest"
 	"vedette/schemas"
 	templates "vedette/schemas/opensearch"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
