@@ -76,6 +76,7 @@ type partition struct {
 	a       kafka.Assignment
 	state   *engine.Keyed
 	started bool
+	steps   uint64 // of state.StepsExceeded, counted so far
 	vedette []byte // scratch
 }
 
@@ -143,6 +144,16 @@ func (p *partition) judge(rec *schemas.Record, out *batch) {
 		p.r.m.rerun.Inc()
 	}
 	res := p.r.o.Engine.Process(p.state, &ev)
+	if n := p.state.StepsExceeded(); n > p.steps {
+		p.r.m.steps.Add(float64(n - p.steps))
+		p.steps = n
+	}
+	if res.Rejected {
+		if live {
+			out.dead(rec, "event_location", "the location begins with [ and has no ]")
+		}
+		return
+	}
 	if !live || (!res.Alert && !p.r.o.Config.LogAll) {
 		return
 	}
@@ -224,7 +235,7 @@ func (b *batch) add(rec schemas.Record, counter prometheus.Counter) {
 		}
 		b.r.o.Log.Error("a record was refused by the brokers", "topic", rec.Topic, "err", err)
 		b.r.m.deadletter.WithLabelValues("refused_by_broker").Inc()
-		dead := schemas.DeadLetter{Topic: rec.Topic, Cause: "refused_by_broker", Detail: err.Error(), Time: rec.Timestamp, Value: rec.Value}
+		dead := schemas.NewDeadLetter(&rec, "refused_by_broker", err.Error())
 		// The client must not be entered from its own callback while it is full.
 		go b.r.producer.Produce(dead.Record(), func(error) { b.wg.Done() })
 	})
@@ -232,7 +243,7 @@ func (b *batch) add(rec schemas.Record, counter prometheus.Counter) {
 
 func (b *batch) dead(rec *schemas.Record, cause, detail string) {
 	b.r.m.deadletter.WithLabelValues(cause).Inc()
-	d := schemas.DeadLetter{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Cause: cause, Detail: detail, Time: rec.Timestamp, Headers: rec.Headers, Value: rec.Value}
+	d := schemas.NewDeadLetter(rec, cause, detail)
 	b.records++
 	b.wg.Add(1)
 	b.r.producer.Produce(d.Record(), func(error) { b.wg.Done() })

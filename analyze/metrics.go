@@ -11,6 +11,7 @@ type metrics struct {
 	lost       prometheus.Counter
 	deadletter *prometheus.CounterVec
 	busy       prometheus.Counter
+	steps      prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -26,6 +27,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		archives: counter("archives_total", "Archive documents acknowledged by the brokers."),
 		rekeyed:  counter("rekeyed_events_total", "Events produced once more under the right key."),
 		lost:     counter("lost_events_total", "Events that retention removed before they were judged."),
+		steps:    counter("pattern_budget_exceeded_total", "Matches given up because a pattern took more steps than it may."),
 		busy:     counter("busy_seconds_total", "Time spent judging events."),
 		deadletter: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "vedette_analyze_deadletter_total", Help: "Records written to the dead letter, by cause.",

@@ -39,6 +39,9 @@ func (a *API) rulesetItems() (rules, decoders []item, err error) {
 	infos := p.Rules()
 	rules = make([]item, 0, len(infos))
 	for i := range infos {
+		if infos[i].File == "" {
+			continue // a root that the engine supplies; nobody wrote it
+		}
 		it, err := normalize(ruleJSON(&infos[i]))
 		if err != nil {
 			return nil, nil, fmt.Errorf("rule %d: %w", infos[i].ID, err)

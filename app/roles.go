@@ -23,6 +23,7 @@ import (
 	"vedette/internal/store/embedded"
 	"vedette/internal/store/opensearch"
 	"vedette/ruleset/engine"
+	"vedette/schemas"
 )
 
 // loadRules compiles the ruleset for the roles that need it.
@@ -46,7 +47,7 @@ func (a *App) loadRules(names []string) (*Ruleset, error) {
 func (a *App) build(names []string, rules *Ruleset) error {
 	has := func(role string) bool { return slices.Contains(names, role) }
 	if has(RoleIngest) || has(RoleEnroll) || has(RoleAPI) {
-		if err := a.openRegistry(); err != nil {
+		if err := a.openRegistry(has(RoleEnroll)); err != nil {
 			return err
 		}
 	}
@@ -57,6 +58,11 @@ func (a *App) build(names []string, rules *Ruleset) error {
 			return err
 		}
 		a.cleanup = append(a.cleanup, func() { _ = alerts.Close() })
+		a.checks.add("store", func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+			defer cancel()
+			return alerts.Ready(ctx)
+		})
 	}
 	// Every port is tried, so that all that are taken are named at once.
 	var errs []error
@@ -78,22 +84,42 @@ func (a *App) build(names []string, rules *Ruleset) error {
 	return errors.Join(errs...)
 }
 
-func (a *App) openRegistry() error {
+// openRegistry follows the registry. bury keeps records that could not be
+// applied in the dead letter.
+func (a *App) openRegistry(bury bool) error {
 	r, err := registry.Open(a.cluster, a.box, a.node, a.log, a.reg)
 	if err != nil {
 		return err
 	}
 	a.registry = r
 	a.infra["registry"] = r
-	a.checks.add("registry", func() error {
-		select {
-		case <-r.Ready():
-			return nil
-		default:
-			return errors.New("the registry has not been read to its end yet")
+	a.checks.add("registry", a.registryRead)
+	if !bury {
+		return nil
+	}
+	p, err := a.cluster.NewProducer("registry-deadletter", a.log, a.reg)
+	if err != nil {
+		return err
+	}
+	a.cleanup = append(a.cleanup, p.Close)
+	r.OnRejected(func(rec schemas.Record, cause string) {
+		// What stood there before this start was kept when it was new.
+		if a.registryRead() == nil {
+			d := schemas.NewDeadLetter(&rec, "registry_"+cause, "the record was not applied")
+			p.Produce(d.Record(), nil)
 		}
 	})
 	return nil
+}
+
+// registryRead is nil once the registry was read to its end.
+func (a *App) registryRead() error {
+	select {
+	case <-a.registry.Ready():
+		return nil
+	default:
+		return errors.New("the registry has not been read to its end yet")
+	}
 }
 
 // openStore opens the indexer, or the embedded store; readOnly if another
@@ -142,6 +168,7 @@ func (a *App) buildEnroll() error {
 		return err
 	}
 	a.cleanup = append(a.cleanup, func() { _ = r.Close() })
+	a.checks.add(RoleEnroll, a.registryRead)
 	a.roles[RoleEnroll], a.ends.Enroll = r, r.Addr().String()
 	return nil
 }

@@ -104,7 +104,7 @@ func marks(recs []schemas.Record) map[string]int {
 func TestNothingIsLostOrDoubledWhenWorkersAreKilled(t *testing.T) {
 	const agents, lines = 50, 100_000
 	in := install(t, "kill", 12)
-	front := in.launch("front", "enroll", "ingest").Endpoints(t, time.Minute)
+	front := in.launch("front", "enroll", "ingest", "api").Endpoints(t, time.Minute)
 	a1 := in.launch("analyze1", "analyze")
 	in.launch("analyze2", "analyze").Endpoints(t, time.Minute)
 	f1 := in.launch("forward1", "forward")
