@@ -1,11 +1,12 @@
 # One thing each; `make` alone prints this list.
+SHELL := /bin/bash -o pipefail
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 FUZZTIME ?= 30s
 RACE_PACKAGES = ./analyze/... ./app/... ./enroll/... ./forward/... ./ingest/... ./internal/kafka/... ./internal/registry/... ./internal/qlang/... ./ruleset/engine/... ./simulate/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race e2e bench fuzz lint check clean
+.PHONY: help build run test race e2e bench fuzz lint stock check clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -36,7 +37,10 @@ lint: ## formatting and vet
 	$(GO) vet ./...
 	$(GO) vet -tags e2e ./test/...
 
-check: lint test race e2e ## what CI runs
+stock: ## the 4.14.7 ruleset's own tests and recorded answers, where that data is present; prints the shares
+	$(GO) test -count=1 -v -run 'TestStock' ./ruleset | grep -vE '^=== '
+
+check: lint test race stock e2e ## what CI runs
 
 clean: ## remove what was built
 	rm -rf bin

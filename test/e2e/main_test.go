@@ -13,11 +13,6 @@ import (
 	"vedette/test/harness"
 )
 
-const (
-	kafkaPort      = 29092
-	openSearchPort = 29200
-)
-
 var (
 	servers *harness.Servers
 	bin     string
@@ -42,7 +37,7 @@ func run(m *testing.M) int {
 		fmt.Println(err)
 		return 1
 	}
-	if servers, err = harness.Start(filepath.Join(workDir, "servers"), kafkaPort, openSearchPort); err != nil {
+	if servers, err = harness.Start(filepath.Join(workDir, "servers")); err != nil {
 		fmt.Println(err)
 		return 1
 	}

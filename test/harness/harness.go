@@ -8,7 +8,10 @@ package harness
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +25,29 @@ type Servers struct {
 	OpenSearchURLs []string
 	dir            string
 	native         bool
+	kafkaPort      int
+	openSearchPort int
+}
+
+// freePorts finds a port below the range of outgoing connections such that it
+// and its neighbors are free: the scripts take P to P+2 and P+100 to P+102.
+func freePorts() (int, error) {
+	for range 100 {
+		base := 20000 + 300*rand.IntN(38)
+		free := true
+		for _, off := range []int{0, 1, 2, 100, 101, 102} {
+			ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+off))
+			if err != nil {
+				free = false
+				break
+			}
+			ln.Close()
+		}
+		if free {
+			return base, nil
+		}
+	}
+	return 0, errors.New("no free ports between 20000 and 31400")
 }
 
 func scripts() string {
@@ -31,7 +57,7 @@ func scripts() string {
 
 // Start brings up three brokers and one indexer node under dir, or takes the
 // addresses given from outside. The caller stops them.
-func Start(dir string, kafkaPort, openSearchPort int) (*Servers, error) {
+func Start(dir string) (*Servers, error) {
 	switch mode := os.Getenv("TEST_SERVERS"); mode {
 	case "external":
 		s := &Servers{KafkaBrokers: split(os.Getenv("KAFKA_BROKERS")), OpenSearchURLs: split(os.Getenv("OPENSEARCH_URLS"))}
@@ -44,10 +70,19 @@ func Start(dir string, kafkaPort, openSearchPort int) (*Servers, error) {
 		return nil, fmt.Errorf("TEST_SERVERS=%s: choose native or external", mode)
 	}
 	s := &Servers{dir: dir, native: true}
-	if err := s.StartKafka(kafkaPort); err != nil {
+	var err error
+	if s.kafkaPort, err = freePorts(); err != nil {
 		return nil, err
 	}
-	if err := s.StartOpenSearch(openSearchPort); err != nil {
+	if err := s.StartKafka(); err != nil {
+		s.Stop()
+		return nil, err
+	}
+	if s.openSearchPort, err = freePorts(); err != nil {
+		s.Stop()
+		return nil, err
+	}
+	if err := s.StartOpenSearch(); err != nil {
 		s.Stop()
 		return nil, err
 	}
@@ -55,15 +90,15 @@ func Start(dir string, kafkaPort, openSearchPort int) (*Servers, error) {
 }
 
 // StartKafka starts the brokers that are down.
-func (s *Servers) StartKafka(port int) error {
-	env, err := s.script("kafka.sh", "start", "--brokers", "3", "--dir", filepath.Join(s.dir, "kafka"), "--port", fmt.Sprint(port))
+func (s *Servers) StartKafka() error {
+	env, err := s.script("kafka.sh", "start", "--brokers", "3", "--dir", filepath.Join(s.dir, "kafka"), "--port", fmt.Sprint(s.kafkaPort))
 	s.KafkaBrokers = split(env["KAFKA_BROKERS"])
 	return err
 }
 
 // StartOpenSearch starts the node if it is down.
-func (s *Servers) StartOpenSearch(port int) error {
-	env, err := s.script("opensearch.sh", "start", "--nodes", "1", "--dir", filepath.Join(s.dir, "opensearch"), "--port", fmt.Sprint(port))
+func (s *Servers) StartOpenSearch() error {
+	env, err := s.script("opensearch.sh", "start", "--nodes", "1", "--dir", filepath.Join(s.dir, "opensearch"), "--port", fmt.Sprint(s.openSearchPort))
 	s.OpenSearchURLs = split(env["OPENSEARCH_URLS"])
 	return err
 }
