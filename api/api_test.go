@@ -130,7 +130,7 @@ func newFakes() *fakes {
 				rule(100100, 3, "Mine", "local_rules.xml", []string{"local"}, ""),
 			},
 			AllDecoders: []*program.Decoder{
-				{Info: program.DecoderInfo{Name: "sshd", File: "ssh.xml", Dir: "ruleset/decoders", Position: 0, Details: map[string]any{"prematch": map[string]string{"pattern": "^x"}}}},
+				{Info: program.DecoderInfo{Name: "sshd", File: "ssh.xml", Dir: "decoders", Position: 0, Details: map[string]any{"prematch": map[string]string{"pattern": "^x"}}}},
 				{Info: program.DecoderInfo{Name: "sshd-ok", Parent: "sshd", File: "ssh.xml", Dir: "ruleset/decoders", Position: 1, Details: map[string]any{"order": "srcip, user"}}},
 			},
 		}),
@@ -408,6 +408,13 @@ func TestBodies(t *testing.T) {
 	f(`{"name":"`+strings.Repeat("a", 129)+`"}`, 400, "Bad Request", 1738, "")
 	f(`{"name":"`+strings.Repeat("a", 3000)+`"}`, 413, "Content size exceeded.", 0, "")
 	s.refused(s.do("POST", "/agents", "name=a", func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }), 415, "Unsupported Media Type", 0, "")
+	// net/http refuses it itself, but not over HTTP/2.
+	rec, req := httptest.NewRecorder(), httptest.NewRequest("GET", "/agents", nil)
+	req.Header.Set("Expect", "miracles")
+	req.Header.Set("Authorization", "Bearer "+s.token)
+	if s.api.Handler().ServeHTTP(rec, req); rec.Code != 417 || !strings.Contains(rec.Body.String(), "Expectation failed") {
+		t.Error(rec.Code, rec.Body)
+	}
 	// What has no body ignores one.
 	if r := s.do("GET", "/agents", `{"idHost":"default"}`); r.status != 200 {
 		t.Error(r.body)
@@ -631,6 +638,7 @@ func TestRulesAndDecoders(t *testing.T) {
 	f("/rules?pci_dss=9", "id", []string{}...)
 	f("/rules?status=disabled", "id", []string{}...)
 	f("/rules?relative_dirname=ruleset/rules&search=GUESS", "id", "5712")
+	f("/decoders?relative_dirname=ruleset/decoders", "name", "sshd", "sshd-ok")
 	f("/rules?sort=-level", "id", "5712", "5710", "100100")
 	f("/rules?sort=-id&limit=1", "id", "100100")
 	f("/rules?q=level>4;groups=syslog", "id", "5710")

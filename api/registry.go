@@ -72,6 +72,11 @@ func (r *Registry) List() []Agent {
 			// An agent reports the sum of the files it has once it has any. Until
 			// groups are files, having reported is being in step.
 			a.Synced = p.MergedSum != ""
+			// Source: spec/agent-protocol.md §7: a keepalive puts an agent without
+			// a group into default.
+			if len(a.Groups) == 0 && p.LastKeepalive > 0 {
+				a.Groups = []string{schemas.DefaultGroup}
+			}
 		}
 		out = append(out, a)
 	}

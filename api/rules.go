@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,7 +58,7 @@ func (a *API) rulesetItems() (rules, decoders []item, err error) {
 			}
 		}
 		it, err := normalize(map[string]any{
-			"filename": d.File, "relative_dirname": d.Dir, "status": "enabled", "name": d.Name, "position": d.Position, "details": orEmpty(details),
+			"filename": d.File, "relative_dirname": shownDir(d.Dir), "status": "enabled", "name": d.Name, "position": d.Position, "details": orEmpty(details),
 		})
 		if err != nil {
 			return nil, nil, fmt.Errorf("decoder %s: %w", d.Name, err)
@@ -66,6 +67,15 @@ func (a *API) rulesetItems() (rules, decoders []item, err error) {
 	}
 	r.of, r.rules, r.decoders = p, rules, decoders
 	return rules, decoders, nil
+}
+
+// shownDir is where clients know a ruleset's folder: a ruleset's own folders are
+// shown as the shipped ones, which nobody edits over the API.
+func shownDir(dir string) string {
+	if strings.HasPrefix(dir, "etc/") || strings.HasPrefix(dir, "ruleset/") {
+		return dir
+	}
+	return path.Join("ruleset", dir)
 }
 
 func orEmpty(m map[string]any) map[string]any {
@@ -86,7 +96,7 @@ func ruleJSON(r *program.RuleInfo) map[string]any {
 		return s
 	}
 	m := map[string]any{
-		"filename": r.File, "relative_dirname": r.Dir, "id": r.ID, "level": r.Level, "status": "enabled", "details": orEmpty(r.Details),
+		"filename": r.File, "relative_dirname": shownDir(r.Dir), "id": r.ID, "level": r.Level, "status": "enabled", "details": orEmpty(r.Details),
 		"mitre": list(r.Mitre), "groups": list(r.Groups), "description": r.Description,
 	}
 	for _, s := range standards {

@@ -93,6 +93,7 @@ func (a *API) login(k *call) (any, error) {
 	if !ok {
 		a.logins.failed(from, k.now)
 		a.metrics.refused.WithLabelValues("login").Inc()
+		k.gin.Set(keyUser, name[:min(len(name), 64)]) // for the log only
 		return nil, unauthorized("Invalid credentials")
 	}
 	k.gin.Set(keyUser, u.Name)

@@ -172,6 +172,9 @@ func (p *param) scalar(v string, s *openapi3.Schema) (any, error) {
 // body get is read and ignored, as clients send `{}` with everything.
 func (a *API) readBody(c *gin.Context, op *operation) (map[string]any, error) {
 	body := c.Request.Body
+	if e := c.GetHeader("Expect"); e != "" && !strings.EqualFold(e, "100-continue") {
+		return nil, problem.HTTP(http.StatusExpectationFailed, "Only 100-continue can be expected")
+	}
 	if a.cfg.MaxUploadBytes > 0 {
 		if c.Request.ContentLength > a.cfg.MaxUploadBytes {
 			status := http.StatusRequestEntityTooLarge

@@ -131,11 +131,11 @@ func Parse(path string, environ []string) (Config, error) {
 	if path != "" {
 		f, err := os.Open(path)
 		if err != nil {
-			return Config{}, fmt.Errorf("read configuration: %w", err)
+			return Default(), fmt.Errorf("read configuration: %w", err)
 		}
 		defer f.Close()
 		if err := v.ReadConfig(f); err != nil {
-			return Config{}, fmt.Errorf("read configuration %s: %w", path, err)
+			return Default(), fmt.Errorf("read configuration %s: %w", path, err)
 		}
 	}
 	errs := applyEnv(v, environ)
@@ -151,14 +151,22 @@ func Parse(path string, environ []string) (Config, error) {
 	}
 	hook := mapstructure.ComposeDecodeHookFunc(mapstructure.StringToTimeDurationHookFunc(), commaList)
 	if err := v.Unmarshal(&c, viper.DecodeHook(hook), func(dc *mapstructure.DecoderConfig) { dc.ZeroFields = true }); err != nil {
-		var many interface{ WrappedErrors() []error }
-		if errors.As(err, &many) {
-			errs = append(errs, many.WrappedErrors()...)
-		} else {
-			errs = append(errs, err)
-		}
+		errs = append(errs, single(err)...)
 	}
 	return c, errors.Join(errs...)
+}
+
+// single takes a joined error apart.
+func single(err error) []error {
+	var many interface{ Unwrap() []error }
+	if !errors.As(err, &many) {
+		return []error{err}
+	}
+	var out []error
+	for _, e := range many.Unwrap() {
+		out = append(out, single(e)...)
+	}
+	return out
 }
 
 // commaList turns "a,b" from the environment into a list.
@@ -185,7 +193,7 @@ func applyEnv(v *viper.Viper, environ []string) []error {
 	var errs []error
 	for _, e := range environ {
 		name, value, _ := strings.Cut(e, "=")
-		if !strings.HasPrefix(name, envPrefix+"_") || name == StockRulesetEnv || name == SpecEnv {
+		if !strings.HasPrefix(name, envPrefix+"_") || name == StockRulesetEnv || name == SpecEnv || name == VectorsEnv {
 			continue
 		}
 		key, ok := byEnv[name]
@@ -202,6 +210,7 @@ func applyEnv(v *viper.Viper, environ []string) []error {
 const (
 	StockRulesetEnv = "VEDETTE_STOCK_RULESET"
 	SpecEnv         = "VEDETTE_SPEC"
+	VectorsEnv      = "VEDETTE_OSREGEX_VECTORS"
 )
 
 // EnvName returns the variable that overrides a key.
@@ -280,7 +289,17 @@ func (c Config) Validate() error {
 		"enroll.listen": c.Enroll.Listen, "ingest.tcp": c.Ingest.TCP, "api.listen": c.API.Listen,
 		"metrics.listen": c.Metrics.Listen, "kafka.embedded_listen": c.Kafka.EmbeddedListen,
 	} {
-		if _, _, err := net.SplitHostPort(addr); addr != "" && err != nil {
+		if addr == "" {
+			if key != "metrics.listen" && key != "kafka.embedded_listen" { // these may be off
+				bad("%s: empty; give an address and a port, such as :1514", key)
+			}
+			continue
+		}
+		_, port, err := net.SplitHostPort(addr)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		if err != nil {
 			bad("%s: %v", key, err)
 		}
 	}

@@ -68,10 +68,27 @@ func TestEveryProblemIsListedAtOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{"dat_dir: unknown key", "kafka.bogus: unknown key", "kafka.sasl.mechanism", "retention", "ftp://x", "cluster.key_file: required", "enroll.password_file: required", "VEDETTE_NO_SUCH"} {
+	for _, want := range []string{"dat_dir: unknown key", "kafka.bogus: unknown key", "kafka.sasl.mechanism", "\n'events.retention' time: invalid duration", "ftp://x", "cluster.key_file: required", "enroll.password_file: required", "VEDETTE_NO_SUCH"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("not mentioned: %s\n%v", want, err)
 		}
+	}
+}
+
+func TestAListenerNeedsAnAddressAndAPort(t *testing.T) {
+	t.Parallel()
+	p := write(t, "enroll: {listen: nowhere}\ningest: {tcp: \":99999\"}\napi: {listen: \"\"}\nmetrics: {listen: \"a:no such\"}\n")
+	_, err := Load(p, nil)
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{"enroll.listen: ", "ingest.tcp: ", "api.listen: empty", "metrics.listen: "} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("not mentioned: %s\n%v", want, err)
+		}
+	}
+	if _, err := Load(write(t, "metrics: {listen: \"\"}\n"), nil); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -92,7 +109,8 @@ func TestAMissingOrBrokenFileIsNamed(t *testing.T) {
 	if _, err := Load("/no/such/file.yaml", nil); err == nil || !strings.Contains(err.Error(), "/no/such/file.yaml") {
 		t.Error(err)
 	}
-	if _, err := Load(write(t, "a: [1"), nil); err == nil || !strings.Contains(err.Error(), "vedette.yaml") {
-		t.Error(err)
+	_, err := Load(write(t, "a: [1"), nil)
+	if err == nil || !strings.Contains(err.Error(), "vedette.yaml") || strings.Contains(err.Error(), "empty") {
+		t.Error(err) // or with problems that the file would not have
 	}
 }

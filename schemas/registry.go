@@ -24,6 +24,7 @@ type ProposalKind string
 const (
 	ProposalAgentAdd    ProposalKind = "agent.add"
 	ProposalAgentRemove ProposalKind = "agent.remove"
+	ProposalIDReserve   ProposalKind = "id.reserve"
 	ProposalUserAdd     ProposalKind = "user.add"
 	ProposalTokenKey    ProposalKind = "token.key"
 )
@@ -44,6 +45,7 @@ type Proposal struct {
 
 	AgentAdd    *AgentAdd    `json:"agent_add,omitempty"`
 	AgentRemove *AgentRemove `json:"agent_remove,omitempty"`
+	IDReserve   *IDReserve   `json:"id_reserve,omitempty"`
 	UserAdd     *UserAdd     `json:"user_add,omitempty"`
 	TokenKey    *TokenKey    `json:"token_key,omitempty"`
 }
@@ -105,6 +107,11 @@ type AgentRemove struct {
 	Force bool `json:"force,omitempty"`
 }
 
+// IDReserve asks that no new agent gets an id up to this one.
+type IDReserve struct {
+	AgentID string `json:"agent_id"`
+}
+
 // UserAdd asks for a new API user.
 type UserAdd struct {
 	Name string `json:"name"`
@@ -160,6 +167,8 @@ func ParseProposal(value []byte) (Proposal, error) {
 		ok = ok && p.AgentAdd != nil
 	case ProposalAgentRemove:
 		ok = ok && p.AgentRemove != nil
+	case ProposalIDReserve:
+		ok = ok && p.IDReserve != nil
 	case ProposalUserAdd:
 		ok = ok && p.UserAdd != nil
 	case ProposalTokenKey:

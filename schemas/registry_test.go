@@ -20,6 +20,8 @@ func goldenProposals() map[string]Proposal {
 		return Proposal{V: 1, ID: "00112233445566778899aabbccddeeff", Kind: k, Proposer: "node01", Time: 1700000000123}
 	}
 	add, remove, user, token := base(ProposalAgentAdd), base(ProposalAgentRemove), base(ProposalUserAdd), base(ProposalTokenKey)
+	reserve := base(ProposalIDReserve)
+	reserve.IDReserve = &IDReserve{AgentID: "050"}
 	add.AgentAdd = &AgentAdd{
 		Name: "web1", IP: "10.2.0.0/255.255.0.0", AgentID: "050", Key: []byte("sealed"),
 		KeyHash: "d2175c14fcc7c6ed027ec36e8951ec8f0c81e653", Groups: []string{"default"}, HostName: "vm",
@@ -28,7 +30,7 @@ func goldenProposals() map[string]Proposal {
 	remove.AgentRemove = &AgentRemove{AgentID: "050", Purge: true}
 	user.UserAdd = &UserAdd{Name: "wazuh", PasswordHash: []byte("sealed"), Roles: []string{"administrator"}}
 	token.TokenKey = &TokenKey{PEM: []byte("sealed")}
-	return map[string]Proposal{"agent.add": add, "agent.remove": remove, "user.add": user, "token.key": token}
+	return map[string]Proposal{"agent.add": add, "agent.remove": remove, "id.reserve": reserve, "user.add": user, "token.key": token}
 }
 
 func golden(t *testing.T, name string, got []byte) []byte {

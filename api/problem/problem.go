@@ -101,7 +101,7 @@ func init() {
 	def(Timeout, internal, "The request took too long", "Narrow it, or use wait_for_complete=true")
 	def(PermissionDenied, http.StatusForbidden, "Permission denied", "Ask an administrator for the permission")
 	def(AddressBlocked, http.StatusForbidden, "Too many failed logins from this address", "Wait some minutes")
-	def(RequestLimit, http.StatusTooManyRequests, "The server has had too many requests in this minute", "Wait a minute, or raise api.max_requests_per_minute")
+	def(RequestLimit, http.StatusTooManyRequests, "The server has had too many requests in this minute", "Wait a minute")
 	def(BodyType, http.StatusNotAcceptable, "The body is not of the type this operation takes", "")
 	def(TokenKeyUnusable, internal, "The key that signs tokens is not there yet", "Try again later")
 }

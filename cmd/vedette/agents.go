@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -147,7 +148,7 @@ func (s *shell) agentsRemove() *cobra.Command {
 
 func (s *shell) agentsImport() *cobra.Command {
 	return &cobra.Command{
-		Use: "import FILE", Short: "Take over the agents of a client.keys file, with their ids and keys", Args: cobra.ExactArgs(1),
+		Use: "import FILE", Short: "Take over the agents of a client.keys file, with their ids and keys; ids of removed lines are not used again", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := os.Open(args[0])
 			if err != nil {
@@ -161,6 +162,11 @@ func (s *shell) agentsImport() *cobra.Command {
 			}
 			return s.withRegistry(cmd, func(ctx context.Context, r *registry.Registry) error {
 				added, refused := 0, 0
+				if id := lastRemoved(lines); id != "" {
+					if err := r.ReserveIDs(ctx, id); err != nil {
+						return fmt.Errorf("reserve the ids of removed agents: %w", err)
+					}
+				}
 				for _, l := range lines {
 					if l.Removed {
 						continue
@@ -184,6 +190,17 @@ func (s *shell) agentsImport() *cobra.Command {
 			})
 		},
 	}
+}
+
+// lastRemoved is the largest id of the removed lines, whose ids are not given again.
+func lastRemoved(lines []registry.KeyLine) string {
+	last, id := 0, ""
+	for _, l := range lines {
+		if n, err := strconv.Atoi(l.ID); l.Removed && err == nil && n > last {
+			last, id = n, l.ID
+		}
+	}
+	return id
 }
 
 func (s *shell) agentsExport() *cobra.Command {

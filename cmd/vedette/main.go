@@ -23,7 +23,7 @@ import (
 // version is set at build time (-ldflags "-X main.version=…").
 var version = ""
 
-// exitUsage is for errors that reading the help would have prevented.
+// usageError is for errors that reading the help would have prevented.
 type usageError struct{ error }
 
 func main() { os.Exit(Main()) }
@@ -72,8 +72,40 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().StringVar(&s.configPath, "config", "", "configuration file (YAML); none: the defaults")
 	root.PersistentFlags().StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		_, err := s.logger(io.Discard)
+		return err
+	}
 	root.AddCommand(s.runCommand(), s.initCommand(), s.configCommand(), s.topicsCommand(), s.agentsCommand(), s.logtestCommand(), s.simulateCommand(), versionCommand())
+	strict(root)
 	return root
+}
+
+// strict makes wrong arguments usage errors, and words that name no command
+// errors at all: cobra prints the help of a command that only has others.
+func strict(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		strict(sub)
+	}
+	switch args := c.Args; {
+	case c.HasSubCommands():
+		c.Args = cobra.ArbitraryArgs
+		c.DisableFlagsInUseLine = true
+		c.RunE = func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("unknown command %q for %q; see `%s --help`", args[0], c.CommandPath(), c.CommandPath())}
+			}
+			return c.Help()
+		}
+	case args != nil:
+		c.Args = func(c *cobra.Command, a []string) error {
+			err := args(c, a)
+			if usage := (usageError{}); err != nil && !errors.As(err, &usage) {
+				err = usageError{err}
+			}
+			return err
+		}
+	}
 }
 
 // load reads the configuration, and lists every problem of it at once.

@@ -24,6 +24,10 @@ func (s *shell) simulateCommand() *cobra.Command {
 Prints sent, refused and reconnects as it goes. --eps 0 sends as fast as the server takes. Without --duration and --count it goes on until it is stopped.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cfg.NamePrefix == "" && cfg.KeysFile == "" {
+				// A server refuses a name that it gave away within the hour.
+				cfg.NamePrefix = "sim-" + secret.RandomHex(3) + "-"
+			}
 			switch {
 			case password != "" && passwordFile != "":
 				return usageError{errors.New("give --password or --password-file, not both")}
@@ -33,12 +37,13 @@ Prints sent, refused and reconnects as it goes. --eps 0 sends as fast as the ser
 				// The password of a server on this machine that was started without configuration.
 				c, err := s.load()
 				if err == nil {
+					cfg.Password = c.Enroll.Password
 					passwordFile = c.Enroll.PasswordFile
 					if passwordFile == "" {
 						passwordFile = filepath.Join(c.DataDir, datadir.EnrollmentPassword)
 					}
 				}
-				if _, err := os.Stat(passwordFile); err != nil {
+				if _, err := os.Stat(passwordFile); err != nil || cfg.Password != "" {
 					passwordFile = ""
 				}
 			}
@@ -83,9 +88,9 @@ Prints sent, refused and reconnects as it goes. --eps 0 sends as fast as the ser
 	f.StringVar(&logs, "logs", "", "file of lines to send in turn")
 	f.StringVar(&cfg.Location, "location", "/var/log/auth.log", "where the lines claim to be from")
 	f.StringVar(&cfg.Cipher, "cipher", "aes", "aes or blowfish")
-	f.StringVar(&cfg.NamePrefix, "name", "sim", "start of the agents' names")
+	f.StringVar(&cfg.NamePrefix, "name", "", "start of the agents' names; default: sim, with digits of its own per run unless --keys keeps them")
 	f.StringVar(&cfg.KeysFile, "keys", "", "file that keeps the agents' identities between runs")
 	f.StringVar(&cfg.CAFile, "ca", "", "authority that the enrollment server's certificate must come from")
-	f.BoolVar(&cfg.Mark, "mark", false, "add ` seq=<agent>-<n>` to each line")
+	f.BoolVar(&cfg.Mark, "mark", false, "add seq=<agent>-<n> to the end of each line")
 	return cmd
 }

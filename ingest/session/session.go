@@ -161,7 +161,7 @@ func (s *Session) raise(now time.Time, location string, text []byte) schemas.Eve
 
 // Disconnected is the event that an agent sent no keepalive for too long.
 func (s *Session) Disconnected(now time.Time) schemas.Event {
-	return s.raise(now, LocationDisconnected, []byte("ossec: Agent disconnected: '"+s.id.Name+"->"+s.id.Host+"'."))
+	return s.raise(now, LocationDisconnected, []byte("ossec: Agent disconnected: '"+s.id.Name+"-"+s.id.Host+"'."))
 }
 
 func (s *Session) startup(now time.Time, about string) Result {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 
@@ -35,6 +36,14 @@ func StartEmbedded(cfg Config, dir, password string, log *slog.Logger) (*Embedde
 	if err != nil {
 		return nil, fmt.Errorf("kafka.embedded_listen: port %q is no number", portText)
 	}
+	data := filepath.Join(dir, "kafka")
+	// The broker's own files are readable by all; the folder is not.
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return nil, fmt.Errorf("embedded broker: %w", err)
+	}
+	if err := os.Chmod(data, 0o700); err != nil {
+		return nil, fmt.Errorf("embedded broker: %w", err)
+	}
 	cluster, err := kfake.NewCluster(
 		kfake.NumBrokers(1),
 		kfake.Ports(port),
@@ -46,7 +55,7 @@ func StartEmbedded(cfg Config, dir, password string, log *slog.Logger) (*Embedde
 			return net.Listen(network, net.JoinHostPort(host, p))
 		}),
 		kfake.ClusterID("vedette-embedded"),
-		kfake.DataDir(filepath.Join(dir, "kafka")),
+		kfake.DataDir(data),
 		kfake.SyncWrites(),
 		kfake.EnableSASL(),
 		kfake.Superuser("SCRAM-SHA-256", embeddedUser, password),

@@ -28,6 +28,8 @@ const (
 	pendingMax = 4096
 	// presencesMax bounds the presence records kept.
 	presencesMax = 2 * agentsMax
+	// flushTimeout bounds the wait at the end for what was handed to the brokers.
+	flushTimeout = 5 * time.Second
 )
 
 // ErrBusy says that pendingMax proposals are already waiting.
@@ -84,7 +86,8 @@ func (r *Registry) OnRejected(fn func(rec schemas.Record, cause string)) {
 	r.deadLetter = fn
 }
 
-// Run follows the topics until ctx ends, then closes the producer and returns nil.
+// Run follows the topics until ctx ends, then writes out what was produced,
+// closes the producer and returns nil.
 func (r *Registry) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -111,6 +114,11 @@ func (r *Registry) Run(ctx context.Context) error {
 		r.log.Info("registry is ready", "agents", agents, "presences", presences)
 	})
 	wg.Wait()
+	flush, end := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+	defer end()
+	if err := r.prod.Flush(flush); err != nil {
+		r.log.Warn("the brokers did not take everything the registry wrote", "err", err)
+	}
 	r.prod.Close()
 	return errors.Join(errs...)
 }
@@ -149,7 +157,7 @@ func (r *Registry) onProposal(rec schemas.Record) {
 		sealed = p.TokenKey.PEM
 	}
 	var opened secret.String
-	if p.Kind != schemas.ProposalAgentRemove {
+	if p.Kind != schemas.ProposalAgentRemove && p.Kind != schemas.ProposalIDReserve {
 		b, err := r.box.Open(purposeSeal, sealed, []byte(p.ID))
 		if err != nil {
 			r.reject(rec, "sealed")
@@ -166,8 +174,13 @@ func (r *Registry) onProposal(rec schemas.Record) {
 	}
 	if waiter != nil {
 		delete(r.pending, p.ID)
+		r.m.pending.Set(float64(len(r.pending)))
 	}
 	subs := slices.Collect(maps.Values(r.subs))
+	presences := make([]schemas.Presence, len(out.Gone))
+	for i := range out.Gone {
+		presences[i] = r.presences[out.Gone[i].ID]
+	}
 	r.mu.Unlock()
 
 	outcome := "accepted"
@@ -185,7 +198,28 @@ func (r *Registry) onProposal(rec schemas.Record) {
 		}
 	}
 	if waiter != nil {
+		// Every node applies the removal; the one that asked for it tells of it.
+		for i := range out.Gone {
+			r.prod.Produce(schemas.PresenceTombstone(out.Gone[i].ID), nil)
+			e := removalEvent(&out.Gone[i], &presences[i], r.node, time.Now())
+			r.prod.Produce(e.Record(), nil)
+		}
 		waiter <- out // has room for one
+	}
+}
+
+// locationRemoved is where 4.14 raises the event from; see spec/agent-protocol.md §8.
+const locationRemoved = "wazuh-monitord"
+
+func removalEvent(a *Agent, p *schemas.Presence, node string, now time.Time) schemas.Event {
+	host := a.Rule.Host()
+	ip := p.AgentIP
+	if ip == "" && host != schemas.AnyAddress {
+		ip = host
+	}
+	return schemas.Event{
+		Time: now.Truncate(time.Millisecond), AgentID: a.ID, AgentName: a.Name, AgentIP: ip,
+		Location: locationRemoved, Queue: '1', Gateway: node, Log: []byte("ossec: Agent removed: '" + a.Name + "-" + host + "'."),
 	}
 }
 
@@ -331,9 +365,6 @@ func (r *Registry) Add(ctx context.Context, q AddRequest) (Agent, error) {
 	if err != nil {
 		return Agent{}, err
 	}
-	for _, old := range out.Replaced {
-		r.prod.Produce(schemas.PresenceTombstone(old.ID), nil)
-	}
 	return out.Agent, nil
 }
 
@@ -351,15 +382,21 @@ func (r *Registry) seen(name string, rule schemas.AddressRule, id string) []sche
 	return out
 }
 
-// Remove proposes an agent's removal and waits for the outcome.
+// Remove proposes an agent's removal and waits for the outcome. That the agent
+// is gone is told as an event, like the removal of those that Add replaces.
 func (r *Registry) Remove(ctx context.Context, id string, purge bool) error {
 	p := r.proposal(schemas.ProposalAgentRemove)
 	p.AgentRemove = &schemas.AgentRemove{AgentID: id, Purge: purge}
-	if _, err := r.propose(ctx, p); err != nil {
-		return err
-	}
-	r.prod.Produce(schemas.PresenceTombstone(id), nil)
-	return nil
+	_, err := r.propose(ctx, p)
+	return err
+}
+
+// ReserveIDs proposes that new agents get ids above id, and waits for the outcome.
+func (r *Registry) ReserveIDs(ctx context.Context, id string) error {
+	p := r.proposal(schemas.ProposalIDReserve)
+	p.IDReserve = &schemas.IDReserve{AgentID: id}
+	_, err := r.propose(ctx, p)
+	return err
 }
 
 // User returns an API user.
@@ -440,22 +477,24 @@ func (r *Registry) propose(ctx context.Context, p schemas.Proposal) (Outcome, er
 	r.pending[p.ID] = ch
 	r.m.pending.Set(float64(len(r.pending)))
 	r.mu.Unlock()
-	defer func() {
+	forget := func() {
 		r.mu.Lock()
 		delete(r.pending, p.ID)
 		r.m.pending.Set(float64(len(r.pending)))
 		r.mu.Unlock()
-	}()
+	}
 	if _, err := r.prod.ProduceSync(ctx, schemas.ProposalRecord(value, r.box.MAC(purposeMAC, value))); err != nil {
+		forget()
 		return Outcome{}, fmt.Errorf("propose %s: %w", p.Kind, err)
 	}
 	select {
 	case out := <-ch:
+		forget()
 		if out.Refusal != nil {
 			return out, out.Refusal
 		}
 		return out, nil
-	case <-ctx.Done():
+	case <-ctx.Done(): // it stands in the topic and stays pending, because this node is to tell of it
 		return Outcome{}, fmt.Errorf("wait for the outcome of %s: %w", p.Kind, ctx.Err())
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -185,6 +186,86 @@ func TestRemovalReachesSubscribersAndEndsThePresence(t *testing.T) {
 	var refusal *Refusal
 	if err := r.Remove(t.Context(), ag.ID, true); !errors.As(err, &refusal) || refusal.Reason != ReasonNotFound {
 		t.Error(err)
+	}
+}
+
+func TestRemovalAndReplacementAreToldAsOneEventEach(t *testing.T) {
+	t.Parallel()
+	cluster := kafkatest.New(t)
+	a, _ := start(t, cluster, "a"), start(t, cluster, "b") // b applies all of it and must tell of nothing
+	var mu sync.Mutex
+	var told []string
+	f := cluster.Follow(schemas.TopicEvents, slog.New(slog.DiscardHandler), func(rec schemas.Record) {
+		e, err := schemas.ParseEvent(&rec)
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, fmt.Sprintf("%v %s %s %s %s %c %s: %s", err, e.AgentID, e.AgentName, e.AgentIP, e.Gateway, e.Queue, e.Location, e.Log))
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = f.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+
+	web, err := a.Add(t.Context(), AddRequest{Name: "web-1", IP: "10.0.0.0/8"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := a.Add(t.Context(), AddRequest{Name: "web-1", Force: schemas.ForcePolicy{Enabled: true, Purge: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.SetPresence(schemas.Presence{V: 1, ID: again.ID, State: schemas.StateActive, Gateway: "a", AgentIP: "192.0.2.1", Updated: 1}, nil)
+	eventually(t, "presence", func() bool { _, ok := a.Presence(again.ID); return ok })
+	for _, purge := range []bool{false, true} { // the second only takes the entry away
+		if err := a.Remove(t.Context(), again.ID, purge); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = a.Remove(t.Context(), again.ID, true) // refused
+	want := []string{
+		"<nil> " + web.ID + " web-1 10.0.0.0 a 1 wazuh-monitord: ossec: Agent removed: 'web-1-10.0.0.0'.",
+		"<nil> " + again.ID + " web-1 192.0.2.1 a 1 wazuh-monitord: ossec: Agent removed: 'web-1-any'.",
+	}
+	eventually(t, "both events", func() bool { mu.Lock(); defer mu.Unlock(); return len(told) >= len(want) })
+	time.Sleep(200 * time.Millisecond) // for one too many
+	mu.Lock()
+	defer mu.Unlock()
+	slices.Sort(told)
+	if d := cmp.Diff(want, told); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestWhatARemovalWritesIsWrittenBeforeTheRegistryEnds(t *testing.T) {
+	t.Parallel()
+	cluster := kafkatest.New(t)
+	for i := range 5 {
+		r, err := Open(cluster, testBox(t, 7), "command", slog.New(slog.DiscardHandler), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- r.Run(ctx) }()
+		ag, err := r.Add(t.Context(), AddRequest{Name: fmt.Sprintf("web%d", i)})
+		if err == nil {
+			err = r.Remove(t.Context(), ag.ID, true)
+		}
+		cancel()
+		if err := errors.Join(err, <-done); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := 0
+	f := cluster.Follow(schemas.TopicEvents, slog.New(slog.DiscardHandler), func(schemas.Record) { n++ })
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = f.Run(ctx) }()
+	<-f.Ready()
+	cancel()
+	<-done
+	if n != 5 {
+		t.Errorf("%d events of 5 removals", n)
 	}
 }
 

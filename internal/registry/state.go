@@ -106,6 +106,8 @@ type Outcome struct {
 	Agent Agent
 	// Replaced are the agents that gave way to it.
 	Replaced []Agent
+	// Gone are the agents that could connect before and cannot now.
+	Gone []Agent
 }
 
 // State is the registry at one offset. It is a pure state machine: no clock, no
@@ -153,9 +155,18 @@ func (s *State) Apply(p *schemas.Proposal, opened secret.String, offset int64) O
 			return refuse(ReasonNotFound, p.AgentRemove.AgentID, "")
 		}
 		out := Outcome{Agent: *a}
-		s.remove(a, p.AgentRemove.Purge)
 		out.Agent.Removed = true
+		if !a.Removed {
+			out.Gone = []Agent{out.Agent}
+		}
+		s.remove(a, p.AgentRemove.Purge)
 		return out
+	case schemas.ProposalIDReserve:
+		if !schemas.ValidAgentID(p.IDReserve.AgentID) {
+			return refuse(ReasonID, p.IDReserve.AgentID, "")
+		}
+		s.maxID = max(s.maxID, idNumber(p.IDReserve.AgentID))
+		return Outcome{}
 	case schemas.ProposalUserAdd:
 		u := p.UserAdd
 		if u.Name == "" || len(u.Name) > 128 || opened == "" || len(opened) > 1024 || len(u.Roles) > 128 {
@@ -267,6 +278,7 @@ func (s *State) add(p *schemas.Proposal, key secret.String) Outcome {
 		s.remove(s.agents[out.Replaced[i].ID], q.Force.Purge)
 		out.Replaced[i].Removed = true
 	}
+	out.Gone = out.Replaced
 	n, _ := strconv.Atoi(id) // ValidAgentID says digits
 	s.maxID = max(s.maxID, n)
 	s.seq++

@@ -57,6 +57,28 @@ func (c *script) refused(q schemas.AgentAdd, want Reason, why string) {
 	}
 }
 
+func TestReservedIDsAreNotGivenToNewAgents(t *testing.T) {
+	t.Parallel()
+	c := newScript(t)
+	reserve := func(id string) *Refusal {
+		return c.apply(schemas.Proposal{Kind: schemas.ProposalIDReserve, IDReserve: &schemas.IDReserve{AgentID: id}}, "").Refusal
+	}
+	if r := reserve("050"); r != nil {
+		t.Error(r)
+	}
+	c.added(schemas.AgentAdd{Name: "web"}, "051")
+	if r := reserve("007"); r != nil {
+		t.Error(r)
+	}
+	c.added(schemas.AgentAdd{Name: "db"}, "052")
+	c.added(schemas.AgentAdd{Name: "old", AgentID: "050"}, "050") // who names it may have it
+	for _, id := range []string{"", "000", "x", "123456789"} {
+		if r := reserve(id); r == nil || r.Reason != ReasonID {
+			t.Errorf("%q: %v", id, r)
+		}
+	}
+}
+
 func (c *script) remove(id string, purge bool) *Refusal {
 	return c.apply(schemas.Proposal{Kind: schemas.ProposalAgentRemove, AgentRemove: &schemas.AgentRemove{AgentID: id, Purge: purge}}, "").Refusal
 }
