@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vedette/internal/kafka"
+	"vedette/internal/secret"
 	"vedette/ruleset/engine"
 	"vedette/schemas"
 )
@@ -28,9 +29,15 @@ type Options struct {
 	// Ruleset is the version of the ruleset that Engine runs.
 	Ruleset string
 	// Rewind is the longest time that the state of a rule reaches back.
-	Rewind     time.Duration
-	Log        *slog.Logger
-	Registerer prometheus.Registerer
+	Rewind time.Duration
+	// Box authenticates checkpoints; nil neither writes nor loads any.
+	Box *secret.Box
+	// Checkpoints says when they are written.
+	Checkpoints CheckpointPolicy
+	Log         *slog.Logger
+	Registerer  prometheus.Registerer
+
+	fault func(at string) error // of tests
 }
 
 // Role is one analysis worker.
@@ -38,6 +45,7 @@ type Role struct {
 	o        Options
 	m        *metrics
 	producer *kafka.Producer
+	ck       *checkpoints // nil without Options.Box
 	lost     atomic.Int64
 }
 
@@ -47,16 +55,27 @@ func New(o Options) (*Role, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Role{o: o, m: newMetrics(o.Registerer), producer: p}, nil
+	r := &Role{o: o, m: newMetrics(o.Registerer), producer: p}
+	if o.Box != nil {
+		r.ck = newCheckpoints(r)
+		o.Registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "vedette_analyze_checkpoint_age_seconds", Help: "Age of the oldest checkpoint of the owned partitions; a partition without events writes none.",
+		}, r.ck.age))
+	}
+	return r, nil
 }
 
 // Run judges events until ctx ends.
 func (r *Role) Run(ctx context.Context) error {
 	defer r.producer.Close()
-	return r.o.Cluster.Consume(ctx, kafka.GroupConfig{
+	cfg := kafka.GroupConfig{
 		Group: Group, Topic: schemas.TopicEvents, Rewind: r.o.Rewind, Open: r.open,
 		Log: r.o.Log, Registerer: r.o.Registerer,
-	})
+	}
+	if r.ck != nil {
+		cfg.StartAt = r.ck.startAt
+	}
+	return r.o.Cluster.Consume(ctx, cfg)
 }
 
 // Ready returns why the worker should not be relied upon, or nil.
@@ -75,21 +94,51 @@ type partition struct {
 	r       *Role
 	a       kafka.Assignment
 	state   *engine.Keyed
+	live    int64 // output is due from this offset; kafka.NoOffset from the first record
+	next    int64 // outputs of all records before it are acknowledged
+	clean   bool  // the state has seen nothing at or behind next
 	started bool
-	steps   uint64 // of state.StepsExceeded, counted so far
-	vedette []byte // scratch
+	fresh   bool    // the state began empty, and no checkpoint says so yet
+	keeper  *keeper // nil without checkpoints
+	steps   uint64  // of state.StepsExceeded, counted so far
+	evicted uint64  // of state.Evicted, counted so far
+	vedette []byte  // scratch
 }
 
 func (r *Role) open(_ context.Context, a kafka.Assignment) (kafka.Handler, error) {
-	return &partition{r: r, a: a, state: r.o.Engine.NewState()}, nil
+	p := &partition{r: r, a: a, live: a.Committed, next: kafka.NoOffset}
+	if r.ck != nil {
+		p.keeper = &keeper{c: r.ck, last: time.Now()}
+		if l := r.ck.take(a.Partition); l != nil {
+			p.state, p.keeper.slot = l.state, l.slot
+			if p.live = max(p.live, l.offset); l.cut {
+				p.live = l.offset
+			}
+		}
+	}
+	if p.state == nil {
+		p.state, p.fresh = r.o.Engine.NewState(), true
+	}
+	return p, nil
 }
 
-// Close implements kafka.Handler.
-func (p *partition) Close() {}
+// Close implements kafka.Handler. It writes a last checkpoint.
+func (p *partition) Close() {
+	if p.keeper != nil {
+		p.keeper.close(p, p.clean)
+	}
+}
 
 // Handle judges records in order and returns once their output is durable.
 func (p *partition) Handle(ctx context.Context, recs []schemas.Record) error {
-	p.noticeLoss(recs[0].Offset)
+	p.begin(recs[0].Offset)
+	p.clean = false
+	if p.fresh && p.keeper != nil {
+		if err := p.keeper.first(ctx, p, recs[0].Offset); err != nil {
+			return err
+		}
+		p.fresh = false
+	}
 	out := newBatch(p.r)
 	begin := time.Now()
 	for i := range recs {
@@ -102,28 +151,49 @@ func (p *partition) Handle(ctx context.Context, recs []schemas.Record) error {
 		if i%256 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if err := p.r.o.interrupt(faultJudged); err != nil {
+			return err
+		}
 	}
 	p.r.m.busy.Add(time.Since(begin).Seconds())
-	return out.wait(ctx)
+	if err := out.wait(ctx); err != nil {
+		return err
+	}
+	if err := p.r.o.interrupt(faultOutput); err != nil {
+		return err
+	}
+	p.next, p.clean = recs[len(recs)-1].Offset+1, true
+	if p.keeper != nil {
+		p.keeper.events += len(recs)
+		p.keeper.due(p)
+	}
+	return nil
 }
 
-// noticeLoss counts events between the commit and the first record that is
-// still there.
-func (p *partition) noticeLoss(first int64) {
+// begin looks at the first record: it counts events that retention took before
+// they were judged, and notices a log that was cut behind a loaded state.
+func (p *partition) begin(first int64) {
 	if p.started {
 		return
 	}
 	p.started = true
-	if p.a.Committed != kafka.NoOffset && first > p.a.Committed {
-		n := first - p.a.Committed
+	if p.a.From != kafka.NoOffset && first < p.a.From {
+		// The brokers began anew at the start: offsets lie below what the state
+		// has seen. Everything that is there is judged; repeats overwrite themselves.
+		p.state, p.live, p.steps, p.evicted, p.fresh = p.r.o.Engine.NewState(), first, 0, 0, true
+		p.r.ck.reject(p.a.Partition, "log_cut", nil)
+		return
+	}
+	if p.live != kafka.NoOffset && first > p.live {
+		n := first - p.live
 		p.r.lost.Add(n)
 		p.r.m.lost.Add(float64(n))
-		p.r.o.Log.Error("events were removed by retention before they were judged", "topic", p.a.Topic, "partition", p.a.Partition, "offset", p.a.Committed, "lost", n)
+		p.r.o.Log.Error("events were removed by retention before they were judged", "topic", p.a.Topic, "partition", p.a.Partition, "offset", p.live, "lost", n)
 	}
 }
 
 func (p *partition) judge(rec *schemas.Record, out *batch) {
-	live := rec.Offset >= p.a.Committed
+	live := rec.Offset >= p.live
 	ev, err := schemas.ParseEvent(rec)
 	switch {
 	case err == nil:
@@ -148,6 +218,10 @@ func (p *partition) judge(rec *schemas.Record, out *batch) {
 		p.r.m.steps.Add(float64(n - p.steps))
 		p.steps = n
 	}
+	if n := p.state.Evicted(); n > p.evicted {
+		p.r.m.evicted.Add(float64(n - p.evicted))
+		p.evicted = n
+	}
 	if res.Rejected {
 		if live {
 			out.dead(rec, "event_location", "the location begins with [ and has no ]")
@@ -169,7 +243,7 @@ func (p *partition) judge(rec *schemas.Record, out *batch) {
 	if res.Alert {
 		out.add(record(schemas.TopicAlerts, res.AppendAlert(nil, id, p.vedette)), p.r.m.alerts)
 	}
-	if p.r.o.Config.LogAll {
+	if p.r.o.Config.LogAll && res.Judged {
 		out.add(record(schemas.TopicArchives, res.AppendArchive(nil, id, p.vedette)), p.r.m.archives)
 	}
 }

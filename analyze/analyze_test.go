@@ -49,6 +49,9 @@ type worker struct {
 	reg  *prometheus.Registry
 	role *analyze.Role
 	stop func() error
+
+	mu  sync.Mutex
+	err error // what Run returned, for startWith
 }
 
 func start(t *testing.T, c *kafka.Cluster, cfg analyze.Config) *worker {

@@ -7,10 +7,18 @@
 // nothing; what it had already written is written again under the same id and
 // overwrites itself downstream.
 //
-// A new owner of a partition rebuilds the windows of composite rules by reading
-// again from the time of the committed event less the ruleset's longest
-// timeframe. What reaches further back than that (first-time-seen, check_diff)
-// starts empty.
+// The state of a partition survives its owner by checkpoints (checkpoint.go,
+// docs/design.md D4). An owner that begins with an empty state says so in a first
+// checkpoint before it judges; afterwards one is due every minute or 100,000
+// events, and when the partition is given up. A new owner loads the newest whole
+// one at offset c, judges silently from c up to the commit, and emits from
+// max(commit, c). So a worker may die at any moment, and no alert changes.
+//
+// Without a usable checkpoint (none, of another topic id or ruleset, broken, not
+// made under this cluster key) the new owner rebuilds the windows of composite
+// rules by reading again from the time of the committed event less the ruleset's
+// longest timeframe; what reaches further back (first-time-seen, check_diff,
+// firedtimes) starts empty then. Without Options.Box that is always so.
 //
 // An event that cannot be read goes to the dead letter with its cause. An event
 // whose key does not fit its agent is produced once more under the right key.

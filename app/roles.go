@@ -209,7 +209,7 @@ func (a *App) buildAnalyze(rules *Ruleset) error {
 	}
 	r, err := analyze.New(analyze.Options{
 		Config: a.cfg.Analyze, Cluster: a.cluster, Engine: engine.New(rules.Program, ec), Ruleset: rules.Version,
-		Rewind: rules.Program.LongestWindow(), Log: a.log, Registerer: a.reg,
+		Rewind: rules.Program.LongestWindow(), Box: a.box, Log: a.log, Registerer: a.reg,
 	})
 	if err != nil {
 		return err

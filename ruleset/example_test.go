@@ -127,6 +127,9 @@ func (x *session) event(ev schemas.Event) (*engine.Result, doc) {
 	r := x.eng.Process(x.s, &ev)
 	var d doc
 	raw := r.AppendAlert(nil, "1.0", nil)
+	if r.Alert {
+		checkAlert(x.t, raw)
+	}
 	if err := json.Unmarshal(raw, &d); err != nil {
 		x.t.Fatalf("alert is no JSON: %v\n%s", err, raw)
 	}

@@ -274,8 +274,12 @@ func testAnswers(t *testing.T, kind string) {
 			}
 			ev := schemas.Event{Time: stockNow, AgentID: schemas.ManagerID, Location: "stdin", Queue: '1', Log: []byte(a.Log)}
 			r := eng.Process(s, &ev)
+			alert := r.AppendAlert(nil, "0.0", nil)
+			if r.Alert {
+				checkAlert(t, alert)
+			}
 			doc := strconv.AppendBool([]byte(`{"alert":`), r.Alert)
-			doc = append(r.AppendAlert(append(doc, `,"output":`...), "0.0", nil), '}')
+			doc = append(append(append(doc, `,"output":`...), alert...), '}')
 			got, err := tokens(doc)
 			if err != nil {
 				t.Fatalf("%s:%d: %v in %s", f, n, err, doc)

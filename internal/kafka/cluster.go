@@ -142,6 +142,9 @@ func fromKgo(r *kgo.Record, prefix string, hs []schemas.Header) (schemas.Record,
 
 func (c *Cluster) toKgo(r schemas.Record) *kgo.Record {
 	k := &kgo.Record{Topic: c.prefix + r.Topic, Key: r.Key, Value: r.Value, Timestamp: r.Timestamp}
+	if r.Topic == schemas.TopicCheckpoints {
+		k.Partition = r.Partition // see partitioner
+	}
 	if len(r.Headers) > 0 {
 		k.Headers = make([]kgo.RecordHeader, len(r.Headers))
 		for i, h := range r.Headers {

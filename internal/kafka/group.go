@@ -50,6 +50,8 @@ type Assignment struct {
 	Partition int32
 	// Committed is the offset from which output is due; NoOffset if none.
 	Committed int64
+	// From is what StartAt answered: where reading begins. NoOffset without.
+	From int64
 	// Epoch is the generation of the group at the assignment. It grows.
 	Epoch int64
 }
@@ -73,7 +75,12 @@ type GroupConfig struct {
 	// Rewind, if set, is how far before the time of the committed record
 	// reading begins. Records before Assignment.Committed are then handled too,
 	// and never committed.
-	Rewind     time.Duration
+	Rewind time.Duration
+	// StartAt, if set, is asked for each assigned partition, before Open, where
+	// reading begins; if it answers false, Rewind says it. The answer may lie on
+	// either side of the commit; the handler knows it as Assignment.From. ctx
+	// ends with the assignment; an error is tried again with the next one.
+	StartAt    func(ctx context.Context, a Assignment) (from int64, ok bool, err error)
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -88,6 +95,7 @@ type member struct {
 	mu      sync.Mutex
 	workers map[int32]*worker
 	fail    chan error
+	failed  context.CancelFunc // ends the poll, so that a failure is seen at once
 
 	handled prometheus.Counter
 	commits *prometheus.CounterVec
@@ -111,7 +119,9 @@ type worker struct {
 // Consume runs a group member until ctx ends, drains, commits, and returns nil.
 // Any other return is a failure of a handler or of the client.
 func (c *Cluster) Consume(ctx context.Context, cfg GroupConfig) error {
-	m := &member{c: c, cfg: cfg, workers: map[int32]*worker{}, fail: make(chan error, 1)}
+	polling, failed := context.WithCancel(ctx)
+	defer failed()
+	m := &member{c: c, cfg: cfg, workers: map[int32]*worker{}, fail: make(chan error, 1), failed: failed}
 	m.metrics()
 	adm, err := c.Admin()
 	if err != nil {
@@ -146,7 +156,7 @@ func (c *Cluster) Consume(ctx context.Context, cfg GroupConfig) error {
 		return fmt.Errorf("join group %s: %w", cfg.Group, err)
 	}
 	defer m.cl.Close()
-	err = m.poll(ctx)
+	err = m.poll(polling)
 	m.dropAll()
 	m.cl.AllowRebalance()
 	leave, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -203,27 +213,45 @@ func (m *member) topicID(ctx context.Context) (string, error) {
 }
 
 // adjust sees the committed offsets of newly assigned partitions, starts a
-// worker for each and moves the first fetch back by cfg.Rewind.
+// worker for each and moves the first fetch to where cfg.StartAt or cfg.Rewind say.
 func (m *member) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	name := m.c.Topic(m.cfg.Topic)
 	parts := offsets[name]
 	_, generation := m.cl.GroupMetadata()
 	m.cfg.Log.Info("partitions assigned", "topic", m.cfg.Topic, "group", m.cfg.Group, "partitions", slices.Sorted(maps.Keys(parts)))
 	for p, o := range parts {
-		a := Assignment{Topic: m.cfg.Topic, TopicID: m.id, Partition: p, Committed: NoOffset, Epoch: int64(generation)}
+		a := Assignment{Topic: m.cfg.Topic, TopicID: m.id, Partition: p, Committed: NoOffset, From: NoOffset, Epoch: int64(generation)}
 		if at := o.EpochOffset().Offset; at >= 0 {
 			a.Committed = at
-			if m.cfg.Rewind > 0 {
-				from, err := m.rewind(ctx, p, at)
-				if err != nil {
-					return nil, fmt.Errorf("find where to re-read %s/%d: %w", m.cfg.Topic, p, err)
-				}
-				parts[p] = kgo.NewOffset().At(from)
-			}
+		}
+		from, err := m.begin(ctx, &a)
+		if err != nil {
+			return nil, fmt.Errorf("find where to read %s/%d from: %w", m.cfg.Topic, p, err)
+		}
+		if from != NoOffset {
+			parts[p] = kgo.NewOffset().At(from)
 		}
 		m.start(a)
 	}
 	return offsets, nil
+}
+
+// begin returns where the reading of a partition begins; NoOffset leaves it as it is.
+func (m *member) begin(ctx context.Context, a *Assignment) (int64, error) {
+	if m.cfg.StartAt != nil {
+		from, ok, err := m.cfg.StartAt(ctx, *a)
+		if err != nil {
+			return 0, err
+		}
+		if ok {
+			a.From = from
+			return from, nil
+		}
+	}
+	if a.Committed == NoOffset || m.cfg.Rewind <= 0 {
+		return NoOffset, nil
+	}
+	return m.rewind(ctx, a.Partition, a.Committed)
 }
 
 // rewind returns the first offset whose record is not older than the record at
@@ -279,6 +307,7 @@ func (m *member) start(a Assignment) {
 			case m.fail <- fmt.Errorf("%s/%d: %w", a.Topic, a.Partition, err):
 			default:
 			}
+			m.failed()
 		}
 	}()
 }
@@ -287,13 +316,13 @@ func (m *member) poll(ctx context.Context) error {
 	name := m.c.Topic(m.cfg.Topic)
 	for {
 		fetches := m.cl.PollRecords(ctx, pollRecordsMax)
-		if ctx.Err() != nil {
-			return nil
-		}
 		select {
 		case err := <-m.fail:
 			return err
 		default:
+		}
+		if ctx.Err() != nil {
+			return nil
 		}
 		fetches.EachError(func(_ string, p int32, err error) {
 			m.cfg.Log.Warn("fetch is interrupted", "topic", m.cfg.Topic, "partition", p, "err", err)

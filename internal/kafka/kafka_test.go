@@ -2,6 +2,7 @@ package kafka_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -212,5 +213,95 @@ func TestEmbeddedBrokerKeepsWhatItAcknowledged(t *testing.T) {
 		}
 		stop()
 		b.Close()
+	}
+}
+
+func TestAHandlerBeginsWhereStartAtSays(t *testing.T) {
+	t.Parallel()
+	c := kafkatest.New(t)
+	produce(t, c, 0, 10, time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC))
+	var col collector
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- c.Consume(ctx, kafka.GroupConfig{
+			Group: "g", Topic: schemas.TopicEvents, Open: col.open, Rewind: time.Hour, Log: quiet, Registerer: prometheus.NewRegistry(),
+			StartAt: func(_ context.Context, a kafka.Assignment) (int64, bool, error) { return 7, true, nil },
+		})
+	}()
+	got := col.wait(t, 3)
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if string(got[0].Value) != "7" || len(got) != 3 || col.asg[0].From != 7 || col.asg[0].Committed != kafka.NoOffset {
+		t.Errorf("began with %s, %+v", got[0].Value, col.asg[0])
+	}
+}
+
+func TestAFailedHandlerEndsTheMemberAtOnce(t *testing.T) {
+	t.Parallel()
+	c := kafkatest.New(t)
+	produce(t, c, 0, 1, time.Now())
+	failed := errors.New("failed")
+	err := c.Consume(t.Context(), kafka.GroupConfig{
+		Group: "g", Topic: schemas.TopicEvents, Log: quiet, Registerer: prometheus.NewRegistry(),
+		Open: func(context.Context, kafka.Assignment) (kafka.Handler, error) { return nil, failed },
+	})
+	if !errors.Is(err, failed) {
+		t.Errorf("err = %v", err)
+	}
+}
+
+func TestARangeOfAPartitionIsRead(t *testing.T) {
+	t.Parallel()
+	c := kafkatest.New(t)
+	produce(t, c, 0, 10, time.Now())
+	ranges, err := c.Ranges(t.Context(), schemas.TopicEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p int32
+	for i, r := range ranges {
+		if r.End > 0 {
+			p = int32(i)
+		}
+	}
+	if len(ranges) != kafkatest.Partitions || ranges[p] != (kafka.Range{Start: 0, End: 10}) {
+		t.Fatalf("ranges are %v", ranges)
+	}
+	read := func(r kafka.Range, most int) (text string) {
+		t.Helper()
+		if err := c.Read(t.Context(), schemas.TopicEvents, p, r, func(rec schemas.Record) bool {
+			text += string(rec.Value)
+			most--
+			return most > 0
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	for want, got := range map[string]string{
+		"0123456789": read(kafka.Range{Start: 0, End: 10}, 100), "345": read(kafka.Range{Start: 3, End: 6}, 100), "34": read(kafka.Range{Start: 3, End: 6}, 2), "": read(kafka.Range{Start: 3, End: 3}, 100),
+	} {
+		if got != want {
+			t.Errorf("read %q, want %q", got, want)
+		}
+	}
+}
+
+func TestARecordOfCheckpointsStandsWhereItsWriterSays(t *testing.T) {
+	t.Parallel()
+	c := kafkatest.New(t)
+	p, err := c.NewProducer("test", quiet, prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	for i := range int32(kafkatest.Partitions) {
+		out, err := p.ProduceSync(t.Context(), schemas.Record{Topic: schemas.TopicCheckpoints, Partition: i, Key: []byte("k"), Value: []byte("v")})
+		if err != nil || out[0].Partition != i {
+			t.Errorf("wanted in %d, stands in %d (%v)", i, out[0].Partition, err)
+		}
 	}
 }

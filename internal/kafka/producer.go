@@ -45,6 +45,7 @@ func (c *Cluster) NewProducer(name string, log *slog.Logger, reg prometheus.Regi
 		kgo.ProducerBatchMaxBytes(MaxBatchBytes-64<<10),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
 		kgo.ProducerLinger(2*time.Millisecond),
+		kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil), c.Topic(schemas.TopicCheckpoints)}),
 		kgo.MaxBufferedRecords(maxBufferedRecords),
 		kgo.MaxBufferedBytes(maxBufferedBytes),
 		kgo.RecordRetries(math.MaxInt32),
@@ -62,6 +63,27 @@ func (c *Cluster) NewProducer(name string, log *slog.Logger, reg prometheus.Regi
 		func() float64 { return float64(p.outstanding.Load()) }))
 	return p, nil
 }
+
+// partitioner places records by the hash of their key, as every Kafka client
+// does, but those of TopicCheckpoints where their writer says: a reader goes to
+// a checkpoint's chunks by their offsets.
+type partitioner struct {
+	kgo.Partitioner
+	checkpoints string
+}
+
+func (p partitioner) ForTopic(topic string) kgo.TopicPartitioner {
+	if topic == p.checkpoints {
+		return placed{}
+	}
+	return p.Partitioner.ForTopic(topic)
+}
+
+type placed struct{}
+
+func (placed) RequiresConsistency(*kgo.Record) bool { return true }
+
+func (placed) Partition(r *kgo.Record, n int) int { return int(r.Partition) % n }
 
 // register adds a collector, or returns the one that stands there already, so
 // that two clients of one name share their counters.

@@ -22,6 +22,9 @@ type Result struct {
 	Alert bool
 	// Rejected says that the event's location is malformed; nothing else is set.
 	Rejected bool
+	// Judged says that the event reached the rules. Others, such as messages
+	// that only keep states equal, have no place in archives either.
+	Judged bool
 	// Mail says that the rule's mail option is set.
 	Mail bool
 	// RuleID is 0 when no rule was chosen.
@@ -172,13 +175,18 @@ func (w *writer) write(id string, vedette []byte, rule, archive bool) []byte {
 		w.member("full_log")
 		w.fullLogSize = w.cut(e.fullLog, w.fullLogMax)
 	}
+	if e.fim != nil {
+		w.syscheck(e.fim)
+	}
 	w.predecoder()
 	w.decoder()
 	if e.hasDiff {
 		w.member("previous_log")
 		w.value(e.diffText)
 	}
-	w.data()
+	if e.fim == nil {
+		w.data()
+	}
 	if e.hasLocation {
 		w.member("location")
 		w.value(e.shownLocation)
@@ -230,7 +238,7 @@ func (w *writer) rule() {
 	}
 	w.member("mail")
 	w.b = strconv.AppendBool(w.b, r.Mail)
-	w.b = append(w.b, rule.JSONGroups...)
+	w.groups(rule)
 	if rule.Level == 0 && r.s.eng.c.Logtest {
 		w.raw(`,"level":0`)
 	}

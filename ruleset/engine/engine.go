@@ -87,9 +87,14 @@ func (e *Engine) Process(s *Keyed, ev *schemas.Event) *Result {
 		return res
 	}
 	s.predecode()
-	if !s.decodeInternal() {
+	decoded, judge := s.decodeInternal()
+	if !judge {
+		return res
+	}
+	if !decoded {
 		s.decode()
 	}
+	res.Judged = true
 	s.accumulate(k)
 	res.Decoder = x.decoderName
 	n, r := s.choose(k)

@@ -59,6 +59,9 @@ type event struct {
 	decoderID   int
 	parentName  string
 	category    program.Category
+	// What internal decoders leave for the alert.
+	fim        *fimChange
+	compliance []complianceList
 
 	// What rules leave behind.
 	mark      int // level of the composite that fired, for later searches

@@ -11,13 +11,16 @@ import (
 // decodeEventChannel decodes Windows events: `{"Message":text,"Event":xml}`.
 // Log and full log become `{"win":{…}}`, whose members are the fields.
 //
+// A message that is no such object, or whose XML is cut or broken, is judged as
+// it is, without fields.
+//
 // Source: spec/ruleset-language.md §10.
-func (s *Keyed) decodeEventChannel() {
+func (s *Keyed) decodeEventChannel() bool {
 	e := &s.ev
 	s.setInternal("windows_eventchannel")
 	e.program, e.timestamp = value{}, ""
 	if !s.json.flatten(e.fullLog) {
-		return
+		return true
 	}
 	message, xml := "", ""
 	for _, f := range s.json.fields {
@@ -29,11 +32,11 @@ func (s *Keyed) decodeEventChannel() {
 		}
 	}
 	if xml == "" {
-		return
+		return true
 	}
 	root, ok := scanXML(xml)
 	if !ok {
-		return
+		return true
 	}
 	var w winEvent
 	w.read(root)
@@ -62,6 +65,7 @@ func (s *Keyed) decodeEventChannel() {
 	s.buf = b
 	e.fullLog = string(b)
 	e.setLog(e.fullLog)
+	return true
 }
 
 // winSection is one object below win, in order.
@@ -89,12 +93,19 @@ type winEvent struct {
 	keywords string
 }
 
-// section finds or makes a section; system is made first.
+// winSectionsMax bounds the sections; Windows writes a handful.
+const winSectionsMax = 64
+
+// section finds or makes a section; system is made first. Beyond the bound it
+// is one that is thrown away.
 func (w *winEvent) section(name string) *winSection {
 	for i := range w.sections {
 		if w.sections[i].name == name {
 			return &w.sections[i]
 		}
+	}
+	if len(w.sections) >= winSectionsMax {
+		return &winSection{}
 	}
 	w.sections = append(w.sections, winSection{name: name})
 	return &w.sections[len(w.sections)-1]
@@ -364,6 +375,9 @@ func startTag(s string) (n *xmlNode, rest string, closed, ok bool) {
 	}
 }
 
+// entityMax bounds a reference, `&` and `;` included.
+const entityMax = 13
+
 // unescapeXML replaces the predefined entities and character references.
 func unescapeXML(s string) string {
 	if strings.IndexByte(s, '&') < 0 {
@@ -378,8 +392,8 @@ func unescapeXML(s string) string {
 		}
 		b.WriteString(s[:i])
 		s = s[i:]
-		end := strings.IndexByte(s, ';')
-		if end < 0 || end > 12 {
+		end := strings.IndexByte(s[:min(len(s), entityMax)], ';')
+		if end < 0 {
 			b.WriteByte('&')
 			s = s[1:]
 			continue

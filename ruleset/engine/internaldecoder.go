@@ -1,37 +1,38 @@
 package engine
 
-import "vedette/ruleset/program"
+import (
+	"strings"
+
+	"vedette/ruleset/program"
+)
 
 // internalDecoder decodes the events of one queue character in place of the
-// XML decoders (spec/ruleset-language.md §10).
-type internalDecoder func(s *Keyed)
+// XML decoders (spec/ruleset-language.md §10). It tells whether the event is one
+// for rules: what agents send to keep states equal, and what is malformed, is not.
+//
+// A message is judged by itself. Where 4.14 asks its state data base, each
+// decoder says what it takes instead.
+type internalDecoder func(s *Keyed) bool
 
-// internalDecoders is the one place to add such a decoder. Those that only set
-// a name wait for their fields: syscheck, rootcheck, inventory, SCA, CIS-CAT
-// and host information.
+// internalDecoders is the one place to add such a decoder.
 var internalDecoders = map[byte]internalDecoder{
-	'8': (*Keyed).decodeSyscheck,
-	'9': named("rootcheck"),
-	'd': named("syscollector"),
+	'3': (*Keyed).decodeHostinfo,
+	'8': (*Keyed).decodeFIM,
+	'9': (*Keyed).decodeRootcheck,
+	'd': (*Keyed).decodeSyscollector,
 	'e': (*Keyed).decodeCISCAT,
 	'f': (*Keyed).decodeEventChannel,
-	'p': named("sca"),
-	'3': named("hostinfo_new"),
+	'p': (*Keyed).decodeSCA,
 }
 
-// decodeInternal runs the decoder of the event's queue, if it has one.
-func (s *Keyed) decodeInternal() bool {
+// decodeInternal runs the decoder of the event's queue, if it has one, and
+// tells whether the event is to be judged.
+func (s *Keyed) decodeInternal() (decoded, judge bool) {
 	d := internalDecoders[s.ev.in.Queue]
 	if d == nil {
-		return false
+		return false, true
 	}
-	d(s)
-	return true
-}
-
-// named makes a decoder that sets its name and nothing else.
-func named(name string) internalDecoder {
-	return func(s *Keyed) { s.setInternal(name) }
+	return true, d(s)
 }
 
 func (s *Keyed) setInternal(name string) {
@@ -40,34 +41,25 @@ func (s *Keyed) setInternal(name string) {
 	e.parentName, e.category = "", program.Ossec
 }
 
-// decodeSyscheck sets the decoder's name by the kind of change; the fields are
-// a later step.
-func (s *Keyed) decodeSyscheck() {
-	name := "syscheck_integrity_changed"
-	if s.json.flatten(s.ev.fullLog) {
-		kind, change := "", ""
-		for _, f := range s.json.fields {
-			switch f.name {
-			case "data.type":
-				change = f.value
-			case "data.attributes.type":
-				kind = f.value
-			}
-		}
-		switch {
-		case (kind == "registry_key" || kind == "registry_value") && (change == "added" || change == "modified" || change == "deleted"):
-			name = "syscheck_" + kind + "_" + change
-		case change == "added":
-			name = "syscheck_new_entry"
-		case change == "deleted":
-			name = "syscheck_deleted"
-		}
+// decodeCISCAT takes the members as they are, from the module's location only.
+func (s *Keyed) decodeCISCAT() bool {
+	if !strings.HasSuffix(s.ev.in.Location, "wodle_cis-cat") {
+		return false
 	}
-	s.setInternal(name)
-}
-
-// decodeCISCAT takes the members as they are.
-func (s *Keyed) decodeCISCAT() {
 	s.setInternal("ciscat")
 	s.runJSON(s.ev.fullLog)
+	return true
+}
+
+// decodeHostinfo names the result of a port scan, `Host: <ip>, open ports: …`.
+// It has no fields. Without the state of earlier scans every host is new, so
+// hostinfo_modified is never set.
+//
+// Source: spec/agent-state-sync.md §7.
+func (s *Keyed) decodeHostinfo() bool {
+	if !strings.HasPrefix(s.ev.fullLog, "Host: ") {
+		return false
+	}
+	s.setInternal("hostinfo_new")
+	return true
 }

@@ -16,6 +16,9 @@ type Limits struct {
 	// rules; the oldest go first.
 	Events     int
 	EventBytes int
+	// TotalBytes bounds the remembered events of all keys of one Keyed; the
+	// longest unused keys go first, with all that is known of them.
+	TotalBytes int
 	// FirstSeen bounds the first-time-seen keys of a key; the oldest go first.
 	FirstSeen int
 	// Diffs bounds the logs a key keeps for check_diff.
@@ -29,6 +32,7 @@ const (
 	DefaultKeys        = 50_000
 	DefaultEvents      = 8192 // memory_size of 4.14, there for all agents together
 	DefaultEventBytes  = 16 << 20
+	DefaultTotalBytes  = 512 << 20
 	DefaultFirstSeen   = 4096
 	DefaultDiffs       = 64
 	DefaultAccumulated = 1024
@@ -43,6 +47,7 @@ func (l Limits) orDefault() Limits {
 	def(&l.Keys, DefaultKeys)
 	def(&l.Events, DefaultEvents)
 	def(&l.EventBytes, DefaultEventBytes)
+	def(&l.TotalBytes, DefaultTotalBytes)
 	def(&l.FirstSeen, DefaultFirstSeen)
 	def(&l.Diffs, DefaultDiffs)
 	def(&l.Accumulated, DefaultAccumulated)
@@ -56,6 +61,9 @@ type Keyed struct {
 	keys map[string]*keyState
 	// newest and oldest are the ends of the list of keys by last use.
 	newest, oldest *keyState
+	// bytes is the sum of the keys' bytes, evicted how many keys had to go.
+	bytes   int
+	evicted uint64
 
 	rx        regex.Machine
 	json      jsonReader
@@ -111,7 +119,7 @@ func (e *Engine) NewState() *Keyed {
 // Reset forgets all keys.
 func (s *Keyed) Reset() {
 	clear(s.keys)
-	s.newest, s.oldest = nil, nil
+	s.newest, s.oldest, s.bytes = nil, nil, 0
 }
 
 // Keys is the number of record keys with state.
@@ -127,15 +135,21 @@ func (s *Keyed) key(ev *schemas.Event) *keyState {
 	k := s.keys[name]
 	if k == nil {
 		for len(s.keys) >= s.eng.c.Limits.Keys && s.oldest != nil {
-			old := s.oldest
-			s.unlink(old)
-			delete(s.keys, old.key)
+			s.evict()
 		}
 		k = &keyState{key: name, now: ev.Time}
 		s.keys[name] = k
 	} else {
 		s.unlink(k)
 	}
+	s.pushNewest(k)
+	if ev.Time.After(k.now) {
+		k.now = ev.Time
+	}
+	return k
+}
+
+func (s *Keyed) pushNewest(k *keyState) {
 	k.next = s.newest
 	if s.newest != nil {
 		s.newest.prev = k
@@ -144,10 +158,6 @@ func (s *Keyed) key(ev *schemas.Event) *keyState {
 	if s.oldest == nil {
 		s.oldest = k
 	}
-	if ev.Time.After(k.now) {
-		k.now = ev.Time
-	}
-	return k
 }
 
 func (s *Keyed) unlink(k *keyState) {
@@ -162,6 +172,19 @@ func (s *Keyed) unlink(k *keyState) {
 		s.oldest = k.prev
 	}
 	k.next, k.prev = nil, nil
+}
+
+// Evicted counts keys whose state was given up because of Limits.Keys or
+// Limits.TotalBytes.
+func (s *Keyed) Evicted() uint64 { return s.evicted }
+
+// evict forgets the key used longest ago.
+func (s *Keyed) evict() {
+	old := s.oldest
+	s.unlink(old)
+	delete(s.keys, old.key)
+	s.bytes -= old.bytes
+	s.evicted++
 }
 
 // count adds one firing of a rule and returns how often it fired this hour.

@@ -19,6 +19,7 @@ type remembered struct {
 	dynamics int // number of dynamic fields
 	fields   []rememberedField
 	category program.Category
+	rule     int // the index of the rule it was remembered for, which says in which histories it stands
 	mark     int
 	dropped  bool
 	size     int
@@ -59,7 +60,7 @@ func (s *Keyed) remember(k *keyState, r *program.Rule) {
 	e := &s.ev
 	m := &remembered{
 		at: e.now.UnixMilli(), agentID: e.agentID, fullLog: e.fullLog, log: e.log, location: e.location,
-		static: e.static, dynamics: len(e.dyn), category: e.category, mark: e.mark,
+		static: e.static, dynamics: len(e.dyn), category: e.category, rule: r.Index, mark: e.mark,
 	}
 	for i := range e.dyn {
 		id := s.fieldID(e.dyn[i].name)
@@ -67,7 +68,27 @@ func (s *Keyed) remember(k *keyState, r *program.Rule) {
 			m.fields = append(m.fields, rememberedField{id, e.dyn[i].text})
 		}
 	}
-	m.size = len(m.fullLog) + len(m.log.text) + rememberedBytes
+	before := k.bytes
+	k.enter(m, r)
+	now, window := e.now.UnixMilli(), s.eng.window.Milliseconds()
+	for k.all.head < len(k.all.items) {
+		old := k.all.items[k.all.head]
+		n := len(k.all.items) - k.all.head
+		if n <= s.eng.c.Limits.Events && k.bytes <= s.eng.c.Limits.EventBytes && now-old.at <= window {
+			break
+		}
+		old.dropped = true
+		k.bytes -= old.size
+		k.all.items[k.all.head] = nil
+		k.all.head++
+	}
+	for s.bytes += k.bytes - before; s.bytes > s.eng.c.Limits.TotalBytes && s.oldest != k; {
+		s.evict()
+	}
+}
+
+// enter adds m to the histories that its rule feeds.
+func (k *keyState) enter(m *remembered, r *program.Rule) {
 	switch {
 	case r.SidHistory:
 		if k.bySid == nil {
@@ -82,20 +103,9 @@ func (s *Keyed) remember(k *keyState, r *program.Rule) {
 			addTo(k.byGroup, g, m)
 		}
 	}
+	m.size = len(m.fullLog) + len(m.log.text) + rememberedBytes
 	k.all.add(m)
 	k.bytes += m.size
-	now, window := e.now.UnixMilli(), s.eng.window.Milliseconds()
-	for k.all.head < len(k.all.items) {
-		old := k.all.items[k.all.head]
-		n := len(k.all.items) - k.all.head
-		if n <= s.eng.c.Limits.Events && k.bytes <= s.eng.c.Limits.EventBytes && now-old.at <= window {
-			break
-		}
-		old.dropped = true
-		k.bytes -= old.size
-		k.all.items[k.all.head] = nil
-		k.all.head++
-	}
 }
 
 func addTo(m map[int]*history, id int, r *remembered) {

@@ -21,8 +21,20 @@ func New(t testing.TB) *kafka.Cluster {
 	return c
 }
 
+// NewWith is New with another number of partitions of the keyed topics.
+func NewWith(t testing.TB, partitions int) *kafka.Cluster {
+	t.Helper()
+	c, _ := start(t, partitions)
+	return c
+}
+
 // Start is New for tests that interfere with the broker.
 func Start(t testing.TB) (*kafka.Cluster, *kfake.Cluster) {
+	t.Helper()
+	return start(t, Partitions)
+}
+
+func start(t testing.TB, partitions int) (*kafka.Cluster, *kfake.Cluster) {
 	t.Helper()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "2097152"}))
 	if err != nil {
@@ -31,7 +43,7 @@ func Start(t testing.TB) (*kafka.Cluster, *kfake.Cluster) {
 	t.Cleanup(broker.Close)
 	cfg := kafka.Default()
 	cfg.Brokers = broker.ListenAddrs()
-	cfg.Partitions = Partitions
+	cfg.Partitions = partitions
 	c, err := kafka.Connect(cfg)
 	if err != nil {
 		t.Fatal(err)

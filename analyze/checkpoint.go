@@ -1,0 +1,533 @@
+package analyze
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"vedette/internal/kafka"
+	"vedette/ruleset/engine"
+	"vedette/schemas"
+)
+
+// CheckpointPolicy says when the state of a partition is written. Zero values
+// mean the defaults.
+type CheckpointPolicy struct {
+	// Every is how long after the last checkpoint the next is due, if events
+	// came since.
+	Every time.Duration
+	// Events is after how many events it is due at once; they are what a new
+	// owner judges again at most, beside those of one batch.
+	Events int
+	// BytesMax bounds a checkpoint. A larger state is not written.
+	BytesMax int
+	// CloseWithin bounds how long giving a partition up waits for its last checkpoint.
+	CloseWithin time.Duration
+}
+
+// Defaults of CheckpointPolicy.
+const (
+	DefaultCheckpointEvery       = time.Minute
+	DefaultCheckpointEvents      = 100_000
+	DefaultCheckpointBytesMax    = schemas.MaxCheckpointChunks * schemas.MaxCheckpointChunkBytes
+	DefaultCheckpointCloseWithin = 5 * time.Second
+)
+
+func (p CheckpointPolicy) orDefault() CheckpointPolicy {
+	if p.Every <= 0 {
+		p.Every = DefaultCheckpointEvery
+	}
+	if p.Events <= 0 {
+		p.Events = DefaultCheckpointEvents
+	}
+	if p.BytesMax <= 0 || p.BytesMax > DefaultCheckpointBytesMax {
+		p.BytesMax = DefaultCheckpointBytesMax
+	}
+	if p.CloseWithin <= 0 {
+		p.CloseWithin = DefaultCheckpointCloseWithin
+	}
+	return p
+}
+
+const (
+	purposeCheckpoint = "checkpoint"
+	// manifestPartition of TopicCheckpoints holds the manifests, the others the
+	// chunks, so that finding a manifest never reads state.
+	manifestPartition = 0
+	// manifestsKept bounds the manifests remembered per partition. Compaction
+	// leaves one; before it, older ones serve if the newest turns out broken.
+	manifestsKept = 4
+	// chunksInFlight bounds the chunks of a checkpoint that wait for
+	// acknowledgement.
+	chunksInFlight = 8
+	// bufferKept bounds the buffer that stays between checkpoints.
+	bufferKept = 32 << 20
+	// loadTries is how often reading checkpoints is tried at an assignment.
+	loadTries = 3
+	// writeWithin bounds the writing of one checkpoint, firstWithin that of the
+	// first of a state, for which judging waits.
+	writeWithin = time.Minute
+	firstWithin = 10 * time.Second
+)
+
+// checkpoints writes and loads the state of a worker's partitions.
+type checkpoints struct {
+	r      *Role
+	policy CheckpointPolicy
+
+	// busy is held while a state is encoded and written: one at a time, so that
+	// at most one copy of a state is in memory.
+	busy   chan struct{}
+	buffer []byte // of the holder of busy
+
+	mu        sync.Mutex // guards what follows; never held while Kafka is asked but by scan
+	next      int64      // manifests before it were read
+	count     int        // partitions of TopicCheckpoints
+	manifests map[int32][]manifest
+	loaded    map[int32]*loadedState
+	written   map[int32]time.Time // of owned partitions: the last checkpoint, or the assignment
+}
+
+// manifest is one that verified, with its own offset.
+type manifest struct {
+	schemas.Checkpoint
+	at int64
+}
+
+// loadedState waits between startAt and open.
+type loadedState struct {
+	state  *engine.Keyed // nil when there is none
+	offset int64         // of the state; or, when cut, of the log's start
+	slot   int           // for the next checkpoint
+	cut    bool          // the commit lies behind the log's end and means nothing
+}
+
+func newCheckpoints(r *Role) *checkpoints {
+	return &checkpoints{
+		r: r, policy: r.o.Checkpoints.orDefault(), busy: make(chan struct{}, 1),
+		manifests: map[int32][]manifest{}, loaded: map[int32]*loadedState{}, written: map[int32]time.Time{},
+	}
+}
+
+// startAt loads the newest whole checkpoint of a partition and says where to
+// read from. Without one, open finds an empty state and reading begins where
+// kafka.GroupConfig.Rewind says.
+func (c *checkpoints) startAt(ctx context.Context, a kafka.Assignment) (int64, bool, error) {
+	var err error
+	for try := range loadTries {
+		var from int64
+		var ok bool
+		if from, ok, err = c.load(ctx, a); err == nil {
+			return from, ok, nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, false, ctx.Err()
+		case <-time.After(time.Duration(try+1) * 200 * time.Millisecond):
+		}
+	}
+	// Judging without what reaches far back is better than not judging.
+	c.reject(a.Partition, "unreadable", err)
+	return 0, false, nil
+}
+
+func (c *checkpoints) load(ctx context.Context, a kafka.Assignment) (int64, bool, error) {
+	found, have, err := c.scan(ctx, a.Partition)
+	if err != nil {
+		return 0, false, err
+	}
+	// Asked after the manifests, so that none of them lies beyond it by right.
+	ranges, err := c.r.o.Cluster.Ranges(ctx, a.Topic)
+	if err != nil {
+		return 0, false, err
+	}
+	if int(a.Partition) >= len(ranges) {
+		return 0, false, fmt.Errorf("topic %s has no partition %d", a.Topic, a.Partition)
+	}
+	log := ranges[a.Partition]
+	l := &loadedState{offset: kafka.NoOffset}
+	if len(found) > 0 {
+		l.slot = (found[len(found)-1].Slot + 1) % schemas.CheckpointSlots
+	}
+	c.mu.Lock()
+	c.loaded[a.Partition] = l
+	c.mu.Unlock()
+	if a.Committed > log.End {
+		// The topic was made anew, or the brokers lost what they had
+		// acknowledged: the commit and every checkpoint speak of another log.
+		// What stands there is judged from its start; repeats overwrite themselves.
+		l.offset, l.cut = log.Start, true
+		c.reject(a.Partition, "log_cut", nil)
+		return log.Start, true, nil
+	}
+	// The newest written first, not the one that reaches furthest: after the
+	// brokers lost part of the log, a checkpoint from before reaches further and
+	// is wrong. An older one that a paused former owner wrote late is a true
+	// state all the same, and only means that more is judged again.
+	for _, m := range slices.Backward(found) {
+		switch {
+		case m.Topic != a.Topic || m.TopicID != a.TopicID:
+			c.reject(a.Partition, "other_topic", nil)
+			continue
+		case m.Ruleset != c.r.o.Ruleset:
+			c.reject(a.Partition, "other_ruleset", nil)
+			continue
+		case m.Offset > log.End:
+			// The brokers lost records that were acknowledged; offsets do not
+			// mean any more what they meant.
+			c.reject(a.Partition, "beyond_end", nil)
+			continue
+		}
+		begin := time.Now()
+		data, reason, err := c.chunks(ctx, &m, have)
+		if err != nil {
+			return 0, false, err
+		}
+		if reason == "" {
+			if l.state, err = c.r.o.Engine.RestoreState(data); err == nil {
+				l.offset, l.slot = m.Offset, (m.Slot+1)%schemas.CheckpointSlots
+				c.r.m.checkpointLoaded.Inc()
+				c.r.m.checkpointLoadSeconds.Add(time.Since(begin).Seconds())
+				c.r.o.Log.Info("checkpoint loaded", "topic", a.Topic, "partition", a.Partition, "offset", m.Offset, "committed", a.Committed, "bytes", m.Bytes, "keys", l.state.Keys())
+				if log.Start > m.Offset {
+					// The state is true but for what stood in between; events that
+					// were never judged are counted at the first record.
+					c.reject(a.Partition, "retention_gap", nil)
+				}
+				return max(m.Offset, log.Start), true, nil
+			}
+			reason = "state"
+			if errors.Is(err, engine.ErrSnapshotForeign) {
+				reason = "other_form"
+			}
+		}
+		c.reject(a.Partition, reason, err)
+	}
+	return 0, false, nil
+}
+
+func (c *checkpoints) reject(partition int32, reason string, err error) {
+	c.r.m.checkpointRejected.WithLabelValues(reason).Inc()
+	c.r.o.Log.Warn("checkpoint not used, or not to the full", "partition", partition, "reason", reason, "err", err)
+}
+
+// scan reads the manifests written since the last time, and returns those of a
+// partition, oldest first, and what the partitions of TopicCheckpoints hold.
+func (c *checkpoints) scan(ctx context.Context, partition int32) ([]manifest, []kafka.Range, error) {
+	ranges, err := c.r.o.Cluster.Ranges(ctx, schemas.TopicCheckpoints)
+	if err == nil && len(ranges) == 0 {
+		err = errors.New("the topic checkpoints has no partition")
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count = len(ranges)
+	have := ranges[manifestPartition]
+	if c.next > have.End { // another incarnation of the topic
+		c.next = 0
+		clear(c.manifests)
+	}
+	err = c.r.o.Cluster.Read(ctx, schemas.TopicCheckpoints, manifestPartition, kafka.Range{Start: max(have.Start, c.next), End: have.End}, func(rec schemas.Record) bool {
+		c.next = rec.Offset + 1
+		p, ok := schemas.CheckpointManifestOf(rec.Key)
+		if !ok || len(rec.Value) == 0 {
+			return true
+		}
+		if !c.verify(&rec) {
+			return true
+		}
+		m, err := schemas.ParseCheckpoint(&rec)
+		if err != nil {
+			reason := "manifest"
+			if errors.Is(err, schemas.ErrCheckpointVersion) {
+				reason = "other_form"
+			}
+			c.reject(p, reason, err)
+			return true
+		}
+		list := append(c.manifests[p], manifest{m, rec.Offset})
+		c.manifests[p] = list[max(0, len(list)-manifestsKept):]
+		return true
+	})
+	return slices.Clone(c.manifests[partition]), ranges, err
+}
+
+// verify checks the MAC. A record without a right one goes to the dead letter.
+func (c *checkpoints) verify(rec *schemas.Record) bool {
+	if c.r.o.Box.Verify(purposeCheckpoint, schemas.CheckpointMACInput(rec), rec.Header(schemas.HeaderMAC)) {
+		return true
+	}
+	c.r.m.checkpointRejected.WithLabelValues("mac").Inc()
+	c.r.m.deadletter.WithLabelValues("checkpoint_mac").Inc()
+	d := schemas.NewDeadLetter(rec, "checkpoint_mac", "the record was not made under this cluster key")
+	c.r.producer.Produce(d.Record(), nil)
+	return false
+}
+
+// chunks reads what a manifest names, from partitions that hold ranges. A reason
+// says why it is not whole.
+func (c *checkpoints) chunks(ctx context.Context, m *manifest, ranges []kafka.Range) (data []byte, reason string, err error) {
+	n := len(m.ChunkOffsets)
+	want := kafka.Range{Start: m.ChunkOffsets[0], End: m.ChunkOffsets[n-1] + 1}
+	if int(m.ChunkPartition) >= len(ranges) || want.Start < ranges[m.ChunkPartition].Start || want.End > ranges[m.ChunkPartition].End {
+		return nil, "chunk_missing", nil
+	}
+	data = make([]byte, 0, m.Bytes)
+	got := 0
+	err = c.r.o.Cluster.Read(ctx, schemas.TopicCheckpoints, m.ChunkPartition, want, func(rec schemas.Record) bool {
+		if got == n || rec.Offset < m.ChunkOffsets[got] {
+			return true // another partition's, written meanwhile
+		}
+		expect := schemas.CheckpointChunk(m.Partition, m.Slot, got, m.ChunkPartition, nil)
+		switch {
+		case rec.Offset != m.ChunkOffsets[got] || !bytes.Equal(rec.Key, expect.Key):
+			reason = "chunk_missing" // compacted: a newer checkpoint took the slot
+		case int64(len(data)+len(rec.Value)) > m.Bytes:
+			reason = "chunk_hash"
+		case !c.verify(&rec):
+			reason = "chunk_mac"
+		}
+		data = append(data, rec.Value...)
+		got++
+		return reason == ""
+	})
+	switch {
+	case err != nil || reason != "":
+	case got != n:
+		reason = "chunk_missing"
+	case int64(len(data)) != m.Bytes || sha256.Sum256(data) != m.SHA256:
+		reason = "chunk_hash"
+	}
+	return data, reason, err
+}
+
+// take returns what startAt loaded for a partition.
+func (c *checkpoints) take(partition int32) *loadedState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.loaded[partition]
+	delete(c.loaded, partition)
+	c.written[partition] = time.Now()
+	return l
+}
+
+func (c *checkpoints) forget(partition int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.written, partition)
+}
+
+// age is how old the oldest of the owned partitions' checkpoints is.
+func (c *checkpoints) age() float64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	age := time.Duration(0)
+	for _, at := range c.written {
+		age = max(age, time.Since(at))
+	}
+	return age.Seconds()
+}
+
+// write makes the state in data a checkpoint: chunks first, and the manifest
+// once all of them were acknowledged.
+func (c *checkpoints) write(ctx context.Context, m schemas.Checkpoint, data []byte) error {
+	c.mu.Lock()
+	count := c.count
+	c.mu.Unlock()
+	if count > 1 {
+		m.ChunkPartition = 1 + m.Partition%int32(count-1)
+	}
+	m.Bytes, m.SHA256 = int64(len(data)), sha256.Sum256(data)
+	var recs []schemas.Record
+	n := 0
+	for chunk := range slices.Chunk(data, schemas.MaxCheckpointChunkBytes) {
+		recs = append(recs, c.seal(schemas.CheckpointChunk(m.Partition, m.Slot, n, m.ChunkPartition, chunk)))
+		n++
+		if len(recs) < chunksInFlight && n*schemas.MaxCheckpointChunkBytes < len(data) {
+			continue
+		}
+		done, err := c.r.producer.ProduceSync(ctx, recs...)
+		if err != nil {
+			return err
+		}
+		for i := range done {
+			m.ChunkOffsets = append(m.ChunkOffsets, done[i].Offset)
+		}
+		recs = recs[:0]
+		if err := c.r.o.interrupt(faultChunks); err != nil {
+			return err
+		}
+	}
+	if err := c.r.o.interrupt(faultManifest); err != nil {
+		return err
+	}
+	_, err := c.r.producer.ProduceSync(ctx, c.seal(m.Record()))
+	return err
+}
+
+func (c *checkpoints) seal(rec schemas.Record) schemas.Record {
+	rec.Headers = append(rec.Headers, schemas.Header{Key: schemas.HeaderMAC, Value: c.r.o.Box.MAC(purposeCheckpoint, schemas.CheckpointMACInput(&rec))})
+	return rec
+}
+
+// keeper is the checkpointing of one owned partition. Only the goroutine of the
+// partition uses it.
+type keeper struct {
+	c      *checkpoints
+	last   time.Time
+	events int // since the last checkpoint was begun
+	slot   int
+	// running gives the outcome of the checkpoint being written; nil if none is.
+	running chan error
+	cancel  context.CancelFunc
+}
+
+// finished takes the outcome of a checkpoint that has ended.
+func (k *keeper) finished(partition int32, err error) {
+	k.cancel()
+	k.running = nil
+	if err == nil {
+		k.slot = (k.slot + 1) % schemas.CheckpointSlots
+		k.c.mu.Lock()
+		if _, owned := k.c.written[partition]; owned {
+			k.c.written[partition] = time.Now()
+		}
+		k.c.mu.Unlock()
+	}
+}
+
+// first writes that the state is empty before the record at an offset, and waits
+// until that is durable: nothing that comes of the record is committed before,
+// so that from the first commit on a new owner comes to the same state. If the
+// brokers refuse it, judging goes on without.
+func (k *keeper) first(ctx context.Context, p *partition, offset int64) error {
+	select {
+	case k.c.busy <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	k.begin(p, offset, firstWithin)
+	if k.running == nil {
+		return nil
+	}
+	select {
+	case err := <-k.running:
+		k.finished(p.a.Partition, err)
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// due begins a checkpoint if it is time for one. p's outputs up to p.next are
+// acknowledged.
+func (k *keeper) due(p *partition) {
+	if k.running != nil {
+		select {
+		case err := <-k.running:
+			k.finished(p.a.Partition, err)
+		default:
+			return
+		}
+	}
+	if k.events == 0 || p.next < p.live || k.events < k.c.policy.Events && time.Since(k.last) < k.c.policy.Every {
+		return
+	}
+	select {
+	case k.c.busy <- struct{}{}:
+		k.begin(p, p.next, writeWithin)
+	default: // another partition's turn; the next batch tries again
+	}
+}
+
+// begin encodes the state before the record at an offset, and writes it on a
+// goroutine of its own. The caller holds busy, which is passed on.
+func (k *keeper) begin(p *partition, offset int64, within time.Duration) {
+	c := k.c
+	k.last, k.events = time.Now(), 0
+	data, err := p.state.AppendSnapshot(c.buffer[:0], c.policy.BytesMax)
+	if err != nil {
+		c.r.m.checkpointFailed.WithLabelValues("too_large").Inc()
+		<-c.busy
+		return
+	}
+	if c.buffer = data; cap(data) > bufferKept {
+		c.buffer = nil
+	}
+	m := schemas.Checkpoint{
+		Topic: p.a.Topic, TopicID: p.a.TopicID, Partition: p.a.Partition, Offset: offset, Epoch: p.a.Epoch,
+		Ruleset: c.r.o.Ruleset, Time: k.last, Slot: k.slot,
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	running := make(chan error, 1)
+	k.running, k.cancel = running, cancel
+	go func() {
+		err := c.write(ctx, m, data)
+		if err != nil {
+			c.r.m.checkpointFailed.WithLabelValues("write").Inc()
+			c.r.o.Log.Warn("checkpoint not written", "partition", m.Partition, "offset", m.Offset, "err", err)
+		} else {
+			c.r.m.checkpointWritten.Inc()
+			c.r.m.checkpointBytes.Add(float64(len(data)))
+			c.r.m.checkpointSeconds.Add(time.Since(m.Time).Seconds())
+		}
+		<-c.busy
+		running <- err
+	}()
+}
+
+// close writes what is not written yet, within the policy's time. clean says
+// that the outputs up to p.next are acknowledged and nothing was judged beyond.
+func (k *keeper) close(p *partition, clean bool) {
+	defer k.c.forget(p.a.Partition)
+	end := time.NewTimer(k.c.policy.CloseWithin)
+	defer end.Stop()
+	await := func() bool {
+		if k.running == nil {
+			return true
+		}
+		select {
+		case err := <-k.running:
+			k.finished(p.a.Partition, err)
+			return true
+		case <-end.C:
+			k.cancel()
+			k.c.r.m.checkpointFailed.WithLabelValues("timeout").Inc()
+			return false
+		}
+	}
+	if !await() || !clean || k.events == 0 || p.next < p.live || k.c.r.o.interrupt(faultClose) != nil {
+		return
+	}
+	select {
+	case k.c.busy <- struct{}{}:
+		k.begin(p, p.next, k.c.policy.CloseWithin)
+		await()
+	case <-end.C:
+		k.c.r.m.checkpointFailed.WithLabelValues("timeout").Inc()
+	}
+}
+
+// Places where tests let a worker die.
+const (
+	faultJudged   = "judged"   // some events of a batch judged, their output on its way
+	faultOutput   = "output"   // output acknowledged, offset not committed
+	faultChunks   = "chunks"   // some chunks of a checkpoint written
+	faultManifest = "manifest" // all chunks written
+	faultClose    = "close"    // before the last checkpoint
+)
+
+// interrupt is nil but in tests.
+func (o *Options) interrupt(at string) error {
+	if o.fault == nil {
+		return nil
+	}
+	return o.fault(at)
+}

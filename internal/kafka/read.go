@@ -1,0 +1,95 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"vedette/schemas"
+)
+
+// Range is what a partition holds: from Start up to, and not with, End.
+type Range struct{ Start, End int64 }
+
+// readStalled is how long Read waits for the next record of what stands there.
+const readStalled = 5 * time.Second
+
+// ErrReadStalled says that records which stand in a partition did not arrive.
+var ErrReadStalled = errors.New("the brokers send no more of the partition")
+
+// Ranges returns what each partition of a topic holds.
+func (c *Cluster) Ranges(ctx context.Context, topic string) ([]Range, error) {
+	adm, err := c.Admin()
+	if err != nil {
+		return nil, err
+	}
+	defer adm.Close()
+	name := c.Topic(topic)
+	starts, err := adm.ListStartOffsets(ctx, name)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask for the start of %s: %w", topic, err)
+	}
+	ends, err := adm.ListEndOffsets(ctx, name)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask for the end of %s: %w", topic, err)
+	}
+	out := make([]Range, len(ends[name]))
+	for p := range out {
+		start, ok1 := starts.Lookup(name, int32(p))
+		end, ok2 := ends.Lookup(name, int32(p))
+		if !ok1 || !ok2 {
+			return nil, fmt.Errorf("topic %s: partition %d is not described", topic, p)
+		}
+		out[p] = Range{start.Offset, end.Offset}
+	}
+	return out, nil
+}
+
+// Read passes what stands in a range of one partition to fn, in order, and
+// returns when it has seen the range to its end or fn answers false. The range
+// must lie within what Ranges says. A record's bytes stay valid after fn returns.
+func (c *Cluster) Read(ctx context.Context, topic string, partition int32, r Range, fn func(rec schemas.Record) bool) error {
+	if r.Start >= r.End {
+		return nil
+	}
+	cl, err := c.client(
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{c.Topic(topic): {partition: kgo.NewOffset().At(r.Start)}}),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchMaxBytes(16<<20), kgo.FetchMaxPartitionBytes(8<<20), kgo.FetchMaxWait(100*time.Millisecond),
+	)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	for {
+		poll, cancel := context.WithTimeout(ctx, readStalled)
+		fetches := cl.PollFetches(poll)
+		cancel()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		it := fetches.RecordIter()
+		if it.Done() {
+			return fmt.Errorf("read %s/%d: %w", topic, partition, errors.Join(ErrReadStalled, fetches.Err()))
+		}
+		for !it.Done() {
+			rec := it.Next()
+			if rec.Offset >= r.End {
+				return nil
+			}
+			sr, _ := fromKgo(rec, c.prefix, nil)
+			if !fn(sr) || rec.Offset+1 >= r.End {
+				return nil
+			}
+		}
+	}
+}

@@ -1,0 +1,56 @@
+package engine
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestASnapshotCoversEveryField fails when a field is added to what the engine
+// keeps, so that its author decides whether a snapshot must hold it.
+func TestASnapshotCoversEveryField(t *testing.T) {
+	t.Parallel()
+	f := func(v any, names string) {
+		t.Helper()
+		var got []string
+		for i := range reflect.TypeOf(v).NumField() {
+			got = append(got, reflect.TypeOf(v).Field(i).Name)
+		}
+		if want := strings.Fields(names); !slices.Equal(got, want) {
+			t.Errorf("%T has the fields %v, the snapshot knows %v: extend AppendSnapshot and RestoreState, then this list", v, got, want)
+		}
+	}
+	// bytes follows from the keys, evicted is a counter for people; from rx on,
+	// scratch space and caches.
+	f(Keyed{}, "eng keys newest oldest bytes evicted rx json ev res fieldIDs locations tree buf")
+	f(keyState{}, "key next prev now fired firedHour all bySid byGroup bytes ignored firstSeen firstOrder lastKeys diffs diffOrder acc accLookups")
+	// dropped events are left out, size follows from the texts.
+	f(remembered{}, "at agentID fullLog log location static dynamics fields category rule mark dropped size")
+	f(accumulation{}, "at values set")
+	f(diffKey{}, "rule host")
+	f(rememberedField{}, "id text")
+	f(value{}, "text low set lowered")
+}
+
+func TestASnapshotOfAnotherRulesetIsRefused(t *testing.T) {
+	t.Parallel()
+	one, two := testProgram(t), testProgram(t)
+	one.Version, two.Version = "one", "two"
+	s := New(one, Config{}).NewState()
+	b, err := s.AppendSnapshot(nil, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(two, Config{}).RestoreState(b); !errors.Is(err, ErrSnapshotForeign) {
+		t.Errorf("err = %v", err)
+	}
+	two.Version, two.FieldIDs = "one", map[string]int{"x": 0}
+	if _, err := New(two, Config{}).RestoreState(b); !errors.Is(err, ErrSnapshotForeign) {
+		t.Errorf("the same version with other numbers: err = %v", err)
+	}
+	if _, err := New(one, Config{}).RestoreState(append(b, 0)); !errors.Is(err, ErrSnapshotBroken) {
+		t.Errorf("a byte too many: err = %v", err)
+	}
+}

@@ -1,0 +1,105 @@
+package engine
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vedette/ruleset/program"
+)
+
+const invPackage = `{"type":"dbsync_packages","operation":"INSERTED","data":{"name":"nmap","version":"7.93","vendor":"Debian","architecture":"amd64","groups":"net",` +
+	`"size":4503,"format":"deb","location":" ","item_id":"ab","checksum":"cd","scan_time":"2026/11/22 00:00:00"}}`
+
+const invPort = `{"type":"dbsync_ports","operation":"DELETED","data":{"inode":123,"protocol":"tcp","local_ip":"0.0.0.0","local_port":4444,"scan_time":"x"}}`
+
+const invOS = `{"type":"dbsync_osinfo","operation":"MODIFIED","data":{"hostname":"h","architecture":"x86_64","os_name":"Debian GNU/Linux","os_version":"12","os_major":"12",` +
+	`"os_platform":"debian","sysname":"Linux","release":"6.1.0","version":"#1 SMP","os_release":"r","os_display_version":"d","checksum":"1795309100000000000"}}`
+
+const invNetwork = `{"type":"network","ID":5,"timestamp":"2026/11/22 00:00:00","iface":{"name":"eth0","type":"ethernet","state":"up","MAC":"aa:bb","MTU":1500,"tx_bytes":9007199254740993,` +
+	`"IPv4":{"address":["10.0.0.1","10.0.0.2"],"netmask":["255.0.0.0"],"gateway":"10.0.0.254","DHCP":"enabled"}}}`
+
+func TestInventoryFieldsForRules(t *testing.T) {
+	t.Parallel()
+	e := New(ossecProgram(t, anyRule()), Config{})
+	for _, tc := range []struct{ name, log, fields string }{
+		{
+			"package", invPackage, "type=dbsync_packages operation_type=INSERTED program.name=nmap program.version=7.93 program.vendor=Debian program.install_time= " +
+				"program.location=  program.architecture=amd64 program.section=net program.description= program.size=4503 program.priority= program.multiarch= program.source= " +
+				"program.format=deb program.item_id=ab",
+		},
+		{
+			"port", invPort, "type=dbsync_ports operation_type=DELETED port.protocol=tcp port.local_ip=0.0.0.0 port.local_port=4444 port.remote_ip= port.remote_port= port.tx_queue= " +
+				"port.rx_queue= port.inode=123 port.state= port.pid= port.process= port.item_id=",
+		},
+		{
+			"os", invOS, "type=dbsync_osinfo operation_type=MODIFIED os.hostname=h os.architecture=x86_64 os.name=Debian GNU/Linux os.version=12 os.codename= os.major=12 os.minor= " +
+				"os.patch= os.build= os.platform=debian os.sysname=Linux os.release=6.1.0 os.release_version=#1 SMP os.os_release=r os.display_version=d",
+		},
+		{
+			"address", `{"type":"dbsync_network_address","operation":"INSERTED","data":{"iface":"eth0","proto":1,"address":"fe80::1","checksum":"c"}}`,
+			"type=dbsync_network_address operation_type=INSERTED netinfo.addr.iface=eth0 netinfo.addr.proto=ipv6 netinfo.addr.address=fe80::1 netinfo.addr.netmask= " +
+				"netinfo.addr.broadcast= netinfo.addr.item_id=",
+		},
+		{"hotfix", `{"type":"dbsync_hotfixes","operation":"INSERTED","data":{"hotfix":"KB1","checksum":"c"}}`, "type=dbsync_hotfixes operation_type=INSERTED hotfix=KB1"},
+		{
+			"group", `{"type":"dbsync_groups","operation":"INSERTED","data":{"group_name":"adm","group_id":4,"group_is_hidden":0,"checksum":"c"}}`,
+			"type=dbsync_groups operation_type=INSERTED group.group_id=4 group.group_name=adm group.group_description= group.group_id_signed= group.group_uuid= " +
+				"group.group_is_hidden=0 group.group_users=",
+		},
+		{
+			"scan: network", invNetwork, "type=network netinfo.iface.name=eth0 netinfo.iface.adapter= netinfo.iface.type=ethernet netinfo.iface.state=up netinfo.iface.mtu=1500 " +
+				"netinfo.iface.mac=aa:bb netinfo.iface.tx_packets= netinfo.iface.rx_packets= netinfo.iface.tx_bytes=9007199254740993 netinfo.iface.rx_bytes= netinfo.iface.tx_errors= " +
+				"netinfo.iface.rx_errors= netinfo.iface.tx_dropped= netinfo.iface.rx_dropped= " +
+				`netinfo.iface.ipv4.address=["10.0.0.1", "10.0.0.2"] netinfo.iface.ipv4.netmask=["255.0.0.0"] netinfo.iface.ipv4.broadcast= netinfo.iface.ipv4.gateway=10.0.0.254 ` +
+				"netinfo.iface.ipv4.dhcp=enabled netinfo.iface.ipv4.metric= netinfo.iface.ipv6.address= netinfo.iface.ipv6.netmask= netinfo.iface.ipv6.broadcast= " +
+				"netinfo.iface.ipv6.gateway= netinfo.iface.ipv6.dhcp= netinfo.iface.ipv6.metric=",
+		},
+		{
+			"scan: hardware", `{"type":"hardware","ID":5,"timestamp":"x","inventory":{"board_serial":"s","cpu_cores":4,"cpu_mhz":2400.5}}`,
+			"type=hardware hardware.serial=s hardware.cpu_name= hardware.cpu_cores=4 hardware.cpu_mhz=2400.5 hardware.ram_total= hardware.ram_free= hardware.ram_usage=",
+		},
+		{"scan: hotfix", `{"type":"hotfix","ID":5,"timestamp":"x","hotfix":"KB2"}`, "type=hotfix hotfix=KB2"},
+		{"scan: end", `{"type":"program_end","ID":5,"timestamp":"x"}`, "type=program_end"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			s := e.NewState()
+			res := e.Process(s, agentEvent('d', "syscollector", tc.log))
+			name, fields := decoded(s)
+			if !res.Alert || name != "syscollector" || s.ev.category != program.Ossec {
+				t.Errorf("alert %v, decoder %q", res.Alert, name)
+			}
+			if diff := cmp.Diff(tc.fields, strings.Join(fields, " ")); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			checkAlert(t, res.AppendAlert(nil, "1.0", nil))
+		})
+	}
+}
+
+func TestInventoryKindsFitTheBoundOfFields(t *testing.T) {
+	t.Parallel()
+	for _, kinds := range []map[string][]inventoryField{inventoryDeltas, inventoryScans} {
+		for kind, fields := range kinds {
+			seen := map[string]bool{}
+			for _, f := range fields {
+				if seen[f.field] || f.member == "" {
+					t.Errorf("%s: field %s twice or without member", kind, f.field)
+				}
+				seen[f.field] = true
+			}
+			if len(fields)+2 > program.OrderMax {
+				t.Errorf("%s has %d fields", kind, len(fields))
+			}
+		}
+	}
+	if len(inventoryDeltas) != 13 {
+		t.Errorf("%d tables", len(inventoryDeltas))
+	}
+}
+
+func FuzzSyscollector(f *testing.F) {
+	fuzzQueue(f, 'd', "syscollector", invPackage, invPort, invOS, invNetwork)
+}

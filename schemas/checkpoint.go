@@ -1,0 +1,167 @@
+package schemas
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// CheckpointVersion is the version of manifests that this program writes and reads.
+const CheckpointVersion = 1
+
+// Bounds of a checkpoint.
+const (
+	// MaxCheckpointChunkBytes bounds one chunk of state.
+	MaxCheckpointChunkBytes = 512 << 10
+	// MaxCheckpointChunks bounds the chunks of one checkpoint, and with them its
+	// length: 256 MiB.
+	MaxCheckpointChunks = 512
+	// MaxCheckpointManifestBytes bounds a manifest's value.
+	MaxCheckpointManifestBytes = 16 << 10
+	// CheckpointSlots is the number of places that the checkpoints of a
+	// partition take in turn, so that one half written never replaces the last
+	// whole one.
+	CheckpointSlots = 2
+)
+
+// Checkpoint is the manifest of a checkpoint: the state of one partition of
+// `events` before the record at Offset. It is written after all its chunks were
+// acknowledged, and says where they stand.
+//
+// Its record has the key `analyze/<partition>` and stands in partition 0 of
+// TopicCheckpoints; the chunks' keys are `analyze/<partition>/<slot>/<n>`, and
+// their values the bytes of the state. Both carry HeaderMAC over CheckpointMACInput.
+type Checkpoint struct {
+	// Topic is the name without prefix, TopicID the incarnation of it whose
+	// offsets these are.
+	Topic     string
+	TopicID   string
+	Partition int32
+	// Offset is that of the first record the state has not seen.
+	Offset int64
+	// Epoch is that of the owner who wrote it.
+	Epoch int64
+	// Ruleset is the version that made the state.
+	Ruleset string
+	// Time is the writer's clock, for people and metrics.
+	Time time.Time
+	// Slot is which of the CheckpointSlots the chunks' keys name.
+	Slot int
+	// ChunkPartition and ChunkOffsets say where in TopicCheckpoints the chunks
+	// stand, in order.
+	ChunkPartition int32
+	ChunkOffsets   []int64
+	// Bytes and SHA256 are of all chunks together.
+	Bytes  int64
+	SHA256 [32]byte
+}
+
+type checkpointJSON struct {
+	V              int     `json:"v"`
+	Topic          string  `json:"topic"`
+	TopicID        string  `json:"topic_id"`
+	Partition      int32   `json:"partition"`
+	Offset         int64   `json:"offset"`
+	Epoch          int64   `json:"epoch"`
+	Ruleset        string  `json:"ruleset"`
+	Time           int64   `json:"time"` // Unix milliseconds
+	Slot           int     `json:"slot"`
+	ChunkPartition int32   `json:"chunk_partition"`
+	ChunkOffsets   []int64 `json:"chunk_offsets"`
+	Bytes          int64   `json:"bytes"`
+	SHA256         string  `json:"sha256"`
+}
+
+const checkpointKeyPrefix = "analyze/"
+
+// Record returns the manifest's record, without its MAC.
+func (c *Checkpoint) Record() Record {
+	b, err := json.Marshal(checkpointJSON{
+		V: CheckpointVersion, Topic: c.Topic, TopicID: c.TopicID, Partition: c.Partition, Offset: c.Offset, Epoch: c.Epoch,
+		Ruleset: c.Ruleset, Time: c.Time.UnixMilli(), Slot: c.Slot, ChunkPartition: c.ChunkPartition, ChunkOffsets: c.ChunkOffsets,
+		Bytes: c.Bytes, SHA256: hex.EncodeToString(c.SHA256[:]),
+	})
+	if err != nil {
+		panic("schemas: a struct of strings and integers did not encode: " + err.Error())
+	}
+	return Record{Topic: TopicCheckpoints, Key: strconv.AppendInt([]byte(checkpointKeyPrefix), int64(c.Partition), 10), Value: b}
+}
+
+// CheckpointChunk returns the record of chunk n in a slot of a partition of
+// `events`, without its MAC. It is to stand in chunkPartition of TopicCheckpoints.
+func CheckpointChunk(partition int32, slot, n int, chunkPartition int32, data []byte) Record {
+	return Record{
+		Topic: TopicCheckpoints, Partition: chunkPartition, Value: data,
+		Key: fmt.Appendf(nil, "%s%d/%d/%d", checkpointKeyPrefix, partition, slot, n),
+	}
+}
+
+// CheckpointMACInput is what the MAC of a record of TopicCheckpoints is made
+// over: its key and its value, so that a chunk cannot be passed off as another.
+func CheckpointMACInput(r *Record) []byte {
+	b := make([]byte, 0, len(r.Key)+1+len(r.Value))
+	b = append(append(b, r.Key...), 0)
+	return append(b, r.Value...)
+}
+
+// CheckpointManifestOf tells of which partition of `events` a record of
+// TopicCheckpoints is the manifest; false for chunks and what is neither.
+func CheckpointManifestOf(key []byte) (partition int32, ok bool) {
+	text, ok := strings.CutPrefix(string(key), checkpointKeyPrefix)
+	if !ok || len(text) > 10 {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err != nil || n < 0 || strconv.FormatInt(n, 10) != text {
+		return 0, false
+	}
+	return int32(n), true
+}
+
+// ErrCheckpoint says that a manifest is not what Record writes.
+var ErrCheckpoint = errors.New("not a checkpoint's manifest")
+
+// ErrCheckpointVersion says that a manifest is of a version this program does not know.
+var ErrCheckpointVersion = errors.New("checkpoint of an unknown version")
+
+// ParseCheckpoint reads a manifest. Unknown members are ignored. It does not
+// verify the MAC.
+func ParseCheckpoint(r *Record) (Checkpoint, error) {
+	if len(r.Value) > MaxCheckpointManifestBytes {
+		return Checkpoint{}, fmt.Errorf("%w: too long", ErrCheckpoint)
+	}
+	var j checkpointJSON
+	if err := json.Unmarshal(r.Value, &j); err != nil {
+		return Checkpoint{}, fmt.Errorf("%w: %w", ErrCheckpoint, err)
+	}
+	if j.V != CheckpointVersion {
+		return Checkpoint{}, ErrCheckpointVersion
+	}
+	c := Checkpoint{
+		Topic: j.Topic, TopicID: j.TopicID, Partition: j.Partition, Offset: j.Offset, Epoch: j.Epoch, Ruleset: j.Ruleset,
+		Time: time.UnixMilli(j.Time).UTC(), Slot: j.Slot, ChunkPartition: j.ChunkPartition, ChunkOffsets: j.ChunkOffsets, Bytes: j.Bytes,
+	}
+	sum, err := hex.DecodeString(j.SHA256)
+	p, ok := CheckpointManifestOf(r.Key)
+	switch {
+	case err != nil || len(sum) != len(c.SHA256):
+		return c, fmt.Errorf("%w: sha256", ErrCheckpoint)
+	case !ok || p != c.Partition:
+		return c, fmt.Errorf("%w: key %q is not that of partition %d", ErrCheckpoint, r.Key, c.Partition)
+	case c.Offset < 0 || c.Slot < 0 || c.Slot >= CheckpointSlots || c.ChunkPartition < 0:
+		return c, fmt.Errorf("%w: a number is out of range", ErrCheckpoint)
+	case len(c.ChunkOffsets) == 0 || len(c.ChunkOffsets) > MaxCheckpointChunks || c.Bytes < 0 || c.Bytes > int64(len(c.ChunkOffsets))*MaxCheckpointChunkBytes:
+		return c, fmt.Errorf("%w: %d chunks of %d bytes", ErrCheckpoint, len(c.ChunkOffsets), c.Bytes)
+	}
+	for i, at := range c.ChunkOffsets {
+		if at < 0 || i > 0 && at <= c.ChunkOffsets[i-1] {
+			return c, fmt.Errorf("%w: offsets of chunks do not ascend", ErrCheckpoint)
+		}
+	}
+	copy(c.SHA256[:], sum)
+	return c, nil
+}
