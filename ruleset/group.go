@@ -5,8 +5,8 @@ import (
 	"strings"
 
 	"vedette/ruleset/mitre"
-	"vedette/ruleset/program"
 	"vedette/ruleset/xmlfile"
+	"vedette/schemas"
 )
 
 // groupTextMax is how much of a group string is shown in JSON.
@@ -67,7 +67,7 @@ func appendStrings(b []byte, ss []string) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = program.AppendJSONString(b, s)
+		b = schemas.AppendJSONString(b, s)
 	}
 	return append(b, ']')
 }
@@ -169,10 +169,10 @@ func (d *ruleDraft) head() {
 		b = append(append(b, `,"mitre":`...), m...)
 	}
 	if d.cve.Len() > 0 {
-		b = program.AppendJSONString(append(b, `,"cve":`...), d.cve.String())
+		b = schemas.AppendJSONString(append(b, `,"cve":`...), d.cve.String())
 	}
 	if d.info.Len() > 0 {
-		b = program.AppendJSONString(append(b, `,"info":`...), d.info.String())
+		b = schemas.AppendJSONString(append(b, `,"info":`...), d.info.String())
 	}
 	if r.Composite != nil {
 		b = strconv.AppendInt(append(b, `,"frequency":`...), int64(r.Composite.Frequency), 10)

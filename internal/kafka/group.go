@@ -88,10 +88,11 @@ type GroupConfig struct {
 type member struct {
 	c   *Cluster
 	cfg GroupConfig
-	cl  *kgo.Client
+	cl  *kgo.Client // set when opened is closed: the first assignment may be faster
 	adm *kadm.Client
 	id  string // topic id
 
+	opened  chan struct{}
 	mu      sync.Mutex
 	workers map[int32]*worker
 	fail    chan error
@@ -121,7 +122,7 @@ type worker struct {
 func (c *Cluster) Consume(ctx context.Context, cfg GroupConfig) error {
 	polling, failed := context.WithCancel(ctx)
 	defer failed()
-	m := &member{c: c, cfg: cfg, workers: map[int32]*worker{}, fail: make(chan error, 1), failed: failed}
+	m := &member{c: c, cfg: cfg, workers: map[int32]*worker{}, opened: make(chan struct{}), fail: make(chan error, 1), failed: failed}
 	m.metrics()
 	adm, err := c.Admin()
 	if err != nil {
@@ -156,6 +157,7 @@ func (c *Cluster) Consume(ctx context.Context, cfg GroupConfig) error {
 		return fmt.Errorf("join group %s: %w", cfg.Group, err)
 	}
 	defer m.cl.Close()
+	close(m.opened)
 	err = m.poll(polling)
 	m.dropAll()
 	m.cl.AllowRebalance()
@@ -215,6 +217,11 @@ func (m *member) topicID(ctx context.Context) (string, error) {
 // adjust sees the committed offsets of newly assigned partitions, starts a
 // worker for each and moves the first fetch to where cfg.StartAt or cfg.Rewind say.
 func (m *member) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	select {
+	case <-m.opened:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	name := m.c.Topic(m.cfg.Topic)
 	parts := offsets[name]
 	_, generation := m.cl.GroupMetadata()

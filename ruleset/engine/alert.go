@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"vedette/ruleset/program"
+	"vedette/schemas"
 )
 
 // AlertMax bounds an alert document, in bytes.
@@ -114,7 +115,7 @@ type writer struct {
 
 func (w *writer) raw(s string) { w.b = append(w.b, s...) }
 
-func (w *writer) str(s string) { w.b = program.AppendJSONString(w.b, s) }
+func (w *writer) str(s string) { w.b = schemas.AppendJSONString(w.b, s) }
 
 // member writes `,"name":`.
 func (w *writer) member(name string) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"vedette/ruleset/program"
+	"vedette/schemas"
 )
 
 // Bounds of the compliance that an event adds to its rule: how many standards,
@@ -52,11 +53,11 @@ func addCompliance(groups []byte, c *complianceList) []byte {
 		if i > 0 {
 			values = append(values, ',')
 		}
-		values = program.AppendJSONString(values, v)
+		values = schemas.AppendJSONString(values, v)
 	}
 	// A quoted name behind a comma and before :[ cannot stand inside a value,
 	// whose quotes are escaped.
-	key := append(program.AppendJSONString([]byte{','}, c.name), ":["...)
+	key := append(schemas.AppendJSONString([]byte{','}, c.name), ":["...)
 	at := bytes.Index(groups, key)
 	if at < 0 {
 		return slices.Concat(groups, key, values, []byte{']'})

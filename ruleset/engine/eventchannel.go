@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"vedette/ruleset/program"
+	"vedette/schemas"
 )
 
 // decodeEventChannel decodes Windows events: `{"Message":text,"Event":xml}`.
@@ -50,13 +51,13 @@ func (s *Keyed) decodeEventChannel() bool {
 		if b[len(b)-1] != '{' {
 			b = append(b, ',')
 		}
-		b = append(program.AppendJSONString(b, sec.name), ":{"...)
+		b = append(schemas.AppendJSONString(b, sec.name), ":{"...)
 		for j, n := range sec.names {
 			if j > 0 {
 				b = append(b, ',')
 			}
-			b = append(program.AppendJSONString(b, n), ':')
-			b = program.AppendJSONString(b, sec.values[j])
+			b = append(schemas.AppendJSONString(b, n), ':')
+			b = schemas.AppendJSONString(b, sec.values[j])
 			s.addDynamic("win."+sec.name+"."+n, sec.values[j])
 		}
 		b = append(b, '}')

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"vedette/ruleset/program"
+	"vedette/schemas"
 )
 
 // jsonDepthMax bounds nesting.
@@ -270,7 +271,7 @@ func (r *jsonReader) print(depth, tabs int, formatted bool) bool {
 	case c == '"':
 		v, ok := r.str()
 		if ok {
-			r.buf = program.AppendJSONString(r.buf, v)
+			r.buf = schemas.AppendJSONString(r.buf, v)
 		}
 		return ok
 	case c == '[':
@@ -356,7 +357,7 @@ func (r *jsonReader) printObject(depth, tabs int, formatted bool) bool {
 		if formatted {
 			indent(tabs + 1)
 		}
-		r.buf = append(program.AppendJSONString(r.buf, key), ':')
+		r.buf = append(schemas.AppendJSONString(r.buf, key), ':')
 		if formatted {
 			r.buf = append(r.buf, '\t')
 		}

@@ -3,7 +3,7 @@ package engine
 import (
 	"strings"
 
-	"vedette/ruleset/program"
+	"vedette/schemas"
 )
 
 // inventoryField is a member of a row and the field that rules see it as.
@@ -197,7 +197,7 @@ func (s *Keyed) arrayText(list []string) string {
 		if i > 0 {
 			b = append(b, ", "...)
 		}
-		b = program.AppendJSONString(b, t)
+		b = schemas.AppendJSONString(b, t)
 	}
 	s.buf = append(b, ']')
 	return string(s.buf)

@@ -1,5 +1,6 @@
 // Package logtest runs lines of text through an engine and prints one JSON
-// object per line: `{"alert":bool,"output":{the alert document}}`.
+// object per line: `{"alert":bool,"output":{the alert document}}`; or, for
+// people, a report of its three phases: pre-decoding, decoding, rule.
 package logtest
 
 import (
@@ -15,7 +16,6 @@ import (
 	"time"
 
 	"vedette/ruleset/engine"
-	"vedette/ruleset/program"
 	"vedette/schemas"
 )
 
@@ -30,6 +30,10 @@ type Options struct {
 	NDJSON bool
 	// Flush writes each line out at once.
 	Flush bool
+	// Text prints reports instead of JSON.
+	Text bool
+	// Prompt is printed before each line is read; for a terminal, with Flush.
+	Prompt string
 	// Now is the time of events that bring none; nil is time.Now.
 	Now func() time.Time
 }
@@ -47,6 +51,12 @@ func Run(eng *engine.Engine, in io.Reader, out io.Writer, opts Options) error {
 	state := eng.NewState()
 	var line, answer []byte
 	for {
+		if opts.Prompt != "" {
+			w.WriteString(opts.Prompt) // an error stays and shows at Flush
+			if err := w.Flush(); err != nil {
+				return fmt.Errorf("write output: %w", err)
+			}
+		}
 		var err error
 		var long bool
 		line, long, err = readLine(r, line[:0])
@@ -61,7 +71,7 @@ func Run(eng *engine.Engine, in io.Reader, out io.Writer, opts Options) error {
 		}
 		answer = answer[:0]
 		if long {
-			answer = appendError(answer, fmt.Errorf("line longer than %d bytes", LineMax))
+			answer = opts.appendError(answer, fmt.Errorf("line longer than %d bytes", LineMax))
 		} else {
 			answer = appendAnswer(answer, eng, state, line, &opts)
 		}
@@ -102,10 +112,11 @@ func readLine(r *bufio.Reader, buf []byte) (line []byte, long bool, err error) {
 }
 
 func appendAnswer(b []byte, eng *engine.Engine, s *engine.Keyed, line []byte, opts *Options) []byte {
-	ev := schemas.Event{AgentID: schemas.ManagerID, Location: "stdin", Queue: '1', Log: line}
+	ev := schemas.Event{AgentID: schemas.ManagerID, Location: "stdin", Queue: '1'}
+	ev.Log = bytes.TrimSuffix(line, []byte("\r")) // a line may end as on Windows
 	if opts.NDJSON {
 		if err := parseLine(line, &ev); err != nil {
-			return appendError(b, err)
+			return opts.appendError(b, err)
 		}
 	}
 	if ev.Time.IsZero() {
@@ -113,7 +124,10 @@ func appendAnswer(b []byte, eng *engine.Engine, s *engine.Keyed, line []byte, op
 	}
 	res := eng.Process(s, &ev)
 	if res.Rejected {
-		return appendError(b, errors.New("malformed location"))
+		return opts.appendError(b, errors.New("malformed location"))
+	}
+	if opts.Text {
+		return appendReport(b, &ev, res)
 	}
 	b = strconv.AppendBool(append(b, `{"alert":`...), res.Alert)
 	b = append(b, `,"output":`...)
@@ -121,9 +135,12 @@ func appendAnswer(b []byte, eng *engine.Engine, s *engine.Keyed, line []byte, op
 	return append(b, '}')
 }
 
-func appendError(b []byte, err error) []byte {
+func (o *Options) appendError(b []byte, err error) []byte {
+	if o.Text {
+		return appendReportError(b, err)
+	}
 	b = append(b, `{"alert":false,"output":{},"error":`...)
-	return append(program.AppendJSONString(b, err.Error()), '}')
+	return append(schemas.AppendJSONString(b, err.Error()), '}')
 }
 
 // inputLine is a line of NDJSON input.

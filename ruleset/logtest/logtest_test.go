@@ -162,3 +162,20 @@ func FuzzNDJSON(f *testing.F) {
 		}
 	})
 }
+
+func TestALineMayEndAsOnWindows(t *testing.T) {
+	t.Parallel()
+	for _, ndjson := range []bool{false, true} {
+		in := opened + "\r\n\r\n"
+		if ndjson {
+			in = `{"log":"` + opened + `"}` + "\r\n{\"log\":\"\"}\r\n"
+		}
+		var out bytes.Buffer
+		if err := Run(testEngine(t), strings.NewReader(in), &out, Options{Now: now, NDJSON: ndjson}); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(out.String(), `\r`) || strings.Count(out.String(), "\n") != 2 || strings.Contains(out.String(), `"error"`) {
+			t.Errorf("ndjson %v: %s", ndjson, out.String())
+		}
+	}
+}
