@@ -63,6 +63,7 @@ func benchmark(b *testing.B, eng *engine.Engine, evs []schemas.Event) {
 			doc = r.AppendAlert(doc[:0], "1.0", nil)
 		}
 	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s/core") // one goroutine
 	b.ReportMetric(float64(alerts)/float64(n), "alerts/event")
 	b.ReportMetric(float64(bytes)/float64(len(evs)), "B/event")
 }
