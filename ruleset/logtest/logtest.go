@@ -51,11 +51,8 @@ func Run(eng *engine.Engine, in io.Reader, out io.Writer, opts Options) error {
 	state := eng.NewState()
 	var line, answer []byte
 	for {
-		if opts.Prompt != "" {
-			w.WriteString(opts.Prompt) // an error stays and shows at Flush
-			if err := w.Flush(); err != nil {
-				return fmt.Errorf("write output: %w", err)
-			}
+		if err := prompt(w, opts.Prompt); err != nil {
+			return err
 		}
 		var err error
 		var long bool
@@ -64,7 +61,13 @@ func Run(eng *engine.Engine, in io.Reader, out io.Writer, opts Options) error {
 			return errors.Join(fmt.Errorf("read input: %w", err), w.Flush())
 		}
 		if err != nil && len(line) == 0 && !long {
+			if opts.Prompt != "" {
+				_ = w.WriteByte('\n') // an error shows at Flush
+			}
 			break
+		}
+		if opts.Prompt != "" && len(line) == 0 && !long {
+			continue // nobody asks for the judgement of an empty line there
 		}
 		if opts.Fresh {
 			state.Reset()
@@ -88,6 +91,20 @@ func Run(eng *engine.Engine, in io.Reader, out io.Writer, opts Options) error {
 		}
 	}
 	if err := w.Flush(); err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	return nil
+}
+
+func prompt(w *bufio.Writer, text string) error {
+	if text == "" {
+		return nil
+	}
+	_, err := w.WriteString(text)
+	if err == nil {
+		err = w.Flush()
+	}
+	if err != nil {
 		return fmt.Errorf("write output: %w", err)
 	}
 	return nil

@@ -1,4 +1,37 @@
-// Package rulesettest runs rule tests written as .ini files: a section names a
+// Package rulesettest runs rule tests, written in one of two forms.
+//
+// The text form (.txt, .test) is made of blocks with empty lines between them.
+// A block is one test and begins on fresh state; its first comment names it.
+//
+//	# Seven refused passwords from one address are a brute force.
+//	agent: 001 web1 10.0.0.5
+//	location: /var/log/auth.log
+//	log: Nov 22 10:00:01 web1 sshd[1]: Failed password for root from 203.0.113.7 port 1 ssh2
+//	expect: rule=900102 level=5 decoder=sshd srcip=203.0.113.7 alert=true
+//	wait: 10s
+//	log: Nov 22 10:00:11 web1 cron[1]: nothing
+//	expect: rule=none
+//
+// The lines of a block:
+//
+//	log: TEXT                   an event, judged with what the lines above it say
+//	expect: NAME=VALUE…         what the event above gives; NAME!=VALUE: what it must not give
+//	agent: ID NAME [ADDRESS]    who sent it; without, the manager itself, id 000
+//	location: TEXT              where it was read; without, stdin
+//	queue: C                    its queue character; without, 1
+//	time: 2026-01-05T12:00:00Z  the clock, which begins there in each block
+//	wait: 90s                   moves the clock on; otherwise it stands still
+//	fresh                       forgets all earlier events before the next one
+//
+// Names are rule and decoder (either may be none), level, alert (true or
+// false), parent (of the decoder), any decoded field, program_name, hostname
+// and timestamp of the header, and whatever else the alert document holds, by
+// its path: rule.mitre.id, agent.name, syscheck.path. Those of rule need no
+// path: description, groups, firedtimes. A list of texts is written with
+// commas. A value with blanks stands in double quotes, `""` or nothing says
+// that the field is missing or empty.
+//
+// The .ini form, in which many rulesets carry their tests: a section names a
 // rule, a level and a decoder, and logs that must or must not give them.
 //
 //	[a section]

@@ -1,0 +1,187 @@
+package check
+
+import (
+	"strings"
+
+	"vedette/internal/regex"
+	"vedette/ruleset/program"
+	"vedette/ruleset/xmlfile"
+)
+
+// produced is what the decoders behind one decoder name can fill.
+type produced struct {
+	// open says that a plugin or an internal decoder gives fields whose names
+	// are not known; openStatic that one gives static fields only.
+	open, openStatic bool
+	statics          [program.NumStatic]bool
+	dynamic          map[string]bool
+}
+
+// fields finds conditions on fields that no decoder fills. A condition on a
+// field that an event lacks fails, negated or not (example E24).
+func (c *checker) fields() {
+	names := make([]string, len(c.p.FieldIDs))
+	for n, id := range c.p.FieldIDs {
+		names[id] = n
+	}
+	cache := map[context]*produced{}
+	for _, r := range c.p.AllRules {
+		at, known := c.rules[r]
+		contexts := c.contexts[r]
+		if !known || c.dead[r] || len(contexts) == 0 {
+			continue
+		}
+		missing := func(src program.Source) bool {
+			for _, ctx := range contexts {
+				p := cache[ctx]
+				if p == nil {
+					p = c.produced(ctx)
+					cache[ctx] = p
+				}
+				if p.fills(src, names) {
+					return false
+				}
+			}
+			return true
+		}
+		of := "any decoder"
+		if d := contexts[0].decoder; len(contexts) == 1 && d != 0 {
+			of = "decoder " + c.decoderName(d)
+		}
+		say := func(at place, field string) {
+			c.warn(at, r.ID, "check the name, or add it to an <order>; a field that is missing fails the condition, negated or not",
+				"can never match: it tests field %s, which %s never fills", field, of)
+		}
+		static := func(s program.Static) program.Source { return program.Source{Static: s} }
+		for _, x := range r.Conds {
+			switch x.Op {
+			case program.OpStatic:
+				if missing(static(x.Static)) {
+					say(at.child(named(program.StaticNames[x.Static])), program.StaticNames[x.Static])
+				}
+			case program.OpSrcIP:
+				if missing(static(program.SrcIP)) {
+					say(at.child(named("srcip")), "srcip")
+				}
+			case program.OpDstIP:
+				if missing(static(program.DstIP)) {
+					say(at.child(named("dstip")), "dstip")
+				}
+			case program.OpUser:
+				if missing(program.Source{Kind: program.FromListUser}) {
+					say(at.child(named("user")), "user")
+				}
+			case program.OpDynamic:
+				if missing(program.Source{Kind: program.FromDynamic, Field: x.Field}) {
+					n := names[x.Field]
+					say(at.child(withAttr("field", "name", n)), n)
+				}
+			case program.OpList:
+				if !missing(x.List.From) {
+					continue
+				}
+				n := sourceName(x.List.From, names)
+				say(at.child(withAttr("list", "field", n)), n)
+			}
+		}
+		if r.Composite == nil {
+			continue
+		}
+		for _, s := range r.Composite.Same {
+			if missing(s) {
+				say(at, sourceName(s, names))
+			}
+		}
+		for _, id := range r.Composite.SameFields {
+			if missing(program.Source{Kind: program.FromDynamic, Field: id}) {
+				say(at.child(func(e *xmlfile.Element) bool {
+					return e.Is("same_field") && strings.EqualFold(strings.TrimSpace(e.Content), names[id])
+				}), names[id])
+			}
+		}
+	}
+}
+
+func withAttr(element, attr, value string) func(*xmlfile.Element) bool {
+	return func(e *xmlfile.Element) bool {
+		v, _ := e.Attr(attr)
+		return e.Is(element) && strings.EqualFold(v, value)
+	}
+}
+
+func sourceName(s program.Source, names []string) string {
+	switch s.Kind {
+	case program.FromStatic:
+		return program.StaticNames[s.Static]
+	case program.FromDynamic:
+		return names[s.Field]
+	}
+	return "user"
+}
+
+func (p *produced) fills(s program.Source, names []string) bool {
+	if p.open {
+		return true
+	}
+	switch s.Kind {
+	case program.FromStatic:
+		return p.openStatic || p.statics[s.Static]
+	case program.FromListUser:
+		return p.openStatic || p.statics[program.SrcUser] || p.statics[program.DstUser]
+	case program.FromDynamic:
+		return p.dynamic[names[s.Field]]
+	}
+	return true // every event may have a host, a program, a location
+}
+
+// produced collects the fields of all decoders that an event of a context may
+// have gone through: the whole family of a top-level decoder, since siblings of
+// any name may add theirs.
+func (c *checker) produced(ctx context) *produced {
+	p := &produced{dynamic: map[string]bool{}}
+	// Events of internal decoders have category ossec; their names are not in
+	// any file, and their fields come from the agent.
+	p.open = ctx.category == program.Ossec
+	if ctx.decoder != 0 {
+		xml := false
+		for _, d := range c.p.AllDecoders {
+			xml = xml || d.NameID == ctx.decoder
+		}
+		p.open = p.open || !xml
+	}
+	for _, list := range [][]*program.Decoder{c.p.WithProgram, c.p.WithoutProgram} {
+		for _, top := range list {
+			p.family(ctx.decoder, top)
+		}
+	}
+	return p
+}
+
+func (p *produced) family(id int, top *program.Decoder) {
+	members := append([]*program.Decoder{top}, top.Children...)
+	if id != 0 {
+		found := false
+		for _, d := range members {
+			found = found || d.NameID == id
+		}
+		if !found {
+			return
+		}
+	}
+	for _, d := range members {
+		switch d.Plugin {
+		case program.NoPlugin, program.PluginOSSECAlert:
+		case program.PluginJSON:
+			p.open = true
+		default:
+			p.openStatic = true
+		}
+		for _, o := range d.Order {
+			if o.Dynamic {
+				p.dynamic[regex.Lower(o.Name)] = true
+			} else {
+				p.statics[o.Static] = true
+			}
+		}
+	}
+}

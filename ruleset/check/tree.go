@@ -1,0 +1,417 @@
+package check
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"vedette/internal/regex"
+	"vedette/internal/regex/osmatch"
+	"vedette/ruleset/program"
+)
+
+// context is what a place in the tree demands of an event: the decoder's name
+// (0 for any) and the category of the root.
+type context struct {
+	decoder  int
+	category program.Category
+}
+
+// fate collects what becomes of a rule in all its places.
+type fate struct {
+	places, dead int
+	reason, hint string // of the first place that is dead by itself
+	always       int    // places where an event never ends at the rule, for a child takes each
+	by           *program.Rule
+}
+
+type walker struct {
+	c     *checker
+	fates map[*program.Rule]*fate
+	// chain counts the conditions of a place and of all above it.
+	chain map[program.Condition]int
+	// categories are those that a decoder of that name can give an event.
+	categories map[int]map[program.Category]bool
+}
+
+// tree finds rules that no event can reach in any of their places.
+func (c *checker) tree() {
+	w := &walker{c: c, fates: map[*program.Rule]*fate{}, chain: map[program.Condition]int{}, categories: c.categories()}
+	c.contexts = map[*program.Rule][]context{}
+	c.dead = map[*program.Rule]bool{}
+	for _, n := range c.p.Roots {
+		w.walk(n, context{category: n.Rule.Category}, false)
+	}
+	for _, r := range c.p.AllRules {
+		f := w.fates[r]
+		if f == nil || f.dead < f.places {
+			continue
+		}
+		c.dead[r] = true
+		if f.reason != "" {
+			c.warn(c.rules[r], r.ID, f.hint, "can never match: %s", f.reason)
+		}
+	}
+	for _, r := range c.p.AllRules {
+		if x := r.Composite; x != nil && x.Sid != nil && !c.dead[x.Sid] {
+			if f := w.fates[x.Sid]; f != nil && f.by != nil && f.always == f.places {
+				c.warn(c.rules[r].child(named("if_matched_sid")), r.ID,
+					fmt.Sprintf("count rule %d, or give it a condition", f.by.ID),
+					"never counts anything: every event of rule %d ends at its child %d", x.Sid.ID, f.by.ID)
+			}
+		}
+	}
+}
+
+// categories tells which categories events of a decoder can have; a decoder
+// that is not in the map may give any.
+func (c *checker) categories() map[int]map[program.Category]bool {
+	m := map[int]map[program.Category]bool{}
+	for _, d := range c.p.AllDecoders {
+		for _, id := range []int{d.NameID, c.p.DecoderIDs[d.OwnName]} {
+			if m[id] == nil {
+				// Internal decoders give ossec, and may share a name with one here.
+				m[id] = map[program.Category]bool{program.Ossec: true}
+			}
+			m[id][d.Category] = true
+		}
+	}
+	for _, id := range c.p.DecoderIDs {
+		if m[id] == nil {
+			m[id] = map[program.Category]bool{program.Ossec: true}
+		}
+	}
+	for _, list := range [][]*program.Decoder{c.p.WithProgram, c.p.WithoutProgram} {
+		for _, top := range list {
+			family := append([]*program.Decoder{top}, top.Children...)
+			if !slices.ContainsFunc(family, func(d *program.Decoder) bool { return d.Plugin == program.PluginSonicWall }) {
+				continue
+			}
+			for _, d := range family {
+				delete(m, d.NameID) // the plugin chooses by the log
+			}
+		}
+	}
+	return m
+}
+
+// pure tells whether testing the conditions of a rule changes nothing, so that
+// equal conditions hold together.
+func pure(r *program.Rule) bool {
+	return !slices.ContainsFunc(r.Conds, func(c program.Condition) bool {
+		return c.Op == program.OpCheckDiff || c.Op == program.OpFTS || c.Op == program.OpNever
+	})
+}
+
+// takes tells whether a rule ends every event that its conditions let in.
+func takes(r *program.Rule) bool { return r.Composite == nil && !r.NoAlert && pure(r) }
+
+func (w *walker) walk(n *program.Node, ctx context, dead bool) {
+	for i := range n.Rule.Conds {
+		w.chain[n.Rule.Conds[i]]++
+	}
+	defer func() {
+		for i := range n.Rule.Conds {
+			c := n.Rule.Conds[i]
+			if w.chain[c]--; w.chain[c] == 0 {
+				delete(w.chain, c)
+			}
+		}
+	}()
+	f := w.fates[n.Rule]
+	if f == nil {
+		f = &fate{}
+		w.fates[n.Rule] = f
+	}
+	f.places++
+	if dead {
+		f.dead++
+	}
+	var all *program.Node
+	byCond := map[program.Condition][]*program.Node{}
+	for _, c := range n.Children {
+		own := w.own(c.Rule)
+		cctx := ctx
+		reason, hint := w.contradiction(c.Rule, &cctx)
+		if reason == "" {
+			switch by := shadower(c, all, byCond, own, w.chain); {
+			case by == nil:
+			case by == all:
+				reason = fmt.Sprintf("rule %d stands before it and takes every event", by.Rule.ID)
+			default:
+				reason = fmt.Sprintf("rule %d stands before it and takes every event that it could match", by.Rule.ID)
+			}
+			hint = "siblings are tried level 0 first, then the highest level, then in load order; give the first more conditions, or make this its child"
+		}
+		if reason != "" {
+			cf := w.fates[c.Rule]
+			if cf == nil {
+				cf = &fate{}
+				w.fates[c.Rule] = cf
+			}
+			if cf.reason == "" {
+				cf.reason, cf.hint = reason, hint
+			}
+		} else if !dead {
+			w.c.remember(c.Rule, cctx)
+		}
+		w.walk(c, cctx, dead || reason != "")
+		if reason == "" && takes(c.Rule) {
+			switch {
+			case len(own) > 0:
+				byCond[own[0]] = append(byCond[own[0]], c)
+			case all == nil:
+				all = c
+			}
+		}
+	}
+	if all != nil {
+		f.always++
+		f.by = all.Rule
+	}
+}
+
+func (c *checker) remember(r *program.Rule, ctx context) {
+	if !slices.Contains(c.contexts[r], ctx) {
+		c.contexts[r] = append(c.contexts[r], ctx)
+	}
+}
+
+// own are the conditions of a rule that the place above it does not make sure of.
+func (w *walker) own(r *program.Rule) []program.Condition {
+	var own []program.Condition
+	for _, c := range r.Conds {
+		if w.chain[c] == 0 {
+			own = append(own, c)
+		}
+	}
+	return own
+}
+
+// shadower finds an earlier sibling that matches whenever c would.
+func shadower(c, all *program.Node, byCond map[program.Condition][]*program.Node, own []program.Condition, chain map[program.Condition]int) *program.Node {
+	if all != nil && all.Rule != c.Rule {
+		return all
+	}
+	for _, x := range own {
+		for _, s := range byCond[x] {
+			if s.Rule == c.Rule {
+				continue
+			}
+			implied := true
+			for _, y := range s.Rule.Conds {
+				implied = implied && (chain[y] > 0 || slices.Contains(own, y))
+			}
+			if implied {
+				return s
+			}
+		}
+	}
+	return nil
+}
+
+// contradiction tells why no event can have what a rule and those above it
+// demand of decoder and category, and narrows ctx.
+func (w *walker) contradiction(r *program.Rule, ctx *context) (reason, hint string) {
+	for _, x := range r.Conds {
+		if x.Op != program.OpDecodedAs {
+			continue
+		}
+		name := w.c.decoderName(x.Number)
+		if ctx.decoder != 0 && ctx.decoder != x.Number {
+			return fmt.Sprintf("it demands decoder %s, and a rule above it demands %s", name, w.c.decoderName(ctx.decoder)),
+				"an event has one decoder name; choose another parent"
+		}
+		ctx.decoder = x.Number
+		if w.c.neverShown(x.Number) {
+			return fmt.Sprintf("events of decoder %s show its parent's name", name),
+				"use the parent's name in <decoded_as>, or <use_own_name>true</use_own_name> in the decoder"
+		}
+		if m := w.categories[x.Number]; len(m) > 0 && !m[ctx.category] {
+			return fmt.Sprintf("it hangs under category %s, and events of decoder %s have another one", ctx.category, name),
+				"give the rule the <category> that is the decoder's <type>, or another parent"
+		}
+	}
+	return "", ""
+}
+
+func (c *checker) decoderName(id int) string {
+	for name, n := range c.p.DecoderIDs {
+		if n == id {
+			return name
+		}
+	}
+	return ""
+}
+
+// neverShown tells whether a name belongs only to children that show their
+// parent's (§5.4).
+func (c *checker) neverShown(id int) bool {
+	child := false
+	for _, d := range c.p.AllDecoders {
+		if d.NameID == id {
+			return false
+		}
+		child = child || c.p.DecoderIDs[d.OwnName] == id
+	}
+	return child
+}
+
+// composites finds composite rules whose history stays empty.
+func (c *checker) composites() {
+	places := c.nodes()
+	for _, r := range c.p.AllRules {
+		x := r.Composite
+		if x == nil {
+			continue
+		}
+		if x.Global {
+			c.warn(c.rules[r].child(named("global_frequency")), r.ID,
+				"the rule counts the events of each agent by itself until then",
+				"<global_frequency> is not counted over all agents yet")
+		}
+		switch {
+		case c.dead[r] || x.Regex != nil:
+		case x.Sid != nil:
+			c.matchedSid(r)
+		default:
+			c.matchedGroup(r)
+		}
+		if x.Sid != nil && !c.dead[r] {
+			c.starved(r, places)
+		}
+	}
+}
+
+func (c *checker) matchedSid(r *program.Rule) {
+	at, base := c.rules[r].child(named("if_matched_sid")), r.Composite.Sid
+	switch {
+	case base.Level == 0:
+		// Example E37.
+		c.warn(at, r.ID, "give the counted rule a level of 1 or more, or count its children",
+			"never counts anything: events of rule %d are not remembered, since its level is 0", base.ID)
+	case base.NoAlert:
+		c.warn(at, r.ID, "count the children of that rule",
+			"never counts anything: no event ends at rule %d, since it is noalert", base.ID)
+	}
+}
+
+func (c *checker) matchedGroup(r *program.Rule) {
+	info, ok := r.Info.Details["if_matched_group"].(string)
+	at := c.rules[r].child(named("if_matched_group"))
+	known, counted, bySid := false, false, 0
+	for _, x := range c.p.AllRules {
+		if !slices.Contains(x.GroupHistory, r.Composite.GroupList) {
+			continue
+		}
+		known = true
+		switch {
+		case x.Level == 0 || x.NoAlert:
+		case x.SidHistory:
+			bySid = x.ID
+		default:
+			counted = true
+		}
+	}
+	switch {
+	case counted:
+	case bySid > 0:
+		// Example E42.
+		c.warn(at, r.ID, "an event is kept for <if_matched_sid> or for <if_matched_group>, never for both",
+			"never counts anything: rule %d is in the group, but another rule names it by <if_matched_sid>", bySid)
+	case known:
+		c.warn(at, r.ID, "give a rule of the group a level of 1 or more",
+			"never counts anything: the rules of the group have level 0 or are noalert")
+	default:
+		// Example E41.
+		if ok && slices.ContainsFunc(c.p.AllRules, func(x *program.Rule) bool {
+			return x != r && osmatch.Compile(info).Match(regex.Lower(x.GroupText))
+		}) {
+			c.warn(at, r.ID, "move this rule behind them; files are read in order of their names",
+				"never counts anything: the rules of the group are loaded after it")
+			return
+		}
+		c.warn(at, r.ID, "group names are compared as text; check the name",
+			"never counts anything: no rule is in the group")
+	}
+}
+
+// nodes are the places of each rule.
+func (c *checker) nodes() map[*program.Rule][]*program.Node {
+	m := map[*program.Rule][]*program.Node{}
+	var walk func(ns []*program.Node)
+	walk = func(ns []*program.Node) {
+		for _, n := range ns {
+			m[n.Rule] = append(m[n.Rule], n)
+			walk(n.Children)
+		}
+	}
+	walk(c.p.Roots)
+	return m
+}
+
+// starved finds another composite over the same rule that leaves h nothing:
+// one that takes every event h would (with it, or before it), or one of
+// frequency 2, which takes each event after the first, so that none is
+// remembered for h (example E40).
+func (c *checker) starved(h *program.Rule, places map[*program.Rule][]*program.Node) {
+	hx := h.Composite
+	for _, l := range c.p.AllRules {
+		lx := l.Composite
+		if l == h || lx == nil || lx.Sid != hx.Sid || l.NoAlert || c.dead[l] || !pure(l) ||
+			hx.Global && !lx.Global || !wider(lx, hx) {
+			continue
+		}
+		every := func(holds func(base *program.Node) bool) bool {
+			return len(places[hx.Sid]) > 0 && !slices.ContainsFunc(places[hx.Sid], func(b *program.Node) bool { return !holds(b) })
+		}
+		// The first event starts the other's window; what comes within it is
+		// taken, so that h sees one event a window.
+		apart := time.Duration(hx.Frequency-2)*(lx.Timeframe+time.Second) > hx.Timeframe
+		if lx.Frequency == 2 && hx.Frequency > 2 && apart && len(lx.Different)+len(lx.DifferentFields) == 0 &&
+			every(func(b *program.Node) bool { return child(b, l) >= 0 && given(b, l, nil) }) {
+			c.warn(c.rules[h], h.ID, fmt.Sprintf("make rule %d a composite over this one, or raise its frequency", l.ID),
+				"never fires: composite %d counts the same rule %d and takes each event after the first", l.ID, hx.Sid.ID)
+			return
+		}
+		if lx.Frequency <= hx.Frequency && lx.Timeframe >= hx.Timeframe && l.Level >= h.Level &&
+			every(func(b *program.Node) bool {
+				i, j := child(b, l), child(b, h)
+				return i >= 0 && j > i && given(b, l, h)
+			}) && len(places[h]) == len(places[hx.Sid]) {
+			c.warn(c.rules[h], h.ID, fmt.Sprintf("give rule %d a lower level or a higher frequency", l.ID),
+				"never fires: composite %d is tried before it and fires whenever it would", l.ID)
+			return
+		}
+	}
+}
+
+// wider tells whether what l asks of an older event follows from what h asks.
+func wider(l, h *program.Composite) bool {
+	return subset(l.Same, h.Same) && subset(l.Different, h.Different) &&
+		subset(l.SameFields, h.SameFields) && subset(l.DifferentFields, h.DifferentFields)
+}
+
+func subset[T comparable](a, b []T) bool {
+	return !slices.ContainsFunc(a, func(x T) bool { return !slices.Contains(b, x) })
+}
+
+// child is the place of a rule among the children of n, or -1.
+func child(n *program.Node, r *program.Rule) int {
+	return slices.IndexFunc(n.Children, func(c *program.Node) bool { return c.Rule == r })
+}
+
+// given tells whether all conditions of l hold for an event that came to base,
+// and through those of also.
+func given(base *program.Node, l, also *program.Rule) bool {
+	for _, x := range l.Conds {
+		held := also != nil && slices.Contains(also.Conds, x)
+		for n := base; n != nil && !held; n = n.Parent {
+			held = slices.Contains(n.Rule.Conds, x)
+		}
+		if !held {
+			return false
+		}
+	}
+	return true
+}
