@@ -320,7 +320,11 @@ func (c Config) Validate() error {
 			continue
 		}
 		if _, err := os.Stat(path); err != nil {
-			bad("%s: %v", key, err)
+			hint := "; `vedette init` makes it"
+			if strings.HasPrefix(key, "forward.") {
+				hint = "" // another system's
+			}
+			bad("%s: %v%s", key, err, hint)
 		}
 	}
 	for _, u := range c.Forward.OpenSearch.URLs {

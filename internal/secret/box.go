@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"bytes"
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/hmac"
@@ -110,7 +111,8 @@ func (b *Box) Verify(purpose string, data, mac []byte) bool {
 	return hmac.Equal(b.MAC(purpose, data), mac)
 }
 
-// LoadOrCreateKey reads the cluster key from path (hexadecimal text), or makes
+// LoadOrCreateKey reads the cluster key from path (hexadecimal, or any other 32
+// bytes or more), or makes
 // a random one and writes it with mode 0600. Every node of an installation needs
 // the same file. A file that others can read gives a warning on log (which may
 // be nil), because refusing to start would take the agents down with it.
@@ -128,9 +130,11 @@ func LoadOrCreateKey(path string, log *slog.Logger) ([]byte, error) {
 	if st, err := os.Stat(path); err == nil && st.Mode().Perm()&0o077 != 0 && log != nil {
 		log.Warn("cluster key can be read by others; set its mode to 0600", "path", path, "mode", st.Mode().Perm().String())
 	}
+	// Subkeys are derived, so any text of enough bytes will do; hexadecimal
+	// counts by what it stands for. The text itself must not be printed.
 	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
 	if err != nil {
-		return nil, fmt.Errorf("cluster key %s: not hexadecimal", path) // the text itself must not be printed
+		key = bytes.TrimSpace(text)
 	}
 	if len(key) < KeyBytes {
 		return nil, fmt.Errorf("cluster key %s: has %d bytes, at least %d are needed", path, len(key), KeyBytes)

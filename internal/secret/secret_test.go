@@ -108,3 +108,23 @@ func TestAPasswordHoldsEveryClassOfCharacter(t *testing.T) {
 		t.Error("not random, or of another length")
 	}
 }
+
+func TestAClusterKeyMayBeAnyTextOfEnoughBytes(t *testing.T) {
+	t.Parallel()
+	f := func(text string, want int) {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		key, err := LoadOrCreateKey(path, nil)
+		if (err == nil) != (want > 0) || len(key) != want {
+			t.Errorf("%d bytes of text give a key of %d bytes, want %d: %v", len(text), len(key), want, err)
+		}
+	}
+	f(strings.Repeat("0a", 32)+"\n", 32)
+	f("c29tZSBiYXNlNjQgdGV4dCBvZiBlbm91Z2ggYnl0ZXM=\n", 44)
+	f(strings.Repeat("0a", 16), 0)
+	f("short", 0)
+	f("", 0)
+}
