@@ -265,9 +265,16 @@ func (m *member) begin(ctx context.Context, a *Assignment) (int64, error) {
 // the committed offset less cfg.Rewind.
 func (m *member) rewind(ctx context.Context, p int32, committed int64) (int64, error) {
 	name := m.c.Topic(m.cfg.Topic)
+	starts, err := m.adm.ListStartOffsets(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	if start, ok := starts.Lookup(name, p); !ok || start.Offset >= committed {
+		return committed, nil // nothing before it is left, so there is nothing to wait for
+	}
 	// The record before the committed one is the newest that counted.
 	cl, err := m.c.client(
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{name: {p: kgo.NewOffset().At(max(committed-1, 0))}}),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{name: {p: kgo.NewOffset().At(committed - 1)}}),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchMaxBytes(1<<20), kgo.FetchMaxWait(100*time.Millisecond),
 	)
@@ -275,9 +282,6 @@ func (m *member) rewind(ctx context.Context, p int32, committed int64) (int64, e
 		return 0, err
 	}
 	defer cl.Close()
-	if committed == 0 {
-		return 0, nil
-	}
 	look, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	fetches := cl.PollRecords(look, 1)

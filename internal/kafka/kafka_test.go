@@ -305,3 +305,33 @@ func TestARecordOfCheckpointsStandsWhereItsWriterSays(t *testing.T) {
 		}
 	}
 }
+
+func TestWhereRetentionTookEverythingReadingGoesOnAtTheCommit(t *testing.T) {
+	t.Parallel()
+	c, broker := kafkatest.Start(t)
+	produce(t, c, 0, 5, time.Now())
+	join := func(col *collector, want int) {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- c.Consume(ctx, kafka.GroupConfig{Group: "g", Topic: schemas.TopicEvents, Open: col.open, Rewind: time.Hour, Log: quiet, Registerer: prometheus.NewRegistry()})
+		}()
+		col.wait(t, want)
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	join(&collector{}, 5)
+	for p := range int32(kafkatest.Partitions) {
+		if err := broker.DeleteRecords(c.Topic(schemas.TopicEvents), p, -1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	produce(t, c, 5, 6, time.Now())
+	var col collector
+	join(&col, 1)
+	if string(col.recs[0].Value) != "5" {
+		t.Errorf("read %s first", col.recs[0].Value)
+	}
+}
