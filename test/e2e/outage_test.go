@@ -131,8 +131,9 @@ func TestADocumentTheIndexerRefusesGoesToTheDeadLetterAlone(t *testing.T) {
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
-	if at, ok := causes["mapping"]; !ok || at != 1 {
-		t.Errorf("dead letters by cause: %v; want mapping at offset 1", causes)
+	// In one request either of the two may be the first to map the field.
+	if at, ok := causes["mapping"]; !ok || at > 1 {
+		t.Errorf("dead letters by cause: %v; want mapping at offset 0 or 1", causes)
 		got, err := harness.IndexedAlerts(t.Context(), servers.OpenSearchURLs[0], topic)
 		t.Fatalf("in the index: %v %v", got, err)
 	}

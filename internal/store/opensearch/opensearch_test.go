@@ -76,7 +76,8 @@ func TestConformance(t *testing.T) {
 			storetest.Alert("m", 2, nil),
 		}
 		f, err := s.Put(t.Context(), a)
-		if err != nil || len(f) != 1 || f[0].Index != 1 || f[0].Reason != store.ReasonMapping {
+		// The two lie on different shards, so either may be the first to map the field.
+		if err != nil || len(f) != 1 || f[0].Index > 1 || f[0].Reason != store.ReasonMapping {
 			t.Fatalf("%+v, %v", f, err)
 		}
 	})
