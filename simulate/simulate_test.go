@@ -297,7 +297,7 @@ func TestWhileTheBrokerIsAwayAgentsAreHeldAndNothingIsLost(t *testing.T) {
 		return nil, fmt.Errorf("away"), true
 	})
 	cfg := s.config()
-	const lines = 20_000 // far more than flow before the test notices: the windows are small
+	const lines = 20_000                                            // far more than flow before the test notices: the windows are small
 	cfg.Agents, cfg.Count, cfg.SilenceMax = 5, lines, 4*time.Second // a real agent's minute, shortened
 	done := make(chan simulate.Report, 1)
 	go func() {
