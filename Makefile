@@ -11,7 +11,7 @@ help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
 
 build: ## compile bin/vedette
-	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/vedette ./cmd/vedette
+	$(GO) build -ldflags "-X main.version=$(VERSION)" -o bin/vedette ./cmd/vedette
 
 run: build ## build and run everything in one process, with what it needs embedded
 	bin/vedette run
