@@ -261,7 +261,7 @@ func (c *checkpoints) scan(ctx context.Context, partition int32) ([]manifest, []
 
 // verify checks the MAC. A record without a right one goes to the dead letter.
 func (c *checkpoints) verify(rec *schemas.Record) bool {
-	if c.r.o.Box.Verify(purposeCheckpoint, schemas.CheckpointMACInput(rec), rec.Header(schemas.HeaderMAC)) {
+	if c.r.o.Box.Verify(purposeCheckpoint, schemas.MACInput(rec), rec.Header(schemas.HeaderMAC)) {
 		return true
 	}
 	c.r.m.checkpointRejected.WithLabelValues("mac").Inc()
@@ -373,7 +373,7 @@ func (c *checkpoints) write(ctx context.Context, m schemas.Checkpoint, data []by
 }
 
 func (c *checkpoints) seal(rec schemas.Record) schemas.Record {
-	rec.Headers = append(rec.Headers, schemas.Header{Key: schemas.HeaderMAC, Value: c.r.o.Box.MAC(purposeCheckpoint, schemas.CheckpointMACInput(&rec))})
+	rec.Headers = append(rec.Headers, schemas.Header{Key: schemas.HeaderMAC, Value: c.r.o.Box.MAC(purposeCheckpoint, schemas.MACInput(&rec))})
 	return rec
 }
 

@@ -133,7 +133,7 @@ func newestManifest(t *testing.T, c *kafka.Cluster) schemas.Checkpoint {
 }
 
 func seal(rec schemas.Record, box *secret.Box) schemas.Record {
-	rec.Headers = []schemas.Header{{Key: schemas.HeaderMAC, Value: box.MAC(analyze.PurposeCheckpoint, schemas.CheckpointMACInput(&rec))}}
+	rec.Headers = []schemas.Header{{Key: schemas.HeaderMAC, Value: box.MAC(analyze.PurposeCheckpoint, schemas.MACInput(&rec))}}
 	return rec
 }
 

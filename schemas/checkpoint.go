@@ -34,7 +34,7 @@ const (
 //
 // Its record has the key `analyze/<partition>` and stands in partition 0 of
 // TopicCheckpoints; the chunks' keys are `analyze/<partition>/<slot>/<n>`, and
-// their values the bytes of the state. Both carry HeaderMAC over CheckpointMACInput.
+// their values the bytes of the state. Both carry HeaderMAC over MACInput.
 type Checkpoint struct {
 	// Topic is the name without prefix, TopicID the incarnation of it whose
 	// offsets these are.
@@ -80,14 +80,11 @@ const checkpointKeyPrefix = "analyze/"
 
 // Record returns the manifest's record, without its MAC.
 func (c *Checkpoint) Record() Record {
-	b, err := json.Marshal(checkpointJSON{
+	b := mustMarshal(checkpointJSON{
 		V: CheckpointVersion, Topic: c.Topic, TopicID: c.TopicID, Partition: c.Partition, Offset: c.Offset, Epoch: c.Epoch,
 		Ruleset: c.Ruleset, Time: c.Time.UnixMilli(), Slot: c.Slot, ChunkPartition: c.ChunkPartition, ChunkOffsets: c.ChunkOffsets,
 		Bytes: c.Bytes, SHA256: hex.EncodeToString(c.SHA256[:]),
 	})
-	if err != nil {
-		panic("schemas: a struct of strings and integers did not encode: " + err.Error())
-	}
 	return Record{Topic: TopicCheckpoints, Key: strconv.AppendInt([]byte(checkpointKeyPrefix), int64(c.Partition), 10), Value: b}
 }
 
@@ -100,18 +97,15 @@ func CheckpointChunk(partition int32, slot, n int, chunkPartition int32, data []
 	}
 }
 
-// CheckpointMACInput is what the MAC of a record of TopicCheckpoints is made
-// over: its key and its value, so that a chunk cannot be passed off as another.
-func CheckpointMACInput(r *Record) []byte {
-	b := make([]byte, 0, len(r.Key)+1+len(r.Value))
-	b = append(append(b, r.Key...), 0)
-	return append(b, r.Value...)
-}
-
 // CheckpointManifestOf tells of which partition of `events` a record of
 // TopicCheckpoints is the manifest; false for chunks and what is neither.
 func CheckpointManifestOf(key []byte) (partition int32, ok bool) {
-	text, ok := strings.CutPrefix(string(key), checkpointKeyPrefix)
+	return partitionKey(key, checkpointKeyPrefix)
+}
+
+// partitionKey reads a key that is prefix and the number of a partition.
+func partitionKey(key []byte, prefix string) (partition int32, ok bool) {
+	text, ok := strings.CutPrefix(string(key), prefix)
 	if !ok || len(text) > 10 {
 		return 0, false
 	}

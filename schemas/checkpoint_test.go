@@ -47,7 +47,7 @@ func TestAManifestIsToldFromAChunk(t *testing.T) {
 		}
 	}
 	other := CheckpointChunk(4, 1, 13, 3, []byte("data"))
-	if string(CheckpointMACInput(&chunk)) == string(CheckpointMACInput(&other)) {
+	if string(MACInput(&chunk)) == string(MACInput(&other)) {
 		t.Error("two chunks have one MAC")
 	}
 }
