@@ -53,8 +53,7 @@ func (h *history) add(r *remembered) {
 
 // remember keeps the event for later composite rules (§7.1).
 func (s *Keyed) remember(k *keyState, r *program.Rule) {
-	p := s.eng.p
-	if !r.SidHistory && len(r.GroupHistory) == 0 && !p.NeedGlobal {
+	if !s.eng.p.Remembers(r) {
 		return
 	}
 	e := &s.ev

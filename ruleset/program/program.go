@@ -72,6 +72,11 @@ func (p *Program) LongestWindow() time.Duration {
 	return d
 }
 
+// Remembers tells whether some composite rule can count the events of r.
+func (p *Program) Remembers(r *Rule) bool {
+	return r.SidHistory || len(r.GroupHistory) > 0 || p.NeedGlobal
+}
+
 // RuleInfo describes a rule to people and to the API.
 type RuleInfo struct {
 	ID          int

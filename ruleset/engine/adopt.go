@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"time"
+
+	"vedette/ruleset/program"
+)
+
+// Adopt carries a state that another ruleset made over to this engine's, and
+// must not be used afterwards. The result is a function of both rulesets and the
+// state, so that a re-run over the change comes to the same (docs/design.md D7).
+//
+// What is remembered belongs to rules by their ids: a rule that both rulesets
+// have keeps its counters, ignore= times and the events remembered for it, even
+// if its conditions or its level changed; what belonged to a rule that is gone is
+// forgotten. Of remembered events the dynamic fields survive that rules of both
+// rulesets name. First-time-seen, the logs of check_diff and the accumulator stay.
+// StepsExceeded and Evicted begin at 0.
+func (e *Engine) Adopt(old *Keyed) *Keyed {
+	from, to := old.eng.p, e.p
+	a := adoption{
+		eng:    e,
+		rules:  make([]*program.Rule, len(from.AllRules)),
+		fields: make([]int, len(from.FieldIDs)),
+	}
+	for i, r := range from.AllRules {
+		a.rules[i] = to.RuleByID[r.ID]
+	}
+	for name, id := range from.FieldIDs {
+		if at, ok := to.FieldIDs[name]; ok {
+			a.fields[id] = at
+		} else {
+			a.fields[id] = -1
+		}
+	}
+	s := e.NewState()
+	for k := old.oldest; k != nil; k = k.prev {
+		n := a.key(k)
+		s.keys[n.key] = n
+		s.bytes += n.bytes
+	}
+	// Linked afterwards, since the old keys' links are walked above.
+	for k := old.oldest; k != nil; k = k.prev {
+		s.pushNewest(s.keys[k.key])
+	}
+	for s.bytes > e.c.Limits.TotalBytes && s.oldest != s.newest {
+		s.evict()
+	}
+	return s
+}
+
+// adoption maps the numbers of one Program to those of another.
+type adoption struct {
+	eng    *Engine
+	rules  []*program.Rule // by old index; nil for one that is gone
+	fields []int           // by old id; -1 for one that no rule names any more
+}
+
+func (a *adoption) key(old *keyState) *keyState {
+	k := &keyState{
+		key: old.key, now: old.now, firedHour: old.firedHour,
+		firstSeen: old.firstSeen, firstOrder: old.firstOrder, lastKeys: old.lastKeys,
+		diffs: old.diffs, diffOrder: old.diffOrder, acc: old.acc, accLookups: old.accLookups,
+	}
+	for i, n := range old.fired {
+		if r := a.rules[i]; r != nil {
+			if k.fired == nil {
+				k.fired = make(map[int]int, len(old.fired))
+			}
+			k.fired[r.Index] = n
+		}
+	}
+	for i, at := range old.ignored {
+		if r := a.rules[i]; r != nil {
+			if k.ignored == nil {
+				k.ignored = make(map[int]time.Time, len(old.ignored))
+			}
+			k.ignored[r.Index] = at
+		}
+	}
+	for _, m := range old.all.items[old.all.head:] {
+		r := a.rules[m.rule]
+		if m.dropped || r == nil || !a.eng.p.Remembers(r) {
+			continue
+		}
+		n := *m
+		n.rule, n.fields = r.Index, nil
+		for _, f := range m.fields {
+			if id := a.fields[f.id]; id >= 0 {
+				n.fields = append(n.fields, rememberedField{id, f.text})
+			}
+		}
+		k.enter(&n, r)
+	}
+	return k
+}
