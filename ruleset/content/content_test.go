@@ -122,7 +122,7 @@ func TestEveryRuleFiresAndItsNearMissDoesNot(t *testing.T) {
 		return id
 	}
 	var covered []int
-	for _, x := range examples {
+	for _, x := range slices.Concat(examples, linuxExamples, webExamples, auditExamples, windowsExamples, cloudExamples, servicesExamples) {
 		covered = append(covered, x.rule)
 		t.Run(fmt.Sprint(x.rule), func(t *testing.T) {
 			t.Parallel()

@@ -187,6 +187,10 @@ func sshAccepted(from string) []event {
 	return syslog("sshd[4210]", "Accepted password for bob from "+from+" port 38921 ssh2")
 }
 
+func sudo(command string) []event {
+	return syslog("sudo", "     bob : TTY=pts/0 ; PWD=/home/bob ; USER=root ; COMMAND="+command)
+}
+
 func suFailed() []event { return syslog("su", "FAILED SU (to root) bob on pts/0") }
 
 func dropped(from string) []event {
@@ -195,7 +199,7 @@ func dropped(from string) []event {
 
 var examples = []example{
 	// sshd
-	eg(900100, syslog("sshd[1]", "Server listening on 0.0.0.0 port 22."), syslog("sshfs[1]", "Server listening on 0.0.0.0 port 22.")),
+	eg(900100, syslog("sshd[1]", "Received SIGHUP; restarting."), syslog("sshfs[1]", "Received SIGHUP; restarting.")),
 	eg(900101, sshAccepted("203.0.113.7"), syslog("sshd[1]", "Postponed publickey for bob from 203.0.113.7 port 38921 ssh2")),
 	eg(900102, sshFailed("203.0.113.7"), sshUnknown("203.0.113.7")),
 	eg(900103, sshUnknown("203.0.113.7"), sshFailed("203.0.113.7")),
@@ -224,7 +228,7 @@ var examples = []example{
 
 	// sudo, su, PAM
 	eg(900200, syslog("sudo", "bob : a password is required"), syslog("sudoedit", "bob : a password is required")),
-	eg(900201, syslog("sudo", "     bob : TTY=pts/0 ; PWD=/home/bob ; USER=root ; COMMAND=/usr/bin/id"), syslog("sudo", "bob : TTY=pts/0 ; PWD=/home/bob ; USER=root ;")),
+	{900201, [][]event{times(2, sudo("/usr/bin/id"))}, [][]event{sudo("/usr/bin/id"), syslog("sudo", "bob : TTY=pts/0 ; PWD=/home/bob ; USER=root ;")}},
 	eg(900202, syslog("sudo", "bob : user NOT in sudoers ; TTY=pts/0 ; PWD=/home/bob ; USER=root ; COMMAND=/usr/bin/id"),
 		syslog("sudo", "bob : TTY=pts/0 ; PWD=/home/bob ; USER=root ; COMMAND=/bin/echo NOT in sudoers")),
 	eg(900203, syslog("sudo", "bob : 3 incorrect password attempts ; TTY=pts/0 ; PWD=/home/bob ; USER=root ; COMMAND=/usr/bin/id"),
