@@ -2,14 +2,39 @@
 package all
 
 import (
+	"errors"
+	"io"
+
 	"vedette/forward"
+	"vedette/forward/alertsfile"
 	"vedette/forward/indexer"
 	"vedette/internal/store"
 )
 
+// Options say which destinations there are besides the indexer.
+type Options struct {
+	// AlertsFile is nil when it is off.
+	AlertsFile *alertsfile.File
+}
+
 // New returns the destinations. A new kind of destination is a line here.
-func New(s store.Store) []forward.Destination {
-	return []forward.Destination{
+func New(s store.Store, o Options) []forward.Destination {
+	ds := []forward.Destination{
 		indexer.New(s),
 	}
+	if o.AlertsFile != nil {
+		ds = append(ds, o.AlertsFile)
+	}
+	return ds
+}
+
+// Close ends those that hold something open.
+func Close(ds []forward.Destination) error {
+	var errs []error
+	for _, d := range ds {
+		if c, ok := d.(io.Closer); ok {
+			errs = append(errs, c.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
