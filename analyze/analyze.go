@@ -23,14 +23,13 @@ const Group = "analyze"
 
 // Options is what a worker is built from.
 type Options struct {
-	Config  Config
-	Cluster *kafka.Cluster
-	Engine  *engine.Engine
-	// Ruleset is the version of the ruleset that Engine runs.
-	Ruleset string
-	// Rewind is the longest time that the state of a rule reaches back.
-	Rewind time.Duration
-	// Box authenticates checkpoints; nil neither writes nor loads any.
+	Config   Config
+	Cluster  *kafka.Cluster
+	Rulesets Rulesets
+	// Node names the worker in what it writes for people.
+	Node string
+	// Box authenticates checkpoints; nil neither writes nor loads any, and a
+	// new ruleset then applies at once.
 	Box *secret.Box
 	// Checkpoints says when they are written.
 	Checkpoints CheckpointPolicy
@@ -46,6 +45,7 @@ type Role struct {
 	m        *metrics
 	producer *kafka.Producer
 	ck       *checkpoints // nil without Options.Box
+	running  running
 	lost     atomic.Int64
 }
 
@@ -56,6 +56,7 @@ func New(o Options) (*Role, error) {
 		return nil, err
 	}
 	r := &Role{o: o, m: newMetrics(o.Registerer), producer: p}
+	r.running.gauge = r.m.rulesets
 	if o.Box != nil {
 		r.ck = newCheckpoints(r)
 		o.Registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -65,11 +66,16 @@ func New(o Options) (*Role, error) {
 	return r, nil
 }
 
-// Run judges events until ctx ends.
+// Run judges events until ctx ends, once there is a ruleset to judge them by.
 func (r *Role) Run(ctx context.Context) error {
 	defer r.producer.Close()
+	select {
+	case <-r.o.Rulesets.Ready():
+	case <-ctx.Done():
+		return nil
+	}
 	cfg := kafka.GroupConfig{
-		Group: Group, Topic: schemas.TopicEvents, Rewind: r.o.Rewind, Open: r.open,
+		Group: Group, Topic: schemas.TopicEvents, Rewind: r.rewind, Open: r.open,
 		Log: r.o.Log, Registerer: r.o.Registerer,
 	}
 	if r.ck != nil {
@@ -93,10 +99,11 @@ func (r *Role) Ready() error {
 type partition struct {
 	r       *Role
 	a       kafka.Assignment
-	state   *engine.Keyed
-	live    int64 // output is due from this offset; kafka.NoOffset from the first record
-	next    int64 // outputs of all records before it are acknowledged
-	clean   bool  // the state has seen nothing at or behind next
+	rules   judging
+	state   *engine.Keyed // nil until the first record
+	live    int64         // output is due from this offset; kafka.NoOffset from the first record
+	next    int64         // outputs of all records before it are acknowledged
+	clean   bool          // the state has seen nothing at or behind next
 	started bool
 	fresh   bool    // the state began empty, and no checkpoint says so yet
 	keeper  *keeper // nil without checkpoints
@@ -110,14 +117,11 @@ func (r *Role) open(_ context.Context, a kafka.Assignment) (kafka.Handler, error
 	if r.ck != nil {
 		p.keeper = &keeper{c: r.ck, last: time.Now()}
 		if l := r.ck.take(a.Partition); l != nil {
-			p.state, p.keeper.slot = l.state, l.slot
+			p.state, p.keeper.slot, p.rules = l.state, l.slot, l.rules
 			if p.live = max(p.live, l.offset); l.cut {
 				p.live = l.offset
 			}
 		}
-	}
-	if p.state == nil {
-		p.state, p.fresh = r.o.Engine.NewState(), true
 	}
 	return p, nil
 }
@@ -127,11 +131,17 @@ func (p *partition) Close() {
 	if p.keeper != nil {
 		p.keeper.close(p, p.clean)
 	}
+	p.r.running.set(p.rules.shown, "")
 }
 
 // Handle judges records in order and returns once their output is durable.
 func (p *partition) Handle(ctx context.Context, recs []schemas.Record) error {
-	p.begin(recs[0].Offset)
+	if err := p.begin(ctx, recs[0].Offset); err != nil {
+		return err
+	}
+	if err := p.change(ctx, recs[0].Offset); err != nil {
+		return err
+	}
 	p.clean = false
 	if p.fresh && p.keeper != nil {
 		if err := p.keeper.first(ctx, p, recs[0].Offset); err != nil {
@@ -142,6 +152,11 @@ func (p *partition) Handle(ctx context.Context, recs []schemas.Record) error {
 	out := newBatch(p.r)
 	begin := time.Now()
 	for i := range recs {
+		if p.rules.due(recs[i].Offset) {
+			if err := p.follow(ctx, recs[i].Offset); err != nil {
+				return err
+			}
+		}
 		p.judge(&recs[i], out)
 		if out.full() {
 			if err := out.wait(ctx); err != nil {
@@ -171,25 +186,28 @@ func (p *partition) Handle(ctx context.Context, recs []schemas.Record) error {
 }
 
 // begin looks at the first record: it counts events that retention took before
-// they were judged, and notices a log that was cut behind a loaded state.
-func (p *partition) begin(first int64) {
+// they were judged, notices a log that was cut behind a loaded state, and makes
+// the state if none was loaded.
+func (p *partition) begin(ctx context.Context, first int64) error {
 	if p.started {
-		return
+		return nil
 	}
-	p.started = true
 	if p.a.From != kafka.NoOffset && first < p.a.From {
 		// The brokers began anew at the start: offsets lie below what the state
 		// has seen. Everything that is there is judged; repeats overwrite themselves.
-		p.state, p.live, p.steps, p.evicted, p.fresh = p.r.o.Engine.NewState(), first, 0, 0, true
+		p.state, p.live, p.rules.floor = nil, first, first
 		p.r.ck.reject(p.a.Partition, "log_cut", nil)
-		return
-	}
-	if p.live != kafka.NoOffset && first > p.live {
+	} else if p.live != kafka.NoOffset && first > p.live {
 		n := first - p.live
 		p.r.lost.Add(n)
 		p.r.m.lost.Add(float64(n))
 		p.r.o.Log.Error("events were removed by retention before they were judged", "topic", p.a.Topic, "partition", p.a.Partition, "offset", p.live, "lost", n)
 	}
+	if err := p.follow(ctx, first); err != nil {
+		return err
+	}
+	p.started = true
+	return nil
 }
 
 func (p *partition) judge(rec *schemas.Record, out *batch) {
@@ -213,7 +231,7 @@ func (p *partition) judge(rec *schemas.Record, out *batch) {
 	} else {
 		p.r.m.rerun.Inc()
 	}
-	res := p.r.o.Engine.Process(p.state, &ev)
+	res := p.rules.engine.Process(p.state, &ev)
 	if n := p.state.StepsExceeded(); n > p.steps {
 		p.r.m.steps.Add(float64(n - p.steps))
 		p.steps = n
@@ -258,7 +276,7 @@ func (p *partition) coordinates(dst []byte, rec *schemas.Record, ev *schemas.Eve
 	dst = append(dst, `,"offset":`...)
 	dst = strconv.AppendInt(dst, rec.Offset, 10)
 	dst = append(dst, `,"n":0,"ruleset":"`...)
-	dst = append(dst, p.r.o.Ruleset...)
+	dst = append(dst, p.rules.version...)
 	dst = append(dst, '"')
 	if ev.Gateway != "" {
 		dst = append(dst, `,"gateway":`...)

@@ -32,7 +32,7 @@ const rules = `<group name="test,">
 <rule id="900002" level="10" frequency="3" timeframe="60"><if_matched_sid>900001</if_matched_sid><description>three</description></rule>
 </group>`
 
-func newEngine(t *testing.T) (*engine.Engine, time.Duration) {
+func newEngine(t *testing.T) *engine.Engine {
 	t.Helper()
 	p, problems, err := ruleset.Compile(ruleset.Source{
 		Decoders: []ruleset.File{{Name: "d.xml", Path: "d.xml", Data: []byte(decoders)}},
@@ -41,7 +41,7 @@ func newEngine(t *testing.T) (*engine.Engine, time.Duration) {
 	if err != nil {
 		t.Fatal(err, problems)
 	}
-	return engine.New(p, engine.Config{ManagerName: "test", ClusterName: "test"}), p.LongestWindow()
+	return engine.New(p, engine.Config{ManagerName: "test", ClusterName: "test"})
 }
 
 // worker is one running role.
@@ -56,10 +56,9 @@ type worker struct {
 
 func start(t *testing.T, c *kafka.Cluster, cfg analyze.Config) *worker {
 	t.Helper()
-	e, window := newEngine(t)
 	w := &worker{reg: prometheus.NewRegistry()}
 	var err error
-	w.role, err = analyze.New(analyze.Options{Config: cfg, Cluster: c, Engine: e, Ruleset: "v1", Rewind: window, Log: quiet, Registerer: w.reg})
+	w.role, err = analyze.New(analyze.Options{Config: cfg, Cluster: c, Rulesets: analyze.Fixed{Version: "v1", Of: newEngine(t)}, Log: quiet, Registerer: w.reg})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,6 +89,7 @@ type checkpoints struct {
 	next      int64      // manifests before it were read
 	count     int        // partitions of TopicCheckpoints
 	manifests map[int32][]manifest
+	changes   map[int32]schemas.RulesetActivation
 	loaded    map[int32]*loadedState
 	written   map[int32]time.Time // of owned partitions: the last checkpoint, or the assignment
 }
@@ -102,6 +103,7 @@ type manifest struct {
 // loadedState waits between startAt and open.
 type loadedState struct {
 	state  *engine.Keyed // nil when there is none
+	rules  judging       // of the state, and what is known of the changes
 	offset int64         // of the state; or, when cut, of the log's start
 	slot   int           // for the next checkpoint
 	cut    bool          // the commit lies behind the log's end and means nothing
@@ -110,7 +112,7 @@ type loadedState struct {
 func newCheckpoints(r *Role) *checkpoints {
 	return &checkpoints{
 		r: r, policy: r.o.Checkpoints.orDefault(), busy: make(chan struct{}, 1),
-		manifests: map[int32][]manifest{}, loaded: map[int32]*loadedState{}, written: map[int32]time.Time{},
+		manifests: map[int32][]manifest{}, changes: map[int32]schemas.RulesetActivation{}, loaded: map[int32]*loadedState{}, written: map[int32]time.Time{},
 	}
 }
 
@@ -156,6 +158,7 @@ func (c *checkpoints) load(ctx context.Context, a kafka.Assignment) (int64, bool
 	}
 	c.mu.Lock()
 	c.loaded[a.Partition] = l
+	l.rules.know(c.changes[a.Partition], a, log)
 	c.mu.Unlock()
 	if a.Committed > log.End {
 		// The topic was made anew, or the brokers lost what they had
@@ -174,9 +177,6 @@ func (c *checkpoints) load(ctx context.Context, a kafka.Assignment) (int64, bool
 		case m.Topic != a.Topic || m.TopicID != a.TopicID:
 			c.reject(a.Partition, "other_topic", nil)
 			continue
-		case m.Ruleset != c.r.o.Ruleset:
-			c.reject(a.Partition, "other_ruleset", nil)
-			continue
 		case m.Offset > log.End:
 			// The brokers lost records that were acknowledged; offsets do not
 			// mean any more what they meant.
@@ -184,13 +184,23 @@ func (c *checkpoints) load(ctx context.Context, a kafka.Assignment) (int64, bool
 			continue
 		}
 		begin := time.Now()
+		eng, err := c.r.o.Rulesets.Engine(ctx, m.Ruleset)
+		if errors.Is(err, ErrRulesetGone) {
+			c.reject(a.Partition, "other_ruleset", err)
+			continue
+		}
+		if err != nil {
+			return 0, false, err
+		}
 		data, reason, err := c.chunks(ctx, &m, have)
 		if err != nil {
 			return 0, false, err
 		}
 		if reason == "" {
-			if l.state, err = c.r.o.Engine.RestoreState(data); err == nil {
+			if l.state, err = eng.RestoreState(data); err == nil {
 				l.offset, l.slot = m.Offset, (m.Slot+1)%schemas.CheckpointSlots
+				l.rules.version, l.rules.engine = m.Ruleset, eng
+				l.rules.floor = min(log.End, max(l.rules.floor, m.Offset+kafka.HandleRecordsMax))
 				c.r.m.checkpointLoaded.Inc()
 				c.r.m.checkpointLoadSeconds.Add(time.Since(begin).Seconds())
 				c.r.o.Log.Info("checkpoint loaded", "topic", a.Topic, "partition", a.Partition, "offset", m.Offset, "committed", a.Committed, "bytes", m.Bytes, "keys", l.state.Keys())
@@ -233,9 +243,14 @@ func (c *checkpoints) scan(ctx context.Context, partition int32) ([]manifest, []
 	if c.next > have.End { // another incarnation of the topic
 		c.next = 0
 		clear(c.manifests)
+		clear(c.changes)
 	}
 	err = c.r.o.Cluster.Read(ctx, schemas.TopicCheckpoints, manifestPartition, kafka.Range{Start: max(have.Start, c.next), End: have.End}, func(rec schemas.Record) bool {
 		c.next = rec.Offset + 1
+		if p, ok := schemas.RulesetActivationOf(rec.Key); ok {
+			c.learn(p, &rec)
+			return true
+		}
 		p, ok := schemas.CheckpointManifestOf(rec.Key)
 		if !ok || len(rec.Value) == 0 {
 			return true
@@ -257,6 +272,20 @@ func (c *checkpoints) scan(ctx context.Context, partition int32) ([]manifest, []
 		return true
 	})
 	return slices.Clone(c.manifests[partition]), ranges, err
+}
+
+// learn takes in which rulesets judge a partition. What was written last counts:
+// by then its writer had read what stood before. The caller holds mu.
+func (c *checkpoints) learn(partition int32, rec *schemas.Record) {
+	if len(rec.Value) == 0 || !c.verify(rec) {
+		return
+	}
+	a, err := schemas.ParseRulesetActivation(rec)
+	if err != nil {
+		c.reject(partition, "activation", err)
+		return
+	}
+	c.changes[partition] = a
 }
 
 // verify checks the MAC. A record without a right one goes to the dead letter.
@@ -463,7 +492,7 @@ func (k *keeper) begin(p *partition, offset int64, within time.Duration) {
 	}
 	m := schemas.Checkpoint{
 		Topic: p.a.Topic, TopicID: p.a.TopicID, Partition: p.a.Partition, Offset: offset, Epoch: p.a.Epoch,
-		Ruleset: c.r.o.Ruleset, Time: k.last, Slot: k.slot,
+		Ruleset: p.rules.version, Time: k.last, Slot: k.slot,
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	running := make(chan error, 1)
@@ -517,6 +546,8 @@ func (k *keeper) close(p *partition, clean bool) {
 
 // Places where tests let a worker die.
 const (
+	faultChange   = "change"   // a change of the ruleset is due, not written
+	faultChanged  = "changed"  // it is written, nothing judged by it yet
 	faultJudged   = "judged"   // some events of a batch judged, their output on its way
 	faultOutput   = "output"   // output acknowledged, offset not committed
 	faultChunks   = "chunks"   // some chunks of a checkpoint written

@@ -35,10 +35,9 @@ var errKilled = errors.New("killed")
 // startWith starts a worker that writes checkpoints; mod changes its options.
 func startWith(t *testing.T, c *kafka.Cluster, mod func(*analyze.Options)) *worker {
 	t.Helper()
-	e, window := newEngine(t)
 	w := &worker{reg: prometheus.NewRegistry()}
 	o := analyze.Options{
-		Config: analyze.Default(), Cluster: c, Engine: e, Ruleset: "v1", Rewind: window, Log: quiet, Registerer: w.reg,
+		Config: analyze.Default(), Cluster: c, Rulesets: analyze.Fixed{Version: "v1", Of: newEngine(t)}, Log: quiet, Registerer: w.reg,
 		Box: testBox(t, 7), Checkpoints: analyze.CheckpointPolicy{Every: time.Hour},
 	}
 	if mod != nil {
@@ -355,9 +354,10 @@ func TestACheckpointOfAnotherTopicIDIsIgnored(t *testing.T) {
 func TestACheckpointOfAnotherRulesetIsIgnoredAndTheLogReadAgain(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	w := startWith(t, s.c, func(o *analyze.Options) { o.Ruleset = "v2" })
+	w := startWith(t, s.c, func(o *analyze.Options) { o.Rulesets = analyze.Fixed{Version: "v2", Of: o.Rulesets.(analyze.Fixed).Of} })
 	s.third(t, 2)
 	expect(t, w, "checkpoints_rejected_total", "other_ruleset", 2)
+	expect(t, w, "ruleset_gone_total", "", 1)
 	expect(t, w, "rerun_events_total", "", 2)
 }
 

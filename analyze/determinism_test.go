@@ -1,12 +1,15 @@
 package analyze_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,16 +46,16 @@ const rememberingRules = `<group name="test,">
 <rule id="900020" level="3"><decoded_as>a</decoded_as><description>a $(srcip)</description></rule>
 </group>`
 
-func rememberingEngine(t *testing.T) (*engine.Engine, time.Duration) {
+func rememberingEngine(t *testing.T, rules string) *engine.Engine {
 	t.Helper()
 	p, problems, err := ruleset.Compile(ruleset.Source{
 		Decoders: []ruleset.File{{Name: "d.xml", Path: "d.xml", Data: []byte(rememberingDecoders)}},
-		Rules:    []ruleset.File{{Name: "r.xml", Path: "r.xml", Data: []byte(rememberingRules)}},
+		Rules:    []ruleset.File{{Name: "r.xml", Path: "r.xml", Data: []byte(rules)}},
 	})
 	if err != nil {
 		t.Fatal(err, problems)
 	}
-	return engine.New(p, engine.Config{ManagerName: "test", Timezone: time.FixedZone("", 1800)}), p.LongestWindow()
+	return engine.New(p, engine.Config{ManagerName: "test", Timezone: time.FixedZone("", 1800)})
 }
 
 // randomLog makes events whose times advance by hours in all, and run backwards
@@ -146,8 +149,8 @@ func judged(t *testing.T, c *kafka.Cluster) map[string]string {
 }
 
 func remembering(t *testing.T) func(*analyze.Options) {
-	e, window := rememberingEngine(t)
-	return func(o *analyze.Options) { o.Engine, o.Rewind = e, window }
+	e := rememberingEngine(t, rememberingRules)
+	return func(o *analyze.Options) { o.Rulesets = analyze.Fixed{Version: "v1", Of: e} }
 }
 
 // uninterrupted is what one worker makes of a log.
@@ -162,10 +165,10 @@ func uninterrupted(t *testing.T, recs []schemas.Record, partitions int) map[stri
 }
 
 // interrupted is what workers make of it that come, go and die at random places
-// while the log grows, with checkpoints at random moments.
-func interrupted(t *testing.T, rnd *rand.Rand, recs []schemas.Record, partitions int) map[string]string {
+// while the log grows, with checkpoints at random moments. rules sets what they
+// judge by; between is called now and then.
+func interrupted(t *testing.T, c *kafka.Cluster, rnd *rand.Rand, recs []schemas.Record, rules func(*analyze.Options), between func()) map[string]string {
 	t.Helper()
-	c := kafkatest.NewWith(t, partitions)
 	var workers []*worker
 	kills, stops := 0, 0
 	begin := func(mortal bool) {
@@ -174,14 +177,17 @@ func interrupted(t *testing.T, rnd *rand.Rand, recs []schemas.Record, partitions
 			policy.Events = 0
 		}
 		left := rnd.IntN(120)
-		places := []string{analyze.FaultJudged, analyze.FaultOutput, analyze.FaultChunks, analyze.FaultManifest, analyze.FaultClose}
+		places := []string{
+			analyze.FaultJudged, analyze.FaultOutput, analyze.FaultChunks, analyze.FaultManifest, analyze.FaultClose,
+			analyze.FaultChange, analyze.FaultChanged,
+		}
 		place := places[rnd.IntN(len(places))]
 		if place != analyze.FaultJudged {
 			left /= 20
 		}
 		k := &kill{}
 		workers = append(workers, startWith(t, c, func(o *analyze.Options) {
-			remembering(t)(o)
+			rules(o)
 			o.Checkpoints = policy
 			if mortal {
 				o.SetFault(func(at string) error {
@@ -216,6 +222,7 @@ func interrupted(t *testing.T, rnd *rand.Rand, recs []schemas.Record, partitions
 			recs = recs[n:]
 			time.Sleep(time.Duration(rnd.IntN(80)) * time.Millisecond)
 		}
+		between()
 	}
 	for _, w := range workers {
 		if w.stop() != nil {
@@ -240,7 +247,7 @@ func TestAlertsDoNotDependOnWorkersAndTheirDeaths(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 44))
 			partitions := []int{1, 3, 12, 3}[seed]
 			recs := randomLog(rnd, 400)
-			want, got := uninterrupted(t, recs, partitions), interrupted(t, rnd, recs, partitions)
+			want, got := uninterrupted(t, recs, partitions), interrupted(t, kafkatest.NewWith(t, partitions), rnd, recs, remembering(t), func() {})
 			if d := cmp.Diff(want, got); d != "" {
 				t.Errorf("seed %d (-uninterrupted +interrupted):\n%s", seed, d)
 			}
@@ -280,5 +287,142 @@ func TestAlertsDoNotDependOnTheNumberOfPartitions(t *testing.T) {
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("%d partitions:\n%s", partitions, d)
 		}
+	}
+}
+
+// several are versions of a ruleset, of which each worker runs the one it was told last.
+type several struct {
+	engines map[string]*engine.Engine
+	mu      sync.Mutex
+	current string
+}
+
+func (s *several) Ready() <-chan struct{} { return analyze.Fixed{}.Ready() }
+
+func (s *several) Current() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current
+}
+
+func (s *several) Engine(_ context.Context, version string) (*engine.Engine, error) {
+	if e := s.engines[version]; e != nil {
+		return e, nil
+	}
+	return nil, analyze.ErrRulesetGone
+}
+
+// activations reads which rulesets judge each partition.
+func activations(t *testing.T, c *kafka.Cluster) map[int32][]schemas.RulesetChange {
+	t.Helper()
+	ranges, err := c.Ranges(t.Context(), schemas.TopicCheckpoints)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[int32][]schemas.RulesetChange{}
+	err = c.Read(t.Context(), schemas.TopicCheckpoints, 0, ranges[0], func(rec schemas.Record) bool {
+		if p, ok := schemas.RulesetActivationOf(rec.Key); ok {
+			a, err := schemas.ParseRulesetActivation(&rec)
+			if err != nil {
+				t.Error(err)
+			}
+			out[p] = a.Changes
+		}
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// walked is what the log gives by the rulesets that are written for its
+// partitions, worked out without workers.
+func walked(t *testing.T, c *kafka.Cluster, engines map[string]*engine.Engine, changes map[int32][]schemas.RulesetChange) map[string]string {
+	t.Helper()
+	ranges, err := c.Ranges(t.Context(), schemas.TopicEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs := map[string]string{}
+	for p, r := range ranges {
+		var e *engine.Engine
+		var state *engine.Keyed
+		version, next := "", changes[int32(p)]
+		err := c.Read(t.Context(), schemas.TopicEvents, int32(p), r, func(rec schemas.Record) bool {
+			for len(next) > 0 && next[0].Offset <= rec.Offset {
+				version, next, e = next[0].Version, next[1:], engines[next[0].Version]
+				if state == nil {
+					state = e.NewState()
+				} else {
+					state = e.Adopt(state)
+				}
+			}
+			ev, err := schemas.ParseEvent(&rec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res := e.Process(state, &ev); res.Alert {
+				vedette := fmt.Sprintf(`{"topic_id":"TOPIC","partition":%d,"offset":%d,"n":0,"ruleset":"%s","gateway":"g"}`, p, rec.Offset, version)
+				id := schemas.AlertID(rec.Timestamp, rec.Partition, rec.Offset, 0)
+				docs[schemas.AlertDocID("TOPIC", rec.Partition, rec.Offset, 0)] = string(res.AppendAlert(nil, id, []byte(vedette)))
+			}
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return docs
+}
+
+// Whoever judges, dies and starts: what the alerts are follows from the log and
+// from where the partitions changed their rulesets.
+func TestAlertsFollowFromTheLogAndTheChangesOfTheRuleset(t *testing.T) {
+	t.Parallel()
+	engines := map[string]*engine.Engine{
+		"v1": rememberingEngine(t, rememberingRules),
+		"v2": rememberingEngine(t, `<group name="new,"><rule id="800000" level="6"><category>ids</category><match>10.0.0.7</match><description>another</description></rule></group>`+
+			strings.ReplaceAll(rememberingRules, `level="4"`, `level="6"`)),
+		"v3": rememberingEngine(t, strings.ReplaceAll(rememberingRules, `<rule id="900004" level="11" frequency="2"`, `<rule id="900004" level="12" frequency="4"`)),
+	}
+	var changed atomic.Int64
+	t.Cleanup(func() {
+		if changed.Load() == 0 {
+			t.Error("the ruleset never changed: the test shows nothing")
+		}
+	})
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			rnd := rand.New(rand.NewPCG(seed, 45))
+			partitions := []int{1, 3, 3, 12}[seed]
+			c := kafkatest.NewWith(t, partitions)
+			var all []*several // one per worker, since workers learn of a version at different times
+			told := "v1"
+			got := interrupted(t, c, rnd, randomLog(rnd, 400), func(o *analyze.Options) {
+				s := &several{engines: engines, current: told}
+				all = append(all, s)
+				o.Rulesets = s
+			}, func() {
+				if rnd.IntN(3) == 0 {
+					told = fmt.Sprint("v", 1+rnd.IntN(3))
+				}
+				for _, s := range all {
+					if rnd.IntN(2) == 0 {
+						s.mu.Lock()
+						s.current = told
+						s.mu.Unlock()
+					}
+				}
+			})
+			changes := activations(t, c)
+			for _, list := range changes {
+				changed.Add(int64(len(list) - 1))
+			}
+			if d := cmp.Diff(walked(t, c, engines, changes), got); d != "" {
+				t.Errorf("seed %d (-log and changes +workers):\n%s", seed, d)
+			}
+		})
 	}
 }

@@ -10,6 +10,8 @@ const (
 	FaultChunks   = faultChunks
 	FaultManifest = faultManifest
 	FaultClose    = faultClose
+	FaultChange   = faultChange
+	FaultChanged  = faultChanged
 )
 
 // SetFault lets f end the worker, as if it were killed, by an error.

@@ -14,6 +14,10 @@ type metrics struct {
 	steps      prometheus.Counter
 	evicted    prometheus.Counter
 
+	rulesets       *prometheus.GaugeVec
+	rulesetChanges prometheus.Counter
+	rulesetGone    prometheus.Counter
+
 	checkpointWritten     prometheus.Counter
 	checkpointLoaded      prometheus.Counter
 	checkpointBytes       prometheus.Counter
@@ -43,6 +47,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "vedette_analyze_deadletter_total", Help: "Records written to the dead letter, by cause.",
 		}, []string{"reason"}),
 	}
+	m.rulesets = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "vedette_analyze_ruleset_partitions", Help: "Owned partitions by the version of the ruleset that judges them.",
+	}, []string{"ruleset"})
+	m.rulesetChanges = counter("ruleset_changes_total", "Changes to another version of the ruleset, by partition.")
+	m.rulesetGone = counter("ruleset_gone_total", "Stretches of events re-read by the current ruleset because the one that had judged them is not published any more.")
 	m.checkpointWritten = counter("checkpoints_written_total", "Checkpoints whose manifest was acknowledged.")
 	m.checkpointLoaded = counter("checkpoints_loaded_total", "Partitions whose state was loaded from a checkpoint.")
 	m.checkpointBytes = counter("checkpoint_bytes_total", "Bytes of state in the checkpoints written.")
@@ -54,6 +63,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m.checkpointRejected = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "vedette_analyze_checkpoints_rejected_total", Help: "Checkpoints or their records that a new owner did not use, or not to the full, by cause.",
 	}, []string{"reason"})
-	reg.MustRegister(m.deadletter, m.checkpointFailed, m.checkpointRejected)
+	reg.MustRegister(m.rulesets, m.deadletter, m.checkpointFailed, m.checkpointRejected)
 	return m
 }

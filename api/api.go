@@ -30,6 +30,7 @@ type API struct {
 	logins   *loginLimit
 	checking chan struct{} // one token per password check
 	ruleset  rulesetCache
+	logtests logtests
 }
 
 // New reads the document, matches it with the functions and binds the listener.
@@ -97,9 +98,13 @@ func (a *API) functions() map[string]opFunc {
 		"summarize_agent_status": a.summarizeAgentStatus,
 		"manager_status":         a.managerStatus,
 		"manager_info":           a.managerInfo,
+		"reload_ruleset":         a.reloadRuleset,
+		"list_rulesets":          a.listRulesets,
 		"list_rules":             a.listRules,
 		"list_decoders":          a.listDecoders,
 		"list_alerts":            a.listAlerts,
+		"run_logtest":            a.runLogtest,
+		"end_logtest":            a.endLogtest,
 	}
 }
 

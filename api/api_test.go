@@ -29,6 +29,7 @@ import (
 	"vedette/internal/store/embedded"
 	"vedette/internal/store/storetest"
 	"vedette/internal/tlsconf"
+	"vedette/ruleset/engine"
 	"vedette/ruleset/program"
 )
 
@@ -45,6 +46,8 @@ type fakes struct {
 	health map[string]error
 	prog   *program.Program
 	added  []NewAgent
+	// logtest is Deps.Logtest; nil until a test sets it.
+	logtest func() (*engine.Engine, []string)
 }
 
 func (f *fakes) List() []Agent {
@@ -184,7 +187,16 @@ func serve(t *testing.T, change ...func(*Config)) *server {
 		t.Fatal(err)
 	}
 	f := newFakes()
-	a, err := build(cfg, Deps{Agents: f, Users: f, Rules: f, Alerts: st, Health: func() map[string]error { return f.health }}, quiet, prometheus.NewRegistry())
+	deps := Deps{
+		Agents: f, Users: f, Rules: f, Alerts: st, Health: func() map[string]error { return f.health },
+		Logtest: func() (*engine.Engine, []string) {
+			if f.logtest == nil {
+				return nil, nil
+			}
+			return f.logtest()
+		},
+	}
+	a, err := build(cfg, deps, quiet, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}

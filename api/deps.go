@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"vedette/internal/store"
+	"vedette/ruleset/engine"
 	"vedette/ruleset/program"
 )
 
@@ -15,6 +16,13 @@ type Deps struct {
 	Users  Users
 	Rules  Rules
 	Alerts store.Store
+	// Logtest gives the engine of the ruleset in use, made with
+	// engine.Config.Logtest and limits that 64 sessions can have, and what loading
+	// that ruleset had to say. It is called for each new session; a nil engine is
+	// one that is not there yet.
+	Logtest func() (*engine.Engine, []string)
+	// Rulesets looks after the versions of the ruleset; nil where none runs.
+	Rulesets Rulesets
 	// Health returns the state of each part of the process by name; nil is well.
 	Health func() map[string]error
 }
@@ -67,6 +75,34 @@ type User struct {
 // Rules give the ruleset in use; nil before the first is loaded.
 type Rules interface {
 	Program() *program.Program
+}
+
+// Rulesets are the published versions of the ruleset.
+type Rulesets interface {
+	// Versions returns them, the newest first.
+	Versions() []RulesetVersion
+	// Reload reads the ruleset's directories anew and returns when this node runs
+	// what they hold, or why it does not.
+	Reload(ctx context.Context) error
+}
+
+// RulesetVersion is one version of the ruleset.
+type RulesetVersion struct {
+	Version   string
+	Published time.Time
+	Node      string
+	Files     int
+	// Current says that workers are to run it.
+	Current bool
+	// Workers run it: each changes over at the next event of each partition.
+	Workers []RulesetWorker
+}
+
+// RulesetWorker is one worker that runs a version.
+type RulesetWorker struct {
+	Node string
+	// Partitions is how many of its partitions have been judged by the version.
+	Partitions int
 }
 
 // Agent is one agent as the API shows it; empty members are left out.

@@ -14,15 +14,11 @@ import (
 	"vedette/internal/secret"
 	"vedette/internal/store"
 	"vedette/internal/tlsconf"
-	"vedette/ruleset/program"
+	"vedette/ruleset"
+	"vedette/ruleset/engine"
 )
 
-// fixed gives the API one ruleset.
-type fixed struct{ p *program.Program }
-
-func (f fixed) Program() *program.Program { return f.p }
-
-func (a *App) buildAPI(rules *Ruleset, alerts store.Store) error {
+func (a *App) buildAPI(alerts store.Store) error {
 	cert, err := tlsconf.LoadOrCreate(a.cfg.API.Certificate, a.cfg.API.Key, a.dir.File(datadir.Certificates), nil)
 	if err != nil {
 		return fmt.Errorf("api: %w", err)
@@ -33,7 +29,7 @@ func (a *App) buildAPI(rules *Ruleset, alerts store.Store) error {
 		Manager: a.cfg.Cluster.Name, Node: a.node, InstallationID: a.installationID(), Path: a.cfg.DataDir, Started: time.Now(),
 	}
 	reg := api.NewRegistry(a.registry, a.node)
-	r, err := api.New(cfg, api.Deps{Agents: reg, Users: reg, Rules: fixed{rules.Program}, Alerts: alerts, Health: a.Health}, a.log, a.reg)
+	r, err := api.New(cfg, api.Deps{Agents: reg, Users: reg, Rules: a.rules, Alerts: alerts, Logtest: a.rules.Logtest, Rulesets: a.rules, Health: a.Health}, a.log, a.reg)
 	if err != nil {
 		return err
 	}
@@ -43,6 +39,18 @@ func (a *App) buildAPI(rules *Ruleset, alerts store.Store) error {
 	a.infra["bootstrap"] = b
 	a.checks.add("api", b.err)
 	return nil
+}
+
+// logtestLimits bound a log test over the API, of which there can be many. All
+// its events have one key.
+var logtestLimits = engine.Limits{Keys: 16, EventBytes: 4 << 20, TotalBytes: 4 << 20}
+
+func texts(problems []ruleset.Problem) []string {
+	out := make([]string, len(problems))
+	for i, p := range problems {
+		out[i] = p.String()
+	}
+	return out
 }
 
 // installationID is a UUID that all nodes with one cluster key agree on.

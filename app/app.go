@@ -63,6 +63,7 @@ type App struct {
 	infra    map[string]Role
 	checks   checks
 	registry *registry.Registry
+	rules    *liveRulesets // nil for roles that need none
 	cluster  *kafka.Cluster
 	box      *secret.Box
 	dir      *datadir.Dir
@@ -107,9 +108,15 @@ func Start(ctx context.Context, c config.Config, names []string, log *slog.Logge
 	a.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	// What can be refused without touching anything comes first.
-	rules, err := a.loadRules(names)
-	if err != nil {
-		return nil, err
+	var own *Ruleset
+	var refused error
+	if needsRules(names) {
+		own, refused = LoadRuleset(c.Analyze.Rulesets)
+	}
+	if refused != nil && c.Kafka.Embedded() {
+		if _, err := os.Stat(c.DataDir); errors.Is(err, os.ErrNotExist) {
+			return nil, refused // nothing was ever published here
+		}
 	}
 	if a.dir, err = datadir.Open(c.DataDir); err != nil {
 		return nil, err
@@ -121,7 +128,10 @@ func Start(ctx context.Context, c config.Config, names []string, log *slog.Logge
 	if err := a.openBrokers(ctx); err != nil {
 		return nil, err
 	}
-	if err := a.build(names, rules); err != nil {
+	if err := a.openRulesets(ctx, names, own, refused); err != nil {
+		return nil, err
+	}
+	if err := a.build(names); err != nil {
 		return nil, err
 	}
 	if c.Metrics.Listen != "" {
@@ -189,6 +199,15 @@ func (a *App) Endpoints() datadir.Endpoints { return a.ends }
 
 // Health returns the state of every check; nil is good.
 func (a *App) Health() map[string]error { return a.checks.run() }
+
+// Reload reads the configured rulesets anew and runs what they hold, in every
+// process that analyzes. What is broken changes nothing and is returned.
+func (a *App) Reload(ctx context.Context) error {
+	if a.rules == nil {
+		return errors.New("no role of this process runs a ruleset")
+	}
+	return a.rules.Reload(ctx)
+}
 
 // Run serves until ctx ends, drains every role, and returns nil. The first role
 // that fails ends the others; its error is returned.

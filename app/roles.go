@@ -16,35 +16,48 @@ import (
 	"vedette/forward/all"
 	"vedette/ingest"
 	"vedette/internal/datadir"
+	"vedette/internal/geoip"
 	"vedette/internal/kafka"
 	"vedette/internal/registry"
+	"vedette/internal/rulesets"
 	"vedette/internal/secret"
 	"vedette/internal/store"
 	"vedette/internal/store/embedded"
 	"vedette/internal/store/opensearch"
-	"vedette/ruleset/engine"
 	"vedette/schemas"
 )
 
-// loadRules compiles the ruleset for the roles that need it.
-func (a *App) loadRules(names []string) (*Ruleset, error) {
-	if !slices.Contains(names, RoleAnalyze) && !slices.Contains(names, RoleAPI) {
-		return nil, nil
+// openRulesets prepares the rulesets for the roles that need them. Where the
+// configured one is refused, a published one must be there to run instead: what
+// is broken never replaces what is good, not at a start either.
+func (a *App) openRulesets(ctx context.Context, names []string, own *Ruleset, refused error) error {
+	if !needsRules(names) {
+		return nil
 	}
-	rules, err := LoadRuleset(a.cfg.Analyze.Rulesets)
+	if refused != nil {
+		if there, err := published(ctx, a.cluster, a.box, a.node); err != nil || !there {
+			return errors.Join(refused, err)
+		}
+		a.log.Error("the configured ruleset is refused; the one published before goes on", "err", refused)
+	}
+	s, err := rulesets.Open(a.cluster, a.box, a.node, a.log, a.reg)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for _, w := range rules.Warnings {
-		a.log.Warn("ruleset", "problem", w.String())
+	if a.rules, err = newRulesets(a.cfg, s, own, slices.Contains(names, RoleAnalyze), a.log, a.reg); err != nil {
+		return err
 	}
-	a.log.Info("ruleset loaded", "rulesets", strings.Join(a.cfg.Analyze.Rulesets, ","), "ruleset", rules.Version,
-		"rules", len(rules.Program.Rules()), "decoders", len(rules.Program.Decoders()))
-	return rules, nil
+	a.infra["rulesets"] = a.rules
+	a.checks.add("ruleset", a.rules.Err)
+	return nil
+}
+
+func needsRules(names []string) bool {
+	return slices.Contains(names, RoleAnalyze) || slices.Contains(names, RoleAPI)
 }
 
 // build makes the named roles; every listener is bound when it returns.
-func (a *App) build(names []string, rules *Ruleset) error {
+func (a *App) build(names []string) error {
 	has := func(role string) bool { return slices.Contains(names, role) }
 	if has(RoleIngest) || has(RoleEnroll) || has(RoleAPI) {
 		if err := a.openRegistry(has(RoleEnroll)); err != nil {
@@ -73,13 +86,13 @@ func (a *App) build(names []string, rules *Ruleset) error {
 		errs = append(errs, a.buildIngest())
 	}
 	if has(RoleAnalyze) {
-		errs = append(errs, a.buildAnalyze(rules))
+		errs = append(errs, a.buildAnalyze())
 	}
 	if has(RoleForward) {
 		errs = append(errs, a.buildForward(alerts))
 	}
 	if has(RoleAPI) {
-		errs = append(errs, a.buildAPI(rules, alerts))
+		errs = append(errs, a.buildAPI(alerts))
 	}
 	return errors.Join(errs...)
 }
@@ -128,6 +141,13 @@ func (a *App) openStore(readOnly bool) (store.Store, error) {
 	if indexer := a.cfg.Forward.OpenSearch; len(indexer.URLs) > 0 {
 		cfg := opensearch.Default()
 		cfg.URLs, cfg.Username, cfg.PasswordFile, cfg.CAFile = indexer.URLs, indexer.Username, indexer.PasswordFile, indexer.CA
+		if f := a.cfg.Analyze.GeoIPFile; f != "" {
+			db, err := geoip.Open(f)
+			if err != nil {
+				return nil, fmt.Errorf("analyze.geoip_file: %w", err)
+			}
+			cfg.GeoIP = db
+		}
 		return opensearch.Open(cfg, a.log, a.reg)
 	}
 	cfg := embedded.Default()
@@ -202,25 +222,26 @@ func (c closing) Run(ctx context.Context) error {
 	return c.Role.Run(ctx)
 }
 
-func (a *App) buildAnalyze(rules *Ruleset) error {
-	ec, err := EngineConfig(a.cfg, false)
-	if err != nil {
-		return err
-	}
+func (a *App) buildAnalyze() error {
 	r, err := analyze.New(analyze.Options{
-		Config: a.cfg.Analyze, Cluster: a.cluster, Engine: engine.New(rules.Program, ec), Ruleset: rules.Version,
-		Rewind: rules.Program.LongestWindow(), Box: a.box, Log: a.log, Registerer: a.reg,
+		Config: a.cfg.Analyze, Cluster: a.cluster, Rulesets: a.rules, Node: a.node, Box: a.box, Log: a.log, Registerer: a.reg,
 	})
 	if err != nil {
 		return err
 	}
+	a.rules.running = r.Running
 	a.checks.add(RoleAnalyze, r.Ready)
 	a.roles[RoleAnalyze] = r
 	return nil
 }
 
 func (a *App) buildForward(alerts store.Store) error {
-	r, err := forward.New(forward.Default(), a.cluster, all.New(alerts), a.log, a.reg)
+	opts, err := a.destinations()
+	if err != nil {
+		return err
+	}
+	dests := all.New(alerts, opts)
+	r, err := forward.New(forward.Default(), a.cluster, dests, a.log, a.reg)
 	if err != nil {
 		return err
 	}
@@ -235,6 +256,6 @@ func (a *App) buildForward(alerts store.Store) error {
 		}
 		return errors.Join(errs...)
 	})
-	a.roles[RoleForward] = r
+	a.roles[RoleForward] = ending{r, dests}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/viper"
 
 	"vedette/analyze"
+	"vedette/forward/alertsfile"
 	"vedette/internal/kafka"
 	"vedette/internal/secret"
 )
@@ -76,7 +77,8 @@ type Ingest struct {
 
 // Forward says where alerts go.
 type Forward struct {
-	OpenSearch OpenSearch `mapstructure:"opensearch"`
+	OpenSearch OpenSearch        `mapstructure:"opensearch"`
+	AlertsFile alertsfile.Config `mapstructure:"alerts_file"`
 }
 
 // OpenSearch is an indexer; without URLs the embedded store takes its place.
@@ -335,8 +337,16 @@ func (c Config) Validate() error {
 	if len(c.Forward.OpenSearch.URLs) == 0 && (c.Forward.OpenSearch.Username != "" || c.Forward.OpenSearch.PasswordFile != "") {
 		bad("forward.opensearch.urls: empty, but a login is given")
 	}
+	if c.Forward.AlertsFile.Dir != "" && !c.Forward.AlertsFile.Enabled {
+		bad("forward.alerts_file.dir: given, but forward.alerts_file.enabled is false")
+	}
 	if err := c.Analyze.Validate(); err != nil {
 		errs = append(errs, err)
+	}
+	if f := c.Analyze.GeoIPFile; f != "" {
+		if _, err := os.Stat(f); err != nil {
+			bad("analyze.geoip_file: %v", err)
+		}
 	}
 	for _, r := range c.Analyze.Rulesets {
 		if r == analyze.Builtin || r == "" {
@@ -344,8 +354,8 @@ func (c Config) Validate() error {
 		}
 		if st, err := os.Stat(r); err != nil {
 			bad("analyze.rulesets: %v", err)
-		} else if !st.IsDir() {
-			bad("analyze.rulesets: %s is no directory", r)
+		} else if !st.IsDir() && !strings.HasSuffix(r, ".conf") {
+			bad("analyze.rulesets: %s is neither a directory nor a .conf file", r)
 		}
 	}
 	sort.Slice(errs, func(i, j int) bool { return errs[i].Error() < errs[j].Error() })

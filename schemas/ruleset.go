@@ -84,7 +84,21 @@ type RulesetCurrent struct {
 	Time     time.Time
 }
 
+// RulesetWorker says what one worker judges by. Its record stands in TopicFiles
+// under the key `ruleset/worker/<node>`, with HeaderMAC over MACInput; a worker
+// writes it when that changes and once a minute, and takes it away at its end.
+type RulesetWorker struct {
+	Node string
+	// Time is the worker's clock.
+	Time time.Time
+	// Version is the one that its partitions change over to, each at its next event.
+	Version string
+	// Partitions counts, by version, the partitions that have judged events.
+	Partitions map[string]int
+}
+
 const (
+	rulesetWorkerPrefix  = "ruleset/worker/"
 	rulesetVersionPrefix = "ruleset/version/"
 	rulesetCurrentKey    = "ruleset/current"
 	filePrefix           = "content/"
@@ -105,6 +119,14 @@ type rulesetCurrentJSON struct {
 	Origin   RulesetOrigin `json:"origin"`
 	Node     string        `json:"node"`
 	Time     int64         `json:"time"`
+}
+
+type rulesetWorkerJSON struct {
+	V          int            `json:"v"`
+	Node       string         `json:"node"`
+	Time       int64          `json:"time"`
+	Version    string         `json:"version"`
+	Partitions map[string]int `json:"partitions"`
 }
 
 // Errors of the records of rulesets.
@@ -135,6 +157,30 @@ func (c *RulesetCurrent) Record() Record {
 	return Record{Topic: TopicFiles, Key: []byte(rulesetCurrentKey), Value: mustMarshal(rulesetCurrentJSON{
 		V: RulesetRecordVersion, Version: c.Version, Previous: c.Previous, Origin: c.Origin, Node: c.Node, Time: c.Time.UnixMilli(),
 	})}
+}
+
+// Record returns the record, without its MAC.
+func (w *RulesetWorker) Record() Record {
+	return Record{Topic: TopicFiles, Key: []byte(rulesetWorkerPrefix + w.Node), Value: mustMarshal(rulesetWorkerJSON{
+		V: RulesetRecordVersion, Node: w.Node, Time: w.Time.UnixMilli(), Version: w.Version, Partitions: w.Partitions,
+	})}
+}
+
+// RulesetWorkerOf tells of which worker a record of TopicFiles is.
+func RulesetWorkerOf(key []byte) (node string, ok bool) {
+	return strings.CutPrefix(string(key), rulesetWorkerPrefix)
+}
+
+// ParseRulesetWorker reads the record of a worker. It does not verify the MAC.
+func ParseRulesetWorker(r *Record) (RulesetWorker, error) {
+	var j rulesetWorkerJSON
+	if err := unmarshalRuleset(r.Value, &j, &j.V); err != nil {
+		return RulesetWorker{}, err
+	}
+	if node, ok := RulesetWorkerOf(r.Key); !ok || node != j.Node {
+		return RulesetWorker{}, fmt.Errorf("%w: key %q is not that of worker %q", ErrRulesetRecord, r.Key, j.Node)
+	}
+	return RulesetWorker{Node: j.Node, Time: time.UnixMilli(j.Time).UTC(), Version: j.Version, Partitions: j.Partitions}, nil
 }
 
 // FileChunk returns the record of chunk n of a file's content, without its MAC.

@@ -42,6 +42,12 @@ func TestTheRecordsOfARulesetSurvive(t *testing.T) {
 		t.Error(err, cmp.Diff(current, got))
 	}
 
+	worker := RulesetWorker{Node: "node1", Time: goldenTime, Version: "0011223344556677", Partitions: map[string]int{"0011223344556677": 11, "8899aabbccddeeff": 1}}
+	rec = goldenFile(t, "ruleset-worker-v1.json", worker.Record())
+	if got, err := ParseRulesetWorker(&rec); err != nil || cmp.Diff(worker, got) != "" {
+		t.Error(err, cmp.Diff(worker, got))
+	}
+
 	activation := RulesetActivation{
 		Topic: TopicEvents, TopicID: "AAAAAAAAAAAAAAAAAAAAAA", Partition: 7, Node: "node1", Time: goldenTime,
 		Changes: []RulesetChange{{Offset: 0, Version: "8899aabbccddeeff"}, {Offset: 1234, Version: "0011223344556677"}},
@@ -125,6 +131,9 @@ func FuzzParseRulesetRecords(f *testing.F) {
 			}
 		}
 		if c, err := ParseRulesetCurrent(&rec); err == nil && string(c.Record().Key) != string(key) {
+			t.Errorf("%q", key)
+		}
+		if w, err := ParseRulesetWorker(&rec); err == nil && string(w.Record().Key) != string(key) {
 			t.Errorf("%q", key)
 		}
 		if a, err := ParseRulesetActivation(&rec); err == nil && string(a.Record().Key) != string(key) {

@@ -49,6 +49,7 @@ const (
 	BadLevel         Code = 1203
 	NoRule           Code = 1208
 	NoDecoder        Code = 1504
+	ReloadFailed     Code = 1914
 	StoreFailed      Code = 2003
 	Timeout          Code = 3021
 	PermissionDenied Code = 4000
@@ -56,6 +57,8 @@ const (
 	RequestLimit     Code = 6001
 	BodyType         Code = 6002
 	TokenKeyUnusable Code = 6003
+	LogtestFailed    Code = 7000
+	LogtestToken     Code = 7001
 )
 
 // Def is one entry of the catalogue.
@@ -97,12 +100,15 @@ func init() {
 	def(EnrolmentDown, bad, "The registry of agents does not answer", "Try again later; the change may have been made")
 	def(AgentFilter, bad, "The agent does not meet the conditions of the request", "Change the filters")
 	def(AgentNameLength, bad, "The name is too long", "Use at most 128 characters")
+	def(ReloadFailed, bad, "The ruleset could not be taken over; the one before goes on", "Mend what is named, then reload again")
 	def(StoreFailed, internal, "The store of alerts does not answer", "See /readyz and the server's log")
 	def(Timeout, internal, "The request took too long", "Narrow it, or use wait_for_complete=true")
 	def(PermissionDenied, http.StatusForbidden, "Permission denied", "Ask an administrator for the permission")
 	def(AddressBlocked, http.StatusForbidden, "Too many failed logins from this address", "Wait some minutes")
 	def(RequestLimit, http.StatusTooManyRequests, "The server has had too many requests in this minute", "Wait a minute")
 	def(BodyType, http.StatusNotAcceptable, "The body is not of the type this operation takes", "")
+	def(LogtestFailed, bad, "The event could not be tested", "See the parameters of PUT /logtest")
+	def(LogtestToken, bad, "A log test is ended by its token", "Name the token that PUT /logtest answered with")
 	def(TokenKeyUnusable, internal, "The key that signs tokens is not there yet", "Try again later")
 }
 

@@ -11,9 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vedette/app"
 	"vedette/ruleset"
 	"vedette/ruleset/check"
-	"vedette/ruleset/content"
 	"vedette/ruleset/engine"
 	"vedette/ruleset/rulesettest"
 	"vedette/ruleset/xmlfile"
@@ -23,8 +23,9 @@ import (
 const builtinRuleset = "builtin"
 
 func (s *shell) rulesetCommand() *cobra.Command {
-	parent := &cobra.Command{Use: "ruleset", Short: "Check and test decoders, rules and lists"}
-	parent.AddCommand(rulesetCheckCommand(), rulesetTestCommand())
+	parent := &cobra.Command{Use: "ruleset", Short: "Check, test and publish decoders, rules and lists"}
+	parent.AddCommand(rulesetCheckCommand(), rulesetTestCommand(),
+		s.rulesetVersionsCommand(), s.rulesetPublishCommand(), s.rulesetPromoteCommand(), s.rulesetRollbackCommand())
 	return parent
 }
 
@@ -38,8 +39,9 @@ func rulesetCheckCommand() *cobra.Command {
 file:line:col: [rule N:] cause
 hint: what to do
 
-DIR holds decoders/, rules/ and lists/, or just XML files; "builtin" is the
-ruleset of the binary. Several are checked as one ruleset.
+DIR holds decoders/, rules/ and lists/, or just XML files; an ossec.conf stands
+for the files its <ruleset> names; "builtin" is the ruleset of the binary.
+Several are checked as one ruleset.
 
 Exit codes: 0 no errors, 1 errors, 2 used wrongly. It is an error when the load
 would be refused or a rule be left out of it; the rest are warnings.`,
@@ -222,12 +224,10 @@ func loadSources(names []string) (ruleset.Source, error) {
 		var s ruleset.Source
 		var err error
 		switch {
-		case name == builtinRuleset:
-			s, err = ruleset.LoadFS(content.FS)
 		case flat(name):
 			s, err = loadFlat(name)
 		default:
-			s, err = ruleset.LoadDir(name)
+			s, err = app.LoadSource(name)
 		}
 		if err != nil {
 			return ruleset.Source{}, err

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +19,8 @@ func (s *shell) runCommand() *cobra.Command {
 		Use:   "run [role…]",
 		Short: "Run roles until SIGTERM; all of them if none is named",
 		Long: "Roles: " + strings.Join(app.Roles(), ", ") + ".\n" +
-			"SIGTERM stops taking input and drains what was accepted; a second one ends at once.",
+			"SIGTERM stops taking input and drains what was accepted; a second one ends at once.\n" +
+			"SIGHUP reads the rulesets of analyze.rulesets anew; a broken one changes nothing.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if err := app.CheckRoles(args); err != nil {
 				return usageError{err}
@@ -45,7 +50,25 @@ func (s *shell) runCommand() *cobra.Command {
 				case <-cmd.Context().Done():
 				}
 			}()
+			hangups := make(chan os.Signal, 1)
+			signal.Notify(hangups, syscall.SIGHUP)
+			defer signal.Stop(hangups)
+			go reload(cmd.Context(), hangups, a, log)
 			return a.Run(cmd.Context())
 		},
+	}
+}
+
+// reload reads the rulesets anew at each hang-up.
+func reload(ctx context.Context, hangups <-chan os.Signal, a *app.App, log *slog.Logger) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+			if err := a.Reload(ctx); err != nil {
+				log.Error("the ruleset is not taken over; the one before goes on", "err", err)
+			}
+		}
 	}
 }

@@ -25,9 +25,10 @@ var allowed = map[string][]string{
 	"forward":  {"schemas", "internal", "forward"},
 	"api":      {"schemas", "internal", "api", "ruleset"},
 	"simulate": {"schemas", "internal", "simulate", "ingest/secure", "enroll/protocol"},
+	"replay":   {"schemas", "internal", "ruleset", "replay"},
 	"config":   {"config", "schemas", "internal", "ingest", "enroll", "analyze", "forward", "api"},
 	"app":      {"app", "config", "schemas", "internal", "ingest", "enroll", "analyze", "forward", "api", "ruleset"},
-	"cmd":      {"app", "config", "schemas", "internal", "ruleset", "simulate", "cmd"},
+	"cmd":      {"app", "config", "schemas", "internal", "ruleset", "simulate", "replay", "cmd"},
 	"test":     {""},
 }
 

@@ -25,8 +25,6 @@ import (
 const (
 	// pollRecordsMax bounds what one poll returns.
 	pollRecordsMax = 5000
-	// handleRecordsMax bounds one batch given to a Handler.
-	handleRecordsMax = 5000
 	// A partition is paused while more than queueRecordsHigh records wait for
 	// its handler, and resumed below queueRecordsLow.
 	queueRecordsHigh = 10_000
@@ -37,6 +35,10 @@ const (
 	// sessionTimeout is after how long a silent member loses its partitions.
 	sessionTimeout = 10 * time.Second
 )
+
+// HandleRecordsMax bounds one batch given to a Handler, and so how far beyond
+// its last commit a member can have handled records.
+const HandleRecordsMax = 5000
 
 // NoOffset is Assignment.Committed when the group never committed.
 const NoOffset = -1
@@ -72,10 +74,10 @@ type GroupConfig struct {
 	Group, Topic string
 	// Open is called once per assignment, before its first record.
 	Open func(ctx context.Context, a Assignment) (Handler, error)
-	// Rewind, if set, is how far before the time of the committed record
-	// reading begins. Records before Assignment.Committed are then handled too,
-	// and never committed.
-	Rewind time.Duration
+	// Rewind, if set, is asked at an assignment how far before the time of the
+	// committed record reading begins. Records before Assignment.Committed are
+	// then handled too, and never committed.
+	Rewind func(ctx context.Context) time.Duration
 	// StartAt, if set, is asked for each assigned partition, before Open, where
 	// reading begins; if it answers false, Rewind says it. The answer may lie on
 	// either side of the commit; the handler knows it as Assignment.From. ctx
@@ -255,15 +257,19 @@ func (m *member) begin(ctx context.Context, a *Assignment) (int64, error) {
 			return from, nil
 		}
 	}
-	if a.Committed == NoOffset || m.cfg.Rewind <= 0 {
+	if a.Committed == NoOffset || m.cfg.Rewind == nil {
 		return NoOffset, nil
 	}
-	return m.rewind(ctx, a.Partition, a.Committed)
+	by := m.cfg.Rewind(ctx)
+	if by <= 0 {
+		return NoOffset, nil
+	}
+	return m.rewind(ctx, a.Partition, a.Committed, by)
 }
 
 // rewind returns the first offset whose record is not older than the record at
-// the committed offset less cfg.Rewind.
-func (m *member) rewind(ctx context.Context, p int32, committed int64) (int64, error) {
+// the committed offset less by.
+func (m *member) rewind(ctx context.Context, p int32, committed int64, by time.Duration) (int64, error) {
 	name := m.c.Topic(m.cfg.Topic)
 	starts, err := m.adm.ListStartOffsets(ctx, name)
 	if err != nil {
@@ -292,7 +298,7 @@ func (m *member) rewind(ctx context.Context, p int32, committed int64) (int64, e
 	if it.Done() {
 		return committed, nil // retention took it, and with it all that a window could hold
 	}
-	from, err := offsetAfter(ctx, m.adm, name, p, it.Next().Timestamp.Add(-m.cfg.Rewind))
+	from, err := offsetAfter(ctx, m.adm, name, p, it.Next().Timestamp.Add(-by))
 	if err != nil {
 		return 0, err
 	}
@@ -412,7 +418,7 @@ func (w *worker) add(recs []*kgo.Record, hwm int64) (pause bool) {
 
 func (w *worker) take() []schemas.Record {
 	w.mu.Lock()
-	n := min(len(w.queue), handleRecordsMax)
+	n := min(len(w.queue), HandleRecordsMax)
 	batch := w.queue[:n:n]
 	w.queue = w.queue[n:]
 	if len(w.queue) == 0 {

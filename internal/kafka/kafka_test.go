@@ -87,7 +87,7 @@ func TestGroupMemberGoesOnAtTheCommitAndRewinds(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() {
-			done <- c.Consume(ctx, kafka.GroupConfig{Group: "g", Topic: schemas.TopicEvents, Open: col.open, Rewind: rewind, Log: quiet, Registerer: prometheus.NewRegistry()})
+			done <- c.Consume(ctx, kafka.GroupConfig{Group: "g", Topic: schemas.TopicEvents, Open: col.open, Rewind: func(context.Context) time.Duration { return rewind }, Log: quiet, Registerer: prometheus.NewRegistry()})
 		}()
 		got := col.wait(t, want)
 		cancel()
@@ -225,7 +225,7 @@ func TestAHandlerBeginsWhereStartAtSays(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		done <- c.Consume(ctx, kafka.GroupConfig{
-			Group: "g", Topic: schemas.TopicEvents, Open: col.open, Rewind: time.Hour, Log: quiet, Registerer: prometheus.NewRegistry(),
+			Group: "g", Topic: schemas.TopicEvents, Open: col.open, Rewind: func(context.Context) time.Duration { return time.Hour }, Log: quiet, Registerer: prometheus.NewRegistry(),
 			StartAt: func(_ context.Context, a kafka.Assignment) (int64, bool, error) { return 7, true, nil },
 		})
 	}()
@@ -314,7 +314,7 @@ func TestWhereRetentionTookEverythingReadingGoesOnAtTheCommit(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() {
-			done <- c.Consume(ctx, kafka.GroupConfig{Group: "g", Topic: schemas.TopicEvents, Open: col.open, Rewind: time.Hour, Log: quiet, Registerer: prometheus.NewRegistry()})
+			done <- c.Consume(ctx, kafka.GroupConfig{Group: "g", Topic: schemas.TopicEvents, Open: col.open, Rewind: func(context.Context) time.Duration { return time.Hour }, Log: quiet, Registerer: prometheus.NewRegistry()})
 		}()
 		col.wait(t, want)
 		cancel()

@@ -93,3 +93,30 @@ func (c *Cluster) Read(ctx context.Context, topic string, partition int32, r Ran
 		}
 	}
 }
+
+// OffsetsAfter returns, for each partition of a topic, the first offset whose
+// record is not older than t, or the partition's end.
+func (c *Cluster) OffsetsAfter(ctx context.Context, topic string, t time.Time) ([]int64, error) {
+	adm, err := c.Admin()
+	if err != nil {
+		return nil, err
+	}
+	defer adm.Close()
+	name := c.Topic(topic)
+	listed, err := adm.ListOffsetsAfterMilli(ctx, t.UnixMilli(), name)
+	if err == nil {
+		err = listed.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask where %s is at %s: %w", topic, t.Format(time.RFC3339), err)
+	}
+	out := make([]int64, len(listed[name]))
+	for p := range out {
+		l, ok := listed.Lookup(name, int32(p))
+		if !ok {
+			return nil, fmt.Errorf("topic %s: partition %d is not described", topic, p)
+		}
+		out[p] = l.Offset
+	}
+	return out, nil
+}

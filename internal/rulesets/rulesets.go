@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -30,10 +31,17 @@ const (
 	Kept = 32
 	// batchRecords bounds the chunks that wait for acknowledgement.
 	batchRecords = 32
+	// silentAfter is when a worker that writes nothing counts as gone; it writes
+	// every ReportEvery. workersMax bounds those remembered.
+	silentAfter = 3 * ReportEvery
+	workersMax  = 10_000
 	// readTries is how often the content of a version is read anew, when
 	// compaction moved it meanwhile.
 	readTries = 3
 )
+
+// ReportEvery is how often a worker repeats what it runs.
+const ReportEvery = time.Minute
 
 // Errors of a Store.
 var (
@@ -65,6 +73,7 @@ type Store struct {
 	versions map[string]schemas.RulesetVersion
 	order    []string            // of versions, as first seen
 	chunks   map[string]struct{} // keys of the content that stands in the topic
+	workers  map[string]schemas.RulesetWorker
 	current  *schemas.RulesetCurrent
 	changed  chan struct{} // closed at each record
 }
@@ -77,7 +86,8 @@ func Open(cluster *kafka.Cluster, box *secret.Box, node string, log *slog.Logger
 	}
 	s := &Store{
 		cluster: cluster, box: box, node: node, log: log, producer: p,
-		versions: map[string]schemas.RulesetVersion{}, chunks: map[string]struct{}{}, changed: make(chan struct{}),
+		versions: map[string]schemas.RulesetVersion{}, chunks: map[string]struct{}{},
+		workers: map[string]schemas.RulesetWorker{}, changed: make(chan struct{}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "vedette_files_rejected_total", Help: "Records of the topic files that were not applied, by cause.",
 		}, []string{"reason"}),
@@ -104,7 +114,8 @@ func (s *Store) apply(rec schemas.Record) {
 	version, isVersion := schemas.RulesetVersionOf(rec.Key)
 	_, _, isChunk := schemas.FileChunkOf(rec.Key)
 	isCurrent := schemas.IsRulesetCurrent(rec.Key)
-	if !isVersion && !isChunk && !isCurrent {
+	node, isWorker := schemas.RulesetWorkerOf(rec.Key)
+	if !isVersion && !isChunk && !isCurrent && !isWorker {
 		return // group files and feeds have readers of their own
 	}
 	if !s.verify(&rec) {
@@ -114,6 +125,7 @@ func (s *Store) apply(rec schemas.Record) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.chunks, key)
+		delete(s.workers, node)
 		if isVersion {
 			delete(s.versions, version)
 			s.order = slices.DeleteFunc(s.order, func(v string) bool { return v == version })
@@ -123,8 +135,11 @@ func (s *Store) apply(rec schemas.Record) {
 	}
 	var v schemas.RulesetVersion
 	var c schemas.RulesetCurrent
+	var w schemas.RulesetWorker
 	var err error
 	switch {
+	case isWorker:
+		w, err = schemas.ParseRulesetWorker(&rec)
 	case isVersion:
 		v, err = schemas.ParseRulesetVersion(&rec)
 	case isCurrent:
@@ -139,6 +154,11 @@ func (s *Store) apply(rec schemas.Record) {
 	switch {
 	case isChunk:
 		s.chunks[key] = struct{}{}
+		return
+	case isWorker:
+		if _, known := s.workers[node]; known || len(s.workers) < workersMax {
+			s.workers[node] = w
+		}
 		return
 	case isVersion:
 		if _, again := s.versions[version]; !again {
@@ -195,6 +215,31 @@ func (s *Store) Versions() []schemas.RulesetVersion {
 	out := make([]schemas.RulesetVersion, 0, len(s.order))
 	for _, v := range s.order {
 		out = append(out, s.versions[v])
+	}
+	return out
+}
+
+// Report tells the others what this node's worker runs; without a version it
+// takes the worker away.
+func (s *Store) Report(ctx context.Context, version string, partitions map[string]int) error {
+	w := schemas.RulesetWorker{Node: s.node, Time: time.Now(), Version: version, Partitions: partitions}
+	rec := w.Record()
+	if version == "" {
+		rec.Value = nil
+	}
+	_, err := s.producer.ProduceSync(ctx, s.seal(rec))
+	return err
+}
+
+// Workers returns what the workers have reported lately, by node.
+func (s *Store) Workers() []schemas.RulesetWorker {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []schemas.RulesetWorker
+	for _, node := range slices.Sorted(maps.Keys(s.workers)) {
+		if w := s.workers[node]; time.Since(w.Time) < silentAfter {
+			out = append(out, w)
+		}
 	}
 	return out
 }

@@ -105,6 +105,26 @@ func TestAPublishedVersionIsReadByAnotherNode(t *testing.T) {
 	}
 }
 
+func TestWorkersAreSeenByTheOthers(t *testing.T) {
+	t.Parallel()
+	c := kafkatest.New(t)
+	a, b := start(t, c, "a", 1), start(t, c, "b", 1)
+	if err := a.Report(t.Context(), "v1", map[string]int{"v1": 3}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "b sees a", func() bool { w := b.Workers(); return len(w) == 1 && w[0].Node == "a" && w[0].Partitions["v1"] == 3 })
+	if err := a.Report(t.Context(), "", nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a is gone", func() bool { return len(b.Workers()) == 0 })
+	b.mu.Lock()
+	b.workers["old"] = schemas.RulesetWorker{Node: "old", Time: time.Now().Add(-time.Hour)}
+	b.mu.Unlock()
+	if w := b.Workers(); len(w) != 0 {
+		t.Errorf("a worker that has been silent for an hour is listed: %v", w)
+	}
+}
+
 func TestContentIsWrittenOnce(t *testing.T) {
 	t.Parallel()
 	c := kafkatest.New(t)

@@ -64,6 +64,18 @@ func connect(t *testing.T, dir string, e datadir.Endpoints) *kafka.Cluster {
 // api asks the REST API of a process, logged in with its own credentials.
 func api(t *testing.T, dir string, e datadir.Endpoints, path string, into any) {
 	t.Helper()
+	status, body := request(t, dir, e, http.MethodGet, path)
+	if status != http.StatusOK {
+		t.Fatalf("%s: %d %s", path, status, body)
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+}
+
+// request is api for any method and answer.
+func request(t *testing.T, dir string, e datadir.Endpoints, method, path string) (status int, body []byte) {
+	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(dir, datadir.APICredentials))
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +83,7 @@ func api(t *testing.T, dir string, e datadir.Endpoints, path string, into any) {
 	user, password, _ := strings.Cut(strings.TrimSpace(string(raw)), ":")
 	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // self-signed by design
 	defer client.CloseIdleConnections()
-	call := func(method, path string, login func(*http.Request)) []byte {
+	call := func(method, path string, login func(*http.Request)) (int, []byte) {
 		req, err := http.NewRequestWithContext(t.Context(), method, "https://"+e.API+path, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -83,16 +95,16 @@ func api(t *testing.T, dir string, e datadir.Endpoints, path string, into any) {
 		}
 		defer resp.Body.Close()
 		body, err := io.ReadAll(resp.Body)
-		if err != nil || resp.StatusCode != http.StatusOK {
-			t.Fatalf("%s %s: %s %v: %s", method, path, resp.Status, err, body)
+		if err != nil {
+			t.Fatalf("%s %s: %v", method, path, err)
 		}
-		return body
+		return resp.StatusCode, body
 	}
-	token := call(http.MethodPost, "/security/user/authenticate?raw=true", func(r *http.Request) { r.SetBasicAuth(user, password) })
-	body := call(http.MethodGet, path, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+string(token)) })
-	if err := json.Unmarshal(body, into); err != nil {
-		t.Fatalf("%v: %s", err, body)
+	status, token := call(http.MethodPost, "/security/user/authenticate?raw=true", func(r *http.Request) { r.SetBasicAuth(user, password) })
+	if status != http.StatusOK {
+		t.Fatalf("login: %d %s", status, token)
 	}
+	return call(method, path, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+string(token)) })
 }
 
 type page struct {
@@ -108,12 +120,13 @@ func TestAKilledProcessDoublesNothingAndLosesAtMostItsWindow(t *testing.T) {
 	t.Parallel()
 	const agents, lines, eps = 10, 50_000, 5000
 	dir := filepath.Join(t.TempDir(), "data")
-	first := harness.Launch(t, bin, "first", dir, env(datadir.Endpoints{}), "run")
+	withFile := func(e datadir.Endpoints) []string { return append(env(e), "VEDETTE_FORWARD_ALERTS_FILE_ENABLED=true") }
+	first := harness.Launch(t, bin, "first", dir, withFile(datadir.Endpoints{}), "run")
 	at := first.Endpoints(t, time.Minute)
 	sim := harness.StartSimulate(t, harness.SimulateConfig{Agents: agents, Count: lines, EPS: eps, Front: at, PasswordFile: filepath.Join(dir, datadir.EnrollmentPassword)})
 	sim.WaitSent(t, lines/3)
 	first.Kill()
-	second := harness.Launch(t, bin, "second", dir, env(at), "run")
+	second := harness.Launch(t, bin, "second", dir, withFile(at), "run")
 	again := second.Endpoints(t, time.Minute)
 	report := sim.Wait(t)
 
@@ -170,9 +183,57 @@ func TestAKilledProcessDoublesNothingAndLosesAtMostItsWindow(t *testing.T) {
 		}
 		time.Sleep(500 * time.Millisecond)
 	}
+
+	// So does alerts.json, whose writer was killed too.
+	for lines := alertsFile(t, dir); len(lines) < len(ids); lines = alertsFile(t, dir) {
+		if time.Now().After(deadline) {
+			t.Fatalf("alerts.json holds %d alerts, the topic %d ids", len(lines), len(ids))
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+	for id, n := range alertsFile(t, dir) {
+		if n != 1 || !ids[id] {
+			t.Errorf("alert %s stands %d times in alerts.json, in the topic: %v", id, n, ids[id])
+		}
+	}
 	if err := second.Stop(30 * time.Second); err != nil {
 		t.Errorf("SIGTERM: %v", err)
 	}
+}
+
+// alertsFile counts the alerts of all days by id; a line may be under way.
+func alertsFile(t *testing.T, dir string) map[string]int {
+	t.Helper()
+	days, err := filepath.Glob(filepath.Join(dir, "logs", "alerts", "*", "*", "ossec-alerts-*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]int{}
+	for _, day := range days {
+		data, err := os.ReadFile(day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(data)) {
+			if !strings.HasSuffix(line, "\n") {
+				continue
+			}
+			var a struct {
+				Vedette struct {
+					TopicID   string `json:"topic_id"`
+					Partition int32  `json:"partition"`
+					Offset    int64  `json:"offset"`
+					N         int    `json:"n"`
+				} `json:"vedette"`
+			}
+			if err := json.Unmarshal([]byte(line), &a); err != nil {
+				t.Fatalf("%s: %v in %q", day, err, line)
+			}
+			v := a.Vedette
+			ids[schemas.AlertDocID(v.TopicID, v.Partition, v.Offset, v.N)]++
+		}
+	}
+	return ids
 }
 
 func TestCommandsTalkToTheRunningProcess(t *testing.T) {
@@ -208,5 +269,30 @@ func TestCommandsTalkToTheRunningProcess(t *testing.T) {
 	}
 	if err := p.Stop(30 * time.Second); err != nil {
 		t.Error(err)
+	}
+}
+
+// zero lets a process choose its ports.
+var zero datadir.Endpoints
+
+// current is what the API lists as the current version of the ruleset.
+func current(t *testing.T, dir string, e datadir.Endpoints) string {
+	t.Helper()
+	var list page
+	api(t, dir, e, "/rulesets", &list)
+	for _, it := range list.Data.Items {
+		if it["current"] == true {
+			return it["version"].(string)
+		}
+	}
+	return ""
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(60 * time.Second); !ok(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("never: " + what)
+		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/url"
 	"time"
+
+	"vedette/internal/geoip"
 )
 
 // Bounds of a bulk request.
@@ -28,6 +30,8 @@ type Config struct {
 	Timeout time.Duration `mapstructure:"timeout" yaml:"timeout"`
 	// Template installs our index template at start.
 	Template bool `mapstructure:"template" yaml:"template"`
+	// GeoIP gives documents their GeoLocation; nil leaves it out.
+	GeoIP *geoip.DB `mapstructure:"-" yaml:"-"`
 	// Refresh is the bulk request's parameter: empty, `wait_for` or `true`. Only
 	// tests need it.
 	Refresh string `mapstructure:"-" yaml:"-"`

@@ -5,19 +5,22 @@ import (
 	"encoding/json"
 	"errors"
 	"time"
+
+	"vedette/internal/geoip"
 )
 
 var errNoObject = errors.New("not a JSON object")
 
 // document makes an alert what the indexer gets: on one line, with `@timestamp`
-// and `input`, and the AWS fields the ingest pipeline derives.
-func document(doc []byte, at time.Time) ([]byte, error) {
+// and `input`, and what the ingest pipeline derives: AWS fields, and GeoLocation if there is a database.
+func document(doc []byte, at time.Time, db *geoip.DB) ([]byte, error) {
 	doc = bytes.TrimSpace(doc)
 	if len(doc) == 0 || doc[0] != '{' || !json.Valid(doc) {
 		return nil, errNoObject
 	}
+	geo := geoLocation(db, doc)
 	if bytes.Contains(doc, []byte(`"aws"`)) || bytes.Contains(doc, []byte(`"@timestamp"`)) || bytes.Contains(doc, []byte(`"input"`)) {
-		return rewrite(doc, at)
+		return rewrite(doc, at, geo)
 	}
 	if bytes.ContainsAny(doc, "\n\r") {
 		var b bytes.Buffer
@@ -33,13 +36,21 @@ func document(doc []byte, at time.Time) ([]byte, error) {
 	}
 	out = append(out, `"@timestamp":"`...)
 	out = at.UTC().AppendFormat(out, timestampLayout)
-	return append(out, `","input":{"type":"log"}}`...), nil
+	out = append(out, `","input":{"type":"log"}`...)
+	if geo != nil {
+		b, err := json.Marshal(geo)
+		if err != nil {
+			return nil, err
+		}
+		out = append(append(out, `,"GeoLocation":`...), b...)
+	}
+	return append(out, '}'), nil
 }
 
 const timestampLayout = "2006-01-02T15:04:05.000Z"
 
 // rewrite is the slow way, for documents in which something has to be looked at.
-func rewrite(doc []byte, at time.Time) ([]byte, error) {
+func rewrite(doc []byte, at time.Time, geo *geoMember) ([]byte, error) {
 	dec := json.NewDecoder(bytes.NewReader(doc))
 	dec.UseNumber()
 	var o map[string]any
@@ -48,6 +59,9 @@ func rewrite(doc []byte, at time.Time) ([]byte, error) {
 	}
 	o["@timestamp"] = at.UTC().Format(timestampLayout)
 	o["input"] = map[string]any{"type": "log"}
+	if geo != nil {
+		o["GeoLocation"] = geo
+	}
 	data, _ := o["data"].(map[string]any)
 	if aws, ok := data["aws"].(map[string]any); ok {
 		for to, from := range map[string]string{"region": "awsRegion", "accountId": "aws_account_id"} {

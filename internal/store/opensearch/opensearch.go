@@ -23,6 +23,7 @@ import (
 	"github.com/opensearch-project/opensearch-go/v2/opensearchapi"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"vedette/internal/geoip"
 	"vedette/internal/store"
 	"vedette/schemas"
 	templates "vedette/schemas/opensearch"
@@ -215,7 +216,7 @@ func (s *Store) Put(ctx context.Context, alerts []schemas.Alert) ([]store.Failur
 	}
 	for i := range alerts {
 		a := &alerts[i]
-		lines, err := bulkLines(a)
+		lines, err := bulkLines(a, s.cfg.GeoIP)
 		if err != nil {
 			failures = append(failures, store.Failure{Index: i, ID: a.ID, Reason: store.ReasonDocument, Detail: err.Error()})
 			continue
@@ -235,8 +236,8 @@ func (s *Store) Put(ctx context.Context, alerts []schemas.Alert) ([]store.Failur
 	return failures, nil
 }
 
-func bulkLines(a *schemas.Alert) ([]byte, error) {
-	doc, err := document(a.Document, a.Time)
+func bulkLines(a *schemas.Alert, db *geoip.DB) ([]byte, error) {
+	doc, err := document(a.Document, a.Time, db)
 	if err != nil {
 		return nil, err
 	}

@@ -16,10 +16,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/maxmind/mmdbwriter/mmdbtype"
 	"github.com/opensearch-project/opensearch-go/v2/opensearchapi"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"vedette/internal/geoip"
+	"vedette/internal/geoip/geoiptest"
 	"vedette/internal/store"
 	"vedette/internal/store/storetest"
 	"vedette/schemas"
@@ -234,13 +237,53 @@ func TestRequestsAreBounded(t *testing.T) {
 	}
 }
 
+func TestDocumentGetsItsGeoLocation(t *testing.T) {
+	t.Parallel()
+	named := func(n string) mmdbtype.Map { return mmdbtype.Map{"names": mmdbtype.Map{"en": mmdbtype.String(n)}} }
+	db, err := geoip.New(geoiptest.Records(t, map[string]mmdbtype.DataType{
+		"203.0.113.0/24": mmdbtype.Map{
+			"city": named("Wellington"), "country": named("New Zealand"),
+			"location": mmdbtype.Map{"latitude": mmdbtype.Float64(-41.25), "longitude": mmdbtype.Float64(174.75)},
+		},
+		"198.51.100.0/24": mmdbtype.Map{"country": named("Sweden")},
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const (
+		tail       = `"@timestamp":"2026-11-22T00:58:20.271Z","input":{"type":"log"}`
+		wellington = `"GeoLocation":{"city_name":"Wellington","country_name":"New Zealand","location":{"lon":174.75,"lat":-41.25}}`
+		sweden     = `"GeoLocation":{"country_name":"Sweden"}`
+	)
+	f := func(in, want string) {
+		t.Helper()
+		got, err := document([]byte(in), time.UnixMilli(1795309100271), db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, string(got)); d != "" {
+			t.Error(d)
+		}
+	}
+	f(`{"data":{"srcip":"203.0.113.7"}}`, `{"data":{"srcip":"203.0.113.7"},`+tail+`,`+wellington+`}`)
+	f(`{"data":{"srcip":"::ffff:198.51.100.7"}}`, `{"data":{"srcip":"::ffff:198.51.100.7"},`+tail+`,`+sweden+`}`)
+	// The last of several counts, and one that is not found does not.
+	f(`{"data":{"srcip":"203.0.113.7","win":{"eventdata":{"ipAddress":"198.51.100.1"}},"office365":{"ClientIP":"10.0.0.1"}}}`,
+		`{"data":{"srcip":"203.0.113.7","win":{"eventdata":{"ipAddress":"198.51.100.1"}},"office365":{"ClientIP":"10.0.0.1"}},`+tail+`,`+sweden+`}`)
+	f(`{"data":{"aws":{"sourceIPAddress":"198.51.100.1"}}}`,
+		`{"@timestamp":"2026-11-22T00:58:20.271Z","GeoLocation":{"country_name":"Sweden"},"data":{"aws":{"sourceIPAddress":"198.51.100.1"}},"input":{"type":"log"}}`)
+	for _, none := range []string{`{"srcip":"203.0.113.7"}`, `{"data":{"srcip":"10.0.0.1"}}`, `{"data":{"srcip":"x"}}`, `{"data":{"srcip":["203.0.113.7"]}}`, `{"data":["srcip"]}`, `{"GeoLocation":{},"data":{"srcip":"203.0.113.7"}}`} {
+		f(none, none[:len(none)-1]+`,`+tail+`}`)
+	}
+}
+
 func TestDocumentGetsWhatThePipelineAdds(t *testing.T) {
 	t.Parallel()
 	at := time.UnixMilli(1795309100271)
 	const tail = `"@timestamp":"2026-11-22T00:58:20.271Z","input":{"type":"log"}`
 	f := func(in, want string) {
 		t.Helper()
-		got, err := document([]byte(in), at)
+		got, err := document([]byte(in), at, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,7 +296,7 @@ func TestDocumentGetsWhatThePipelineAdds(t *testing.T) {
 	f(`{"data":{"aws":{"awsRegion":"eu","aws_account_id":"","n":12345678901234567890}}}`,
 		`{"@timestamp":"2026-11-22T00:58:20.271Z","data":{"aws":{"awsRegion":"eu","aws_account_id":"","n":12345678901234567890,"region":"eu"}},"input":{"type":"log"}}`)
 	for _, bad := range []string{``, `[1]`, `{`, `{"a":1}{`, `null`} {
-		if _, err := document([]byte(bad), at); err == nil {
+		if _, err := document([]byte(bad), at, nil); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
 	}

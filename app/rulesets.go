@@ -1,0 +1,542 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"vedette/analyze"
+	"vedette/api"
+	"vedette/config"
+	"vedette/internal/kafka"
+	"vedette/internal/rulesets"
+	"vedette/internal/secret"
+	"vedette/ruleset"
+	"vedette/ruleset/engine"
+	"vedette/ruleset/program"
+	"vedette/schemas"
+)
+
+const (
+	// lookEvery is how often the configured directories are looked at. A change
+	// counts when two looks in a row see the same, so that files which are just
+	// being copied do not.
+	lookEvery = 5 * time.Second
+	// engines bounds the compiled rulesets kept: the current one, and those that
+	// partitions still judge by or re-read.
+	enginesMax = 4
+	// publishWithin bounds one publication, leaveWithin the last report.
+	publishWithin = time.Minute
+	leaveWithin   = 2 * time.Second
+)
+
+// liveRulesets keeps what this process runs equal to what the topic files names,
+// and publishes there what the configured directories hold (docs/design.md D7).
+type liveRulesets struct {
+	cfg   config.Config
+	store *rulesets.Store
+	log   *slog.Logger
+	// publishes says that the directories are this process's to publish: it
+	// analyzes. running tells which partitions are judged by what.
+	publishes bool
+	running   func() map[string]int
+
+	refused prometheus.Counter
+	info    *prometheus.GaugeVec
+	ready   chan struct{}
+	looks   chan chan error
+
+	mu      sync.Mutex
+	current *compiled
+	kept    []*compiled // newest use last
+	failed  error       // why the published current version does not run here
+
+	// Of Run's goroutine.
+	taken           string // the version last taken over from the directories
+	seen            string // what was last decided upon, good or broken
+	candidate       string // what the last look saw
+	reportedVersion string
+	reported        map[string]int
+	reportAt        time.Time
+}
+
+// compiled is a ruleset that can run.
+type compiled struct {
+	*Ruleset
+	live *engine.Engine
+	// logtest makes the engine of log tests when the first is asked for.
+	logtest func() *engine.Engine
+}
+
+// newRulesets prepares the rulesets of a process. own is what its directories
+// hold; nil with why they were refused.
+func newRulesets(cfg config.Config, store *rulesets.Store, own *Ruleset, publishes bool, log *slog.Logger, reg prometheus.Registerer) (*liveRulesets, error) {
+	l := &liveRulesets{
+		cfg: cfg, store: store, log: log, publishes: publishes,
+		ready: make(chan struct{}), looks: make(chan chan error),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "vedette_rulesets_refused_total", Help: "Rulesets that were to replace the running one and could not be compiled.",
+		}),
+	}
+	l.info = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "vedette_ruleset_info", Help: "1 for the version of the ruleset that this process runs."}, []string{"ruleset"})
+	reg.MustRegister(l.refused, l.info)
+	if own == nil {
+		return l, nil
+	}
+	c, err := l.compiled(own)
+	if err != nil {
+		return nil, err
+	}
+	l.keep(c)
+	l.taken, l.seen, l.candidate = own.Version, own.Version, own.Version
+	if !publishes {
+		l.set(c) // until the topic says otherwise
+	}
+	return l, nil
+}
+
+func (l *liveRulesets) compiled(r *Ruleset) (*compiled, error) {
+	ec, err := EngineConfig(l.cfg, false)
+	if err != nil {
+		return nil, err
+	}
+	test := ec
+	test.Logtest, test.Limits = true, logtestLimits
+	return &compiled{
+		Ruleset: r, live: engine.New(r.Program, ec),
+		logtest: sync.OnceValue(func() *engine.Engine { return engine.New(r.Program, test) }),
+	}, nil
+}
+
+// Ready implements analyze.Rulesets.
+func (l *liveRulesets) Ready() <-chan struct{} { return l.ready }
+
+// Current implements analyze.Rulesets.
+func (l *liveRulesets) Current() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.current == nil {
+		return ""
+	}
+	return l.current.Version
+}
+
+// Program returns what runs; nil before anything does.
+func (l *liveRulesets) Program() *program.Program {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.current == nil {
+		return nil
+	}
+	return l.current.Program
+}
+
+// Logtest returns the running ruleset for log tests, and what there is to say of it.
+func (l *liveRulesets) Logtest() (*engine.Engine, []string) {
+	l.mu.Lock()
+	c := l.current
+	l.mu.Unlock()
+	if c == nil {
+		return nil, nil
+	}
+	return c.logtest(), texts(c.Warnings)
+}
+
+// Versions returns the published versions, the newest first.
+func (l *liveRulesets) Versions() []api.RulesetVersion {
+	current, _, _ := l.store.Current()
+	workers := l.store.Workers()
+	var out []api.RulesetVersion
+	for _, v := range slices.Backward(l.store.Versions()) {
+		x := api.RulesetVersion{Version: v.Version, Published: v.Time, Node: v.Node, Files: len(v.Files), Current: v.Version == current.Version}
+		for _, w := range workers {
+			if n := w.Partitions[v.Version]; n > 0 || w.Version == v.Version {
+				x.Workers = append(x.Workers, api.RulesetWorker{Node: w.Node, Partitions: n})
+			}
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// Err is nil unless the version that is to run does not run here.
+func (l *liveRulesets) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.current == nil && l.failed == nil {
+		return errors.New("no ruleset has been read yet")
+	}
+	return l.failed
+}
+
+// Engine implements analyze.Rulesets.
+func (l *liveRulesets) Engine(ctx context.Context, version string) (*engine.Engine, error) {
+	c, err := l.load(ctx, version)
+	if err != nil {
+		return nil, err
+	}
+	return c.live, nil
+}
+
+// load finds a version among the compiled ones, or reads and compiles it.
+func (l *liveRulesets) load(ctx context.Context, version string) (*compiled, error) {
+	l.mu.Lock()
+	for i, c := range l.kept {
+		if c.Version == version {
+			l.kept = append(slices.Delete(l.kept, i, i+1), c)
+			l.mu.Unlock()
+			return c, nil
+		}
+	}
+	l.mu.Unlock()
+	files, err := l.store.Files(ctx, version)
+	if errors.Is(err, rulesets.ErrUnknown) || errors.Is(err, rulesets.ErrContent) {
+		return nil, fmt.Errorf("%w: %w", analyze.ErrRulesetGone, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r, err := compileFiles(version, files)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", analyze.ErrRulesetGone, version, err)
+	}
+	c, err := l.compiled(r)
+	if err != nil {
+		return nil, err
+	}
+	l.keep(c)
+	return c, nil
+}
+
+// keep remembers a compiled ruleset; the one unused for longest goes, but never
+// the current one.
+func (l *liveRulesets) keep(c *compiled) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kept = append(l.kept, c)
+	for i := 0; len(l.kept) > enginesMax && i < len(l.kept); i++ {
+		if l.kept[i] != l.current {
+			l.kept = slices.Delete(l.kept, i, i+1)
+			break
+		}
+	}
+}
+
+func (l *liveRulesets) set(c *compiled) {
+	l.mu.Lock()
+	old := l.current
+	l.current, l.failed = c, nil
+	l.mu.Unlock()
+	if old == nil {
+		close(l.ready)
+	}
+	if old == nil || old.Version != c.Version {
+		l.info.Reset()
+		l.info.WithLabelValues(c.Version).Set(1)
+		for _, w := range c.Warnings {
+			l.log.Warn("ruleset", "problem", w.String())
+		}
+		l.log.Info("ruleset runs", "ruleset", c.Version, "rules", len(c.Program.Rules()), "decoders", len(c.Program.Decoders()))
+	}
+}
+
+// Run follows the topic and the directories until ctx ends.
+func (l *liveRulesets) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	following := make(chan error, 1)
+	// The store outlives ctx by the last report.
+	storeCtx, endStore := context.WithCancel(context.WithoutCancel(ctx))
+	go func() { following <- l.store.Run(storeCtx); cancel() }()
+	defer func() {
+		if l.reportedVersion != "" {
+			leave, end := context.WithTimeout(context.WithoutCancel(ctx), leaveWithin)
+			_ = l.store.Report(leave, "", nil)
+			end()
+		}
+		endStore()
+		<-following
+	}()
+	select {
+	case <-l.store.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	if err := l.begin(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	reports := time.NewTicker(time.Second)
+	defer reports.Stop()
+	for {
+		_, _, changed := l.store.Current()
+		l.obey(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-tick.C:
+			if l.publishes {
+				if err := l.look(ctx, false); err != nil && ctx.Err() == nil {
+					l.log.Error("the changed ruleset is not taken over; the one before goes on", "err", err)
+				}
+			}
+		case answer := <-l.looks:
+			err := l.look(ctx, true)
+			if err == nil {
+				l.obey(ctx)
+			}
+			answer <- err
+		case <-reports.C:
+			l.report(ctx)
+		}
+	}
+}
+
+// begin decides whether what the directories hold is to run. A version that was
+// published before is older than the current one, unless that came from this
+// very node's directories: a node that was down while another published must not
+// bring the old one back.
+func (l *liveRulesets) begin(ctx context.Context) error {
+	cur, ok, _ := l.store.Current()
+	own := l.taken
+	switch {
+	case !l.publishes:
+		return nil
+	case own == "" && !ok:
+		return errors.New("no ruleset can run: the configured one is refused, and none was published")
+	case own == "" || ok && cur.Version == own:
+		return nil
+	case ok && l.store.Known(own) && (cur.Origin != schemas.OriginDirectories || cur.Node != NodeName(l.cfg)):
+		l.log.Warn("the directories hold a ruleset that was replaced since; it does not run",
+			"directories", own, "ruleset", cur.Version, "published_by", cur.Node, "hint", "vedette ruleset promote "+own+" brings it back")
+		return nil
+	}
+	c, err := l.load(ctx, own)
+	if err != nil {
+		return err
+	}
+	return l.publish(ctx, c.Ruleset)
+}
+
+func (l *liveRulesets) publish(ctx context.Context, r *Ruleset) error {
+	ctx, cancel := context.WithTimeout(ctx, publishWithin)
+	defer cancel()
+	if err := l.store.Publish(ctx, r.Version, sourceFiles(r.Source), schemas.OriginDirectories); err != nil {
+		return fmt.Errorf("publish ruleset %s: %w", r.Version, err)
+	}
+	l.log.Info("ruleset published", "ruleset", r.Version, "rulesets", strings.Join(l.cfg.Analyze.Rulesets, ","))
+	return nil
+}
+
+// obey runs what the topic names.
+func (l *liveRulesets) obey(ctx context.Context) {
+	cur, ok, _ := l.store.Current()
+	if !ok || cur.Version == l.Current() {
+		return
+	}
+	c, err := l.load(ctx, cur.Version)
+	if err == nil {
+		l.set(c)
+		return
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	err = fmt.Errorf("ruleset %s was published and does not run here: %w", cur.Version, err)
+	l.mu.Lock()
+	again := l.failed != nil && l.failed.Error() == err.Error()
+	l.failed = err
+	l.mu.Unlock()
+	if !again {
+		l.refused.Inc()
+		l.log.Error("ruleset", "err", err)
+	}
+}
+
+// look reads the directories and publishes what changed. asked says that
+// somebody wants it now; else a change must have lasted from one look to the next.
+func (l *liveRulesets) look(ctx context.Context, asked bool) error {
+	src, err := loadSources(l.cfg.Analyze.Rulesets)
+	version := ""
+	if err == nil {
+		version = src.Version()
+	} else {
+		version = err.Error() // it may pass, like a directory that is being exchanged
+	}
+	settled := version == l.candidate
+	l.candidate = version
+	if !asked && (version == l.seen || !settled) {
+		return nil
+	}
+	l.seen = version // what is broken is refused once, not at every look
+	if !asked && version == l.taken {
+		return nil // mended; whatever a command made current meanwhile stays
+	}
+	if err != nil {
+		l.refused.Inc()
+		return err
+	}
+	cur, ok, _ := l.store.Current()
+	if ok && cur.Version == version {
+		return nil
+	}
+	r, err := compileSource(src)
+	if err != nil {
+		l.refused.Inc()
+		return err
+	}
+	c, err := l.compiled(r)
+	if err != nil {
+		return err
+	}
+	l.keep(c)
+	if err := l.publish(ctx, r); err != nil {
+		l.seen = "" // the next look tries again
+		return err
+	}
+	l.taken = version
+	return nil
+}
+
+// Reload reads the directories at once and returns when what they hold runs
+// here, or why it does not.
+func (l *liveRulesets) Reload(ctx context.Context) error {
+	if !l.publishes {
+		return errors.New("this process does not analyze; reload one that does")
+	}
+	answer := make(chan error, 1)
+	select {
+	case l.looks <- answer:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// report tells the others what this worker judges by, when that changed.
+func (l *liveRulesets) report(ctx context.Context) {
+	if l.running == nil {
+		return
+	}
+	version, now := l.Current(), l.running()
+	if version == "" || version == l.reportedVersion && maps.Equal(now, l.reported) && time.Since(l.reportAt) < rulesets.ReportEvery {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
+	defer cancel()
+	if err := l.store.Report(ctx, version, now); err == nil {
+		l.reportedVersion, l.reported, l.reportAt = version, now, time.Now()
+	}
+}
+
+// sourceFiles lists the files of a ruleset as they are published.
+func sourceFiles(s ruleset.Source) []rulesets.File {
+	var out []rulesets.File
+	add := func(kind schemas.FileKind, files []ruleset.File) {
+		for _, f := range files {
+			out = append(out, rulesets.File{Kind: kind, Name: f.Name, Path: f.Path, Data: f.Data})
+		}
+	}
+	add(schemas.FileDecoders, s.Decoders)
+	add(schemas.FileRules, s.Rules)
+	add(schemas.FileList, s.Lists)
+	return out
+}
+
+// compileFiles compiles a published version.
+func compileFiles(version string, files []rulesets.File) (*Ruleset, error) {
+	var s ruleset.Source
+	for _, f := range files {
+		file := ruleset.File{Name: f.Name, Path: f.Path, Data: f.Data}
+		switch f.Kind {
+		case schemas.FileDecoders:
+			s.Decoders = append(s.Decoders, file)
+		case schemas.FileRules:
+			s.Rules = append(s.Rules, file)
+		case schemas.FileList:
+			s.Lists = append(s.Lists, file)
+		default:
+			return nil, fmt.Errorf("%s is a %s, which this program does not know", f.Name, f.Kind)
+		}
+	}
+	if got := s.Version(); got != version {
+		return nil, fmt.Errorf("the files are those of version %s", got)
+	}
+	return compileSource(s)
+}
+
+// published tells whether brokers name a ruleset to run. It is asked when the
+// configured one is refused, before anything listens.
+func published(ctx context.Context, cluster *kafka.Cluster, box *secret.Box, node string) (bool, error) {
+	found := false
+	err := withRulesets(ctx, cluster, box, node, slog.New(slog.DiscardHandler), func(_ context.Context, s *rulesets.Store) error {
+		_, found, _ = s.Current()
+		return nil
+	})
+	return found, err
+}
+
+// withRulesets calls fn once the published versions are known.
+func withRulesets(ctx context.Context, cluster *kafka.Cluster, box *secret.Box, node string, log *slog.Logger, fn func(context.Context, *rulesets.Store) error) error {
+	ctx, cancel := context.WithTimeout(ctx, publishWithin)
+	defer cancel()
+	s, err := rulesets.Open(cluster, box, node, log, nil)
+	if err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	running, end := context.WithCancel(ctx)
+	go func() { done <- s.Run(running) }()
+	defer func() { end(); <-done }()
+	select {
+	case <-s.Ready():
+		return fn(ctx, s)
+	case <-ctx.Done():
+		return errors.New("the brokers do not answer")
+	}
+}
+
+// Rulesets lets a command look after the published versions. fn must not keep
+// the Store.
+func (d *Data) Rulesets(ctx context.Context, c config.Config, log *slog.Logger, fn func(context.Context, *rulesets.Store) error) error {
+	return withRulesets(ctx, d.Cluster, d.Box, NodeName(c), log, fn)
+}
+
+// PublishRuleset compiles the named rulesets and makes them the current version,
+// which it returns. What does not compile is refused, and changes nothing.
+func PublishRuleset(ctx context.Context, s *rulesets.Store, names []string) (*Ruleset, error) {
+	r, err := LoadRuleset(names)
+	if err != nil {
+		return nil, err
+	}
+	return r, s.Publish(ctx, r.Version, sourceFiles(r.Source), schemas.OriginCommand)
+}
+
+// PromoteRuleset makes a published version the current one, if it compiles here.
+func PromoteRuleset(ctx context.Context, s *rulesets.Store, version string) error {
+	files, err := s.Files(ctx, version)
+	if err != nil {
+		return err
+	}
+	if _, err := compileFiles(version, files); err != nil {
+		return err
+	}
+	return s.Promote(ctx, version, schemas.OriginCommand)
+}
