@@ -33,11 +33,12 @@ type loader struct {
 	topLevel   map[string][]*program.Decoder
 	childNames map[string]bool
 
-	// nodes are the places of each rule in the tree.
-	nodes     map[*program.Rule][]*program.Node
-	nodeCount int
-	meta      map[*program.Rule]*ruleMeta
-	patterns  map[patternKey]*regex.Pattern
+	// nodes is each rule's node, places in how many places of the tree it stands.
+	nodes      map[*program.Rule]*program.Node
+	places     map[*program.Rule]int
+	placeCount int
+	meta       map[*program.Rule]*ruleMeta
+	patterns   map[patternKey]*regex.Pattern
 }
 
 type patternKey struct {
@@ -58,7 +59,8 @@ func Compile(s Source) (*program.Program, []Problem, error) {
 		lists:      map[string]program.List{},
 		topLevel:   map[string][]*program.Decoder{},
 		childNames: map[string]bool{},
-		nodes:      map[*program.Rule][]*program.Node{},
+		nodes:      map[*program.Rule]*program.Node{},
+		places:     map[*program.Rule]int{},
 		meta:       map[*program.Rule]*ruleMeta{},
 		patterns:   map[patternKey]*regex.Pattern{},
 	}

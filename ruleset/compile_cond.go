@@ -209,7 +209,7 @@ func (l *loader) listCond(d *ruleDraft, e *xmlfile.Element) (program.Condition, 
 		l.warn(d.f, e, d.r.ID, codeListNotLoaded, "list "+path+" is not loaded, the rule is skipped", "put the file below lists/")
 		d.skip = true
 	}
-	look.List = list
+	look.Name, look.List = path, list
 	return c, nil
 }
 

@@ -326,8 +326,8 @@ var textConds = map[string]textCond{
 	"srcport":      {rankSrcPort, program.OpStatic, program.SrcPort, regex.OSMatch},
 	"dstport":      {rankDstPort, program.OpStatic, program.DstPort, regex.OSMatch},
 	"user":         {rankUser, program.OpUser, 0, regex.OSMatch},
-	"srcgeoip":     {rankGeoIP, program.OpNever, 0, regex.OSMatch},
-	"dstgeoip":     {rankGeoIP, program.OpNever, 0, regex.OSMatch},
+	"srcgeoip":     {rankGeoIP, program.OpGeoIP, program.SrcIP, regex.OSMatch},
+	"dstgeoip":     {rankGeoIP, program.OpGeoIP, program.DstIP, regex.OSMatch},
 	"data":         {rankData, program.OpStatic, program.Data, regex.OSMatch},
 	"extra_data":   {rankExtraData, program.OpStatic, program.ExtraData, regex.OSMatch},
 	"hostname":     {rankHostname, program.OpHostname, 0, regex.OSMatch},
@@ -361,9 +361,9 @@ var correlated = map[string]program.Source{
 	"protocol":     {Static: program.Protocol},
 	"action":       {Static: program.Action},
 	"location":     {Kind: program.FromLocation},
-	"srcgeoip":     {Kind: program.FromNowhere},
-	"dstgeoip":     {Kind: program.FromNowhere},
-	"source_geoip": {Kind: program.FromNowhere},
+	"srcgeoip":     {Kind: program.FromGeoIP, Static: program.SrcIP},
+	"dstgeoip":     {Kind: program.FromGeoIP, Static: program.DstIP},
+	"source_geoip": {Kind: program.FromGeoIP, Static: program.SrcIP},
 }
 
 func (l *loader) ruleElement(d *ruleDraft, c *xmlfile.Element) *Problem {

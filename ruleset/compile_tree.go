@@ -11,9 +11,9 @@ import (
 	"vedette/ruleset/program"
 )
 
-// nodesMax bounds the places in the rule tree, since rules with several parents
-// multiply.
-const nodesMax = 1_000_000
+// placesMax bounds the places in the rule tree, since rules with several parents
+// multiply. They are only counted: a rule is one node, however many parents it has.
+const placesMax = 1_000_000
 
 // finishRule compiles a rule whose elements are read, and places it.
 func (l *loader) finishRule(d *ruleDraft, group string) *Problem {
@@ -72,19 +72,29 @@ func (l *loader) addRule(r *program.Rule) {
 func (l *loader) placeRoot(r *program.Rule) {
 	n := &program.Node{Rule: r}
 	l.p.Roots = append(l.p.Roots, n)
-	l.nodes[r] = append(l.nodes[r], n)
-	l.nodeCount++
+	l.nodes[r] = n
+	l.places[r] = 1
+	l.placeCount++
 }
 
-func (l *loader) place(d *ruleDraft, parents []*program.Node) *Problem {
+// place hangs a rule below its parents. One that is named twice has it twice.
+func (l *loader) place(d *ruleDraft, parents []*program.Rule) *Problem {
 	l.addRule(d.r)
-	if l.nodeCount += len(parents); l.nodeCount > nodesMax {
-		return d.fatal(d.e, "the rule tree has more than %d places", nodesMax)
-	}
+	n := &program.Node{Rule: d.r}
+	places := 0
 	for _, p := range parents {
-		n := &program.Node{Rule: d.r, Parent: p}
-		p.Children = append(p.Children, n)
-		l.nodes[d.r] = append(l.nodes[d.r], n)
+		above := l.nodes[p]
+		above.Children = append(above.Children, n)
+		if n.Parent == nil {
+			n.Parent = above
+		}
+		places += l.places[p]
+	}
+	l.nodes[d.r], l.places[d.r] = n, places
+	if l.placeCount += places; l.placeCount > placesMax {
+		// Reading goes on for what else is wrong; the numbers must not grow with it.
+		l.places[d.r], l.placeCount = 0, placesMax
+		return d.fatal(d.e, "the rule tree has more than %d places", placesMax)
 	}
 	return nil
 }
@@ -99,22 +109,18 @@ func (l *loader) category(d *ruleDraft) {
 }
 
 // parents finds where a rule hangs; ok is false when it is skipped, with a warning.
-func (l *loader) parents(d *ruleDraft) (nodes []*program.Node, ok bool) {
+func (l *loader) parents(d *ruleDraft) (parents []*program.Rule, ok bool) {
 	r := d.r
 	if r.ID >= 1 && r.ID <= rootMax {
 		return nil, true
 	}
-	under := func(rules []*program.Rule) []*program.Node {
-		var ns []*program.Node
-		for _, p := range rules {
-			ns = append(ns, l.nodes[p]...)
-		}
+	under := func(rules []*program.Rule) []*program.Rule {
 		if len(rules) > 0 {
 			r.Category = rules[0].Category
 		}
-		return ns
+		return rules
 	}
-	withGroup := func(t *text, code int) ([]*program.Node, bool) {
+	withGroup := func(t *text, code int) ([]*program.Rule, bool) {
 		rules := l.rulesInGroup(t.value)
 		if len(rules) == 0 {
 			l.warn(d.f, t.e, r.ID, code, "no loaded rule is in group "+t.value+", the rule is skipped", "")
@@ -186,7 +192,7 @@ func (l *loader) parents(d *ruleDraft) (nodes []*program.Node, ok bool) {
 	}
 	for _, n := range l.p.Roots {
 		if n.Rule.Category == r.Category {
-			return []*program.Node{n}, true
+			return []*program.Rule{n.Rule}, true
 		}
 	}
 	l.warn(d.f, d.e, r.ID, codeCategoryNoRoot, "no root rule has category "+r.Category.String()+", the rule is skipped", "")
@@ -274,7 +280,7 @@ func (l *loader) composite(d *ruleDraft) bool {
 		l.p.GroupLists++
 		for _, x := range l.rulesInGroup(t.value) {
 			// Once per place in the tree, as 4.14 counts (§7.1, example E42j).
-			for range l.nodes[x] {
+			for range l.places[x] {
 				x.GroupHistory = append(x.GroupHistory, c.GroupList)
 			}
 		}
@@ -344,23 +350,18 @@ func (l *loader) overwrite(d *ruleDraft, old *program.Rule) *Problem {
 	return nil
 }
 
-// finishRules sorts all siblings and resolves what needed the whole tree.
+// finishRules sorts all siblings.
 func (l *loader) finishRules() program.Program {
-	var sortAll func(ns []*program.Node)
-	sortAll = func(ns []*program.Node) {
-		for _, n := range ns {
-			slices.SortStableFunc(n.Children, func(a, b *program.Node) int {
-				am, bm := l.meta[a.Rule], l.meta[b.Rule]
-				return cmp.Or(
-					boolCompare(am.last, bm.last),
-					boolCompare(am.orderLevel != 0, bm.orderLevel != 0),
-					cmp.Compare(bm.orderLevel, am.orderLevel),
-				)
-			})
-			sortAll(n.Children)
-		}
+	for _, n := range l.nodes {
+		slices.SortStableFunc(n.Children, func(a, b *program.Node) int {
+			am, bm := l.meta[a.Rule], l.meta[b.Rule]
+			return cmp.Or(
+				boolCompare(am.last, bm.last),
+				boolCompare(am.orderLevel != 0, bm.orderLevel != 0),
+				cmp.Compare(bm.orderLevel, am.orderLevel),
+			)
+		})
 	}
-	sortAll(l.p.Roots)
 	return l.p
 }
 

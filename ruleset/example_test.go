@@ -99,6 +99,8 @@ type session struct {
 	eng *engine.Engine
 	s   *engine.Keyed
 	now time.Time
+	// explained judges the same events by Engine.Explain, which must not differ.
+	explained *engine.Keyed
 }
 
 func newSession(t testing.TB, p *program.Program, c engine.Config) *session {
@@ -106,7 +108,7 @@ func newSession(t testing.TB, p *program.Program, c engine.Config) *session {
 		c.ManagerName = "mgr.example.org"
 	}
 	e := engine.New(p, c)
-	return &session{t: t, eng: e, s: e.NewState(), now: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)}
+	return &session{t: t, eng: e, s: e.NewState(), explained: e.NewState(), now: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)}
 }
 
 func logtestSession(t testing.TB, p *program.Program) *session {
@@ -124,11 +126,20 @@ func (x *session) event(ev schemas.Event) (*engine.Result, doc) {
 	if ev.Queue == 0 {
 		ev.Queue = '1'
 	}
+	// Both ways of judging go on from what the other left.
+	x.s, x.explained = x.explained, x.s
 	r := x.eng.Process(x.s, &ev)
 	var d doc
 	raw := r.AppendAlert(nil, "1.0", nil)
 	if r.Alert {
 		checkAlert(x.t, raw)
+	}
+	explained, trace := x.eng.Explain(x.explained, &ev)
+	if diff := cmp.Diff(string(raw), string(explained.AppendAlert(nil, "1.0", nil))); diff != "" {
+		x.t.Errorf("explained event %q differs (-plain +explained):\n%s", ev.Log, diff)
+	}
+	if trace.Outcome == "" {
+		x.t.Errorf("event %q: no outcome", ev.Log)
 	}
 	if err := json.Unmarshal(raw, &d); err != nil {
 		x.t.Fatalf("alert is no JSON: %v\n%s", err, raw)

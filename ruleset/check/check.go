@@ -71,14 +71,15 @@ var leftOut = map[int]bool{
 }
 
 const (
-	codeIfSidUnknown = 7617
-	codeIfSidNone    = 7619
+	codeIfSidUnknown   = 7617
+	codeIfSidNone      = 7619
+	codeMatchedUnknown = 7620
 )
 
 // Run compiles a ruleset and looks at the result.
 func Run(src ruleset.Source) *Report {
 	p, problems, _ := ruleset.Compile(src)
-	rep := &Report{Program: p, Problems: fold(problems)}
+	rep := &Report{Program: p, Problems: parents(src, fold(problems))}
 	if p != nil {
 		c := &checker{p: p}
 		c.index(src)
@@ -86,6 +87,7 @@ func Run(src ruleset.Source) *Report {
 		c.tree()
 		c.composites()
 		c.fields()
+		c.texts(src)
 		rep.Problems = append(rep.Problems, c.found...)
 	}
 	slices.SortStableFunc(rep.Problems, func(a, b ruleset.Problem) int {
@@ -144,6 +146,89 @@ var hints = map[int]string{
 	7619: "load the file that defines them before this one",
 }
 
+// parents says more of a parent that is not loaded: that it stands further on, or
+// that the rules name each other in a circle.
+func parents(src ruleset.Source, problems []ruleset.Problem) []ruleset.Problem {
+	names := map[int][]int{} // the parents that each rule in the files names
+	for i := range src.Rules {
+		roots, err := xmlfile.Parse(src.Rules[i].Data)
+		if err != nil {
+			continue
+		}
+		for _, g := range roots {
+			for _, r := range g.Children {
+				v, _ := r.Attr("id")
+				id, err := strconv.Atoi(v)
+				if err != nil {
+					continue
+				}
+				names[id] = append(names[id], 0) // it is there
+				for _, e := range r.Children {
+					if e.Is("if_sid") || e.Is("if_matched_sid") {
+						for _, w := range strings.FieldsFunc(e.Content, func(r rune) bool { return r < '0' || r > '9' }) {
+							if n, err := strconv.Atoi(w); err == nil {
+								names[id] = append(names[id], n)
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	for i := range problems {
+		p := &problems[i]
+		if p.Code != codeIfSidUnknown && p.Code != codeIfSidNone && p.Code != codeMatchedUnknown {
+			continue
+		}
+		if way := circle(names, p.RuleID); way != nil {
+			p.Hint = "the rules name each other in a circle (" + strings.Join(way, ", ") + "); give one of them another parent"
+			continue
+		}
+		for _, n := range names[p.RuleID] {
+			if len(names[n]) > 0 && strings.Contains(p.Msg, fmt.Sprintf("names rule %d,", n)) {
+				p.Hint = fmt.Sprintf("rule %d is left out itself, or stands after this one; files are read in order of their names", n)
+			}
+		}
+	}
+	return problems
+}
+
+// circle finds a way from a rule over its parents back to it.
+func circle(names map[int][]int, id int) []string {
+	from := map[int]int{}
+	queue := []int{id}
+	for len(queue) > 0 {
+		x := queue[0]
+		queue = queue[1:]
+		for _, n := range names[x] {
+			if n == id {
+				way := []string{strconv.Itoa(id)}
+				for ; x != id; x = from[x] {
+					way = slices.Insert(way, 1, strconv.Itoa(x))
+				}
+				return append(way, strconv.Itoa(id))
+			}
+			if _, seen := from[n]; !seen && len(names[n]) > 0 {
+				from[n] = x
+				queue = append(queue, n)
+			}
+		}
+	}
+	return nil
+}
+
+// texts finds files that hold text and nothing else: it is passed over.
+func (c *checker) texts(src ruleset.Source) {
+	for _, files := range [][]ruleset.File{src.Decoders, src.Rules} {
+		for i := range files {
+			roots, err := xmlfile.Parse(files[i].Data)
+			if text := strings.TrimSpace(string(files[i].Data)); err == nil && len(roots) == 0 && text != "" && !strings.HasPrefix(text, "<!") {
+				c.warn(place{f: &files[i]}, 0, "is it the right file?", "holds text and no element; it is passed over")
+			}
+		}
+	}
+}
+
 // place is where something stands in the files.
 type place struct {
 	f *ruleset.File
@@ -172,6 +257,8 @@ type checker struct {
 	decoders []place // by position
 	// contexts are what the places of a rule demand of an event, see tree.go.
 	contexts map[*program.Rule][]context
+	// above are the nodes that have a node as a child, see nodes.
+	above map[*program.Node][]*program.Node
 	// dead rules are reported once, for the nearest reason.
 	dead map[*program.Rule]bool
 

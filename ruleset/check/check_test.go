@@ -70,6 +70,15 @@ func TestFindings(t *testing.T) {
 		{"category given", rule(100002, `level="4"`, `<category>web-log</category><decoded_as>web</decoded_as>`), nil},
 		{"internal decoder", rule(100002, `level="4"`, `<category>ossec</category><decoded_as>syscheck_deleted</decoded_as><field name="file">x</field>`), nil},
 
+		{"value of the parent", rule(100002, `level="4"`, kid+`<field name="ff">^4624$|^4625$</field>`) + rule(100003, `level="4"`, `<if_sid>100002</if_sid><field name="FF">^4625$|^4626$</field>`) +
+			rule(100004, `level="5"`, `<if_sid>100002</if_sid><field name="ff">^4626$</field>`),
+			[]string{`rule 100004: can never match: no ff is both 4626 and, as rule 100002 demands, 4624 or 4625$`}},
+		{"two values", rule(100002, `level="4"`, kid+`<field name="ff">^a$</field><field name="ff" type="pcre2">^b$</field>`), []string{`rule 100002: can never match: no ff is both b and, as rule 100002 demands, a$`}},
+		{"two values, not exact", rule(100002, `level="4"`, kid+`<field name="ff">^a</field><field name="ff">b$</field><field name="ff" type="pcre2">^.$</field><field name="ff" negate="yes">^c$</field><field name="ff">^\d$</field>`), nil},
+		{"case does not count", rule(100002, `level="4"`, kid+`<user>^Bob$</user>`) + rule(100003, `level="4"`, `<if_sid>100002</if_sid><user>^bob$</user><match>x</match>`), nil},
+		{"another value of another parent", rule(100002, `level="4"`, kid+`<user>^a$</user>`) + rule(100003, `level="4"`, kid+`<user>^b$</user>`) +
+			rule(100004, `level="4"`, `<if_sid>100002, 100003</if_sid><user>^b$</user><match>x</match>`), nil},
+
 		{"E37 level 0 base", rule(100002, `level="0"`, kid+`<match>x</match>`) + rule(100003, `level="9" frequency="2"`, `<if_matched_sid>100002</if_matched_sid>`),
 			[]string{`^r.xml:3:43: rule 100003: never counts anything: events of rule 100002 are not remembered, since its level is 0`}},
 		{"base always ends at a child", rule(100002, `level="4"`, kid) + rule(100003, `level="0" frequency="2" noalert="1"`, matched),
@@ -88,6 +97,10 @@ func TestFindings(t *testing.T) {
 		{"starved not, a long window", rule(100010, `level="10" frequency="3" timeframe="600"`, matched) + rule(100011, `level="6" frequency="2" timeframe="60"`, matched), nil},
 		{"starved not, frequency 3", rule(100010, `level="10" frequency="4" timeframe="60"`, matched) + rule(100011, `level="6" frequency="3" timeframe="60"`, matched), nil},
 		{"starved not, narrower", rule(100010, `level="10" frequency="4" timeframe="60"`, matched) + rule(100011, `level="6" frequency="2" timeframe="60"`, matched+`<same_srcuser/>`), nil},
+		{"starved not, another way to the base", rule(100002, `level="4"`, kid+`<match>a</match>`) + rule(100003, `level="4"`, kid+`<match>b</match>`) +
+			rule(100004, `level="4"`, `<if_sid>100002, 100003</if_sid><match>c</match>`) +
+			rule(100010, `level="10" frequency="4" timeframe="60"`, `<if_matched_sid>100004</if_matched_sid>`) +
+			rule(100011, `level="6" frequency="2" timeframe="60"`, `<if_matched_sid>100004</if_matched_sid><match>a</match>`), nil},
 		{"a composite takes all", rule(100010, `level="10" frequency="3" timeframe="60"`, matched) + rule(100011, `level="6" frequency="4" timeframe="60"`, matched),
 			[]string{`rule 100011: never fires: composite 100010 is tried before it`}},
 
@@ -120,6 +133,65 @@ func TestFindings(t *testing.T) {
 				t.Errorf("want %q, got %v", tc.want, rep.Problems)
 			}
 		})
+	}
+}
+
+// What Compile leaves out and what is found beyond it are told together, each
+// with place, cause and hint.
+func TestAllFindingsAtOnce(t *testing.T) {
+	t.Parallel()
+	const kid = "<if_sid>100001</if_sid>"
+	rules := base +
+		rule(100002, `level="4"`, `<if_sid>9999</if_sid>`) + // 2: unknown parent
+		rule(100001, `level="4"`, `<match>x</match>`) + // 3: duplicate id
+		rule(100004, `level="4"`, kid+`<field name="gg">x</field>`) + // 4: field never decoded
+		rule(100005, `level="4"`, kid+`<match>!a|</match>`) + // 5: pattern that cannot match
+		rule(100006, `level="9"`, kid+`<user>bob</user>`) +
+		rule(100007, `level="5"`, kid+`<user>bob</user><match>y</match>`) + // 7: shadowed
+		rule(100008, `level="4"`, kid+`<list field="srcuser">etc/lists/unknown</list>`) + // 8: list missing
+		rule(100009, `level="0"`, kid+`<match>z</match>`) +
+		rule(100010, `level="9" frequency="2"`, `<if_matched_sid>100009</if_matched_sid>`) + // 10: never counts
+		rule(100011, `level="9" frequency="4" timeframe="60"`, `<if_matched_sid>100006</if_matched_sid>`) + // 11: starved
+		rule(100012, `level="6" frequency="2" timeframe="60"`, `<if_matched_sid>100006</if_matched_sid>`) +
+		rule(100013, `level="4"`, `<if_sid>100014</if_sid>`) + // 13, 14: circle
+		rule(100014, `level="4"`, `<if_sid>100013</if_sid>`) +
+		rule(100015, `level="4"`, `<if_sid>100015</if_sid>`) + // 15: itself
+		rule(100016, `level="4"`, `<if_sid>100017</if_sid>`) + // 16: loaded later
+		rule(100017, `level="4"`, `<match>w</match>`) + "</group>"
+	rep := Run(source(decoders, rules))
+	want := []string{
+		`^r.xml:2:\d+: rule 100002: <if_sid> names rule 9999, which is not loaded; the rule is skipped\n\thint: load the file`,
+		`^r.xml:3:\d+: rule 100001: id is used before`,
+		`^r.xml:4:\d+: rule 100004: can never match: it tests field gg`,
+		`^r.xml:5:\d+: rule 100005: pattern "!a\|" can never match`,
+		`^r.xml:7:\d+: rule 100007: can never match: rule 100006 stands before it`,
+		`^r.xml:8:\d+: rule 100008: list etc/lists/unknown is not loaded`,
+		`^r.xml:10:\d+: rule 100010: never counts anything: events of rule 100009 are not remembered`,
+		`^r.xml:11:\d+: rule 100011: never fires: composite 100012`,
+		`^r.xml:13:\d+: rule 100013: .*rule 100014, which is not loaded; the rule is skipped\n\thint: the rules name each other in a circle \(100013, 100014, 100013\)`,
+		`^r.xml:14:\d+: rule 100014: .*\n\thint: the rules name each other in a circle \(100014, 100013, 100014\)`,
+		`^r.xml:15:\d+: rule 100015: .*\n\thint: the rules name each other in a circle \(100015, 100015\)`,
+		`^r.xml:16:\d+: rule 100016: .*\n\thint: rule 100017 is left out itself, or stands after this one`,
+	}
+	for i, p := range rep.Problems {
+		if i >= len(want) || !regexp.MustCompile(want[i]).MatchString(p.String()) || p.Hint == "" {
+			t.Errorf("finding %d: %v", i, p)
+		}
+	}
+	if len(rep.Problems) != len(want) || rep.Program == nil {
+		t.Errorf("%d findings, want %d", len(rep.Problems), len(want))
+	}
+}
+
+func TestTextAloneIsFound(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{"rule 100001": 1, "": 0, " \n": 0, "<!-- nothing yet -->": 0} {
+		src := source(decoders, base+"</group>")
+		src.Rules = append(src.Rules, ruleset.File{Name: "s.xml", Path: "s.xml", Data: []byte(text)})
+		rep := Run(src)
+		if len(rep.Problems) != want || want > 0 && !strings.HasPrefix(rep.Problems[0].String(), "s.xml: holds text and no element") {
+			t.Errorf("%q: %v", text, rep.Problems)
+		}
 	}
 }
 

@@ -59,6 +59,11 @@ func (c *checker) fields() {
 				if missing(static(x.Static)) {
 					say(at.child(named(program.StaticNames[x.Static])), program.StaticNames[x.Static])
 				}
+			case program.OpGeoIP:
+				if missing(static(x.Static)) {
+					n := program.StaticNames[x.Static]
+					say(at.child(named(strings.TrimSuffix(n, "ip")+"geoip")), n)
+				}
 			case program.OpSrcIP:
 				if missing(static(program.SrcIP)) {
 					say(at.child(named("srcip")), "srcip")
@@ -111,7 +116,7 @@ func withAttr(element, attr, value string) func(*xmlfile.Element) bool {
 
 func sourceName(s program.Source, names []string) string {
 	switch s.Kind {
-	case program.FromStatic:
+	case program.FromStatic, program.FromGeoIP:
 		return program.StaticNames[s.Static]
 	case program.FromDynamic:
 		return names[s.Field]
@@ -124,7 +129,7 @@ func (p *produced) fills(s program.Source, names []string) bool {
 		return true
 	}
 	switch s.Kind {
-	case program.FromStatic:
+	case program.FromStatic, program.FromGeoIP:
 		return p.openStatic || p.statics[s.Static]
 	case program.FromListUser:
 		return p.openStatic || p.statics[program.SrcUser] || p.statics[program.DstUser]

@@ -30,13 +30,16 @@ type walker struct {
 	fates map[*program.Rule]*fate
 	// chain counts the conditions of a place and of all above it.
 	chain map[program.Condition]int
+	// exact are the conditions of a place and of all above it that let only some
+	// values through.
+	exact map[tested][]exactly
 	// categories are those that a decoder of that name can give an event.
 	categories map[int]map[program.Category]bool
 }
 
 // tree finds rules that no event can reach in any of their places.
 func (c *checker) tree() {
-	w := &walker{c: c, fates: map[*program.Rule]*fate{}, chain: map[program.Condition]int{}, categories: c.categories()}
+	w := &walker{c: c, fates: map[*program.Rule]*fate{}, chain: map[program.Condition]int{}, exact: map[tested][]exactly{}, categories: c.categories()}
 	c.contexts = map[*program.Rule][]context{}
 	c.dead = map[*program.Rule]bool{}
 	for _, n := range c.p.Roots {
@@ -99,7 +102,7 @@ func (c *checker) categories() map[int]map[program.Category]bool {
 // equal conditions hold together.
 func pure(r *program.Rule) bool {
 	return !slices.ContainsFunc(r.Conds, func(c program.Condition) bool {
-		return c.Op == program.OpCheckDiff || c.Op == program.OpFTS || c.Op == program.OpNever
+		return c.Op == program.OpCheckDiff || c.Op == program.OpFTS
 	})
 }
 
@@ -109,10 +112,16 @@ func takes(r *program.Rule) bool { return r.Composite == nil && !r.NoAlert && pu
 func (w *walker) walk(n *program.Node, ctx context, dead bool) {
 	for i := range n.Rule.Conds {
 		w.chain[n.Rule.Conds[i]]++
+		if at, values := exactValues(&n.Rule.Conds[i]); values != nil {
+			w.exact[at] = append(w.exact[at], exactly{n.Rule, values})
+		}
 	}
 	defer func() {
 		for i := range n.Rule.Conds {
 			c := n.Rule.Conds[i]
+			if at, values := exactValues(&c); values != nil {
+				w.exact[at] = w.exact[at][:len(w.exact[at])-1]
+			}
 			if w.chain[c]--; w.chain[c] == 0 {
 				delete(w.chain, c)
 			}
@@ -232,6 +241,20 @@ func (w *walker) contradiction(r *program.Rule, ctx *context) (reason, hint stri
 				"give the rule the <category> that is the decoder's <type>, or another parent"
 		}
 	}
+	own := map[tested][]exactly{}
+	for i := range r.Conds {
+		at, values := exactValues(&r.Conds[i])
+		if values == nil {
+			continue
+		}
+		for _, x := range slices.Concat(w.exact[at], own[at]) {
+			if disjoint(x.values, values) {
+				return fmt.Sprintf("no %s is both %s and, as rule %d demands, %s", w.c.testedName(at), oneOf(values), x.rule.ID, oneOf(x.values)),
+					"all conditions of a rule and of those above it must hold; join values by | in one condition"
+			}
+		}
+		own[at] = append(own[at], exactly{r, values})
+	}
 	return "", ""
 }
 
@@ -336,17 +359,21 @@ func (c *checker) matchedGroup(r *program.Rule) {
 	}
 }
 
-// nodes are the places of each rule.
+// nodes are the places of each rule. It also notes what stands above each node.
 func (c *checker) nodes() map[*program.Rule][]*program.Node {
 	m := map[*program.Rule][]*program.Node{}
-	var walk func(ns []*program.Node)
-	walk = func(ns []*program.Node) {
+	c.above = map[*program.Node][]*program.Node{}
+	var walk func(above *program.Node, ns []*program.Node)
+	walk = func(above *program.Node, ns []*program.Node) {
 		for _, n := range ns {
 			m[n.Rule] = append(m[n.Rule], n)
-			walk(n.Children)
+			if above != nil && !slices.Contains(c.above[n], above) {
+				c.above[n] = append(c.above[n], above)
+			}
+			walk(n, n.Children)
 		}
 	}
-	walk(c.p.Roots)
+	walk(nil, c.p.Roots)
 	return m
 }
 
@@ -369,7 +396,7 @@ func (c *checker) starved(h *program.Rule, places map[*program.Rule][]*program.N
 		// taken, so that h sees one event a window.
 		apart := time.Duration(hx.Frequency-2)*(lx.Timeframe+time.Second) > hx.Timeframe
 		if lx.Frequency == 2 && hx.Frequency > 2 && apart && len(lx.Different)+len(lx.DifferentFields) == 0 &&
-			every(func(b *program.Node) bool { return child(b, l) >= 0 && given(b, l, nil) }) {
+			every(func(b *program.Node) bool { return child(b, l) >= 0 && c.given(b, l, nil) }) {
 			c.warn(c.rules[h], h.ID, fmt.Sprintf("make rule %d a composite over this one, or raise its frequency", l.ID),
 				"never fires: composite %d counts the same rule %d and takes each event after the first", l.ID, hx.Sid.ID)
 			return
@@ -377,7 +404,7 @@ func (c *checker) starved(h *program.Rule, places map[*program.Rule][]*program.N
 		if lx.Frequency <= hx.Frequency && lx.Timeframe >= hx.Timeframe && l.Level >= h.Level &&
 			every(func(b *program.Node) bool {
 				i, j := child(b, l), child(b, h)
-				return i >= 0 && j > i && given(b, l, h)
+				return i >= 0 && j > i && c.given(b, l, h)
 			}) && len(places[h]) == len(places[hx.Sid]) {
 			c.warn(c.rules[h], h.ID, fmt.Sprintf("give rule %d a lower level or a higher frequency", l.ID),
 				"never fires: composite %d is tried before it and fires whenever it would", l.ID)
@@ -402,16 +429,21 @@ func child(n *program.Node, r *program.Rule) int {
 }
 
 // given tells whether all conditions of l hold for an event that came to base,
-// and through those of also.
-func given(base *program.Node, l, also *program.Rule) bool {
+// whichever way, and through those of also.
+func (c *checker) given(base *program.Node, l, also *program.Rule) bool {
 	for _, x := range l.Conds {
-		held := also != nil && slices.Contains(also.Conds, x)
-		for n := base; n != nil && !held; n = n.Parent {
-			held = slices.Contains(n.Rule.Conds, x)
-		}
-		if !held {
+		if (also == nil || !slices.Contains(also.Conds, x)) && !c.held(base, x) {
 			return false
 		}
 	}
 	return true
+}
+
+// held tells whether a condition holds for every event that came to n.
+func (c *checker) held(n *program.Node, x program.Condition) bool {
+	if slices.Contains(n.Rule.Conds, x) {
+		return true
+	}
+	above := c.above[n]
+	return len(above) > 0 && !slices.ContainsFunc(above, func(p *program.Node) bool { return !c.held(p, x) })
 }

@@ -3,12 +3,11 @@ package engine
 import (
 	"encoding/json"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"vedette/ruleset/program"
-	"vedette/schemas"
 )
 
 // AlertMax bounds an alert document, in bytes.
@@ -115,7 +114,7 @@ type writer struct {
 
 func (w *writer) raw(s string) { w.b = append(w.b, s...) }
 
-func (w *writer) str(s string) { w.b = schemas.AppendJSONString(w.b, s) }
+func (w *writer) str(s string) { w.b = appendText(w.b, s) }
 
 // member writes `,"name":`.
 func (w *writer) member(name string) {
@@ -148,7 +147,7 @@ func (w *writer) write(id string, vedette []byte, rule, archive bool) []byte {
 	r := w.r
 	e, c := &r.s.ev, &r.s.eng.c
 	w.raw(`{"timestamp":"`)
-	w.b = e.in.Time.In(c.Timezone).AppendFormat(w.b, "2006-01-02T15:04:05.000-0700")
+	w.b = r.s.stamps.append(w.b, e.in.Time, c.Timezone)
 	w.raw(`"`)
 	if rule {
 		w.rule()
@@ -170,7 +169,7 @@ func (w *writer) write(id string, vedette []byte, rule, archive bool) []byte {
 	}
 	if rule && len(r.previous) >= 2 {
 		w.member("previous_output")
-		w.previousSize = w.cut(strings.Join(r.previous, "\n"), w.previousMax)
+		w.previousSize = w.cut(r.s.join(r.previous), w.previousMax)
 	}
 	if archive || r.rule == nil || !r.rule.Options.NoFullLog {
 		w.member("full_log")
@@ -231,7 +230,13 @@ func (w *writer) rule() {
 	} else {
 		w.raw(`{"description":`)
 	}
-	w.str(r.Description())
+	b, ok := r.description(r.s.buf[:0])
+	r.s.buf = b
+	if ok {
+		w.str(unsafe.String(unsafe.SliceData(b), len(b)))
+	} else {
+		w.str(rule.Description.Text)
+	}
 	w.b = append(w.b, rule.JSONHead...)
 	if !rule.Options.NoCounter {
 		w.member("firedtimes")
@@ -252,23 +257,71 @@ func (r *Result) Description() string {
 	if r.rule == nil {
 		return ""
 	}
+	if b, ok := r.description(nil); ok {
+		return string(b)
+	}
+	return r.rule.Description.Text
+}
+
+// description appends the description; false if it is the template's text as it
+// is, because it refers to nothing or would be too long.
+func (r *Result) description(b []byte) ([]byte, bool) {
 	t := &r.rule.Description
 	if len(t.Parts) == 0 || len(t.Parts) == 1 && !t.Parts[0].Ref {
-		return t.Text
+		return b, false
 	}
-	var b strings.Builder
+	from := len(b)
 	for i := range t.Parts {
 		p := &t.Parts[i]
 		if !p.Ref {
-			b.WriteString(p.Text)
+			b = append(b, p.Text...)
 		} else if v := r.s.ev.source(p.From); v != nil {
-			b.WriteString(v.text)
+			b = append(b, v.text...)
 		}
-		if b.Len() > program.DescriptionMax {
-			return t.Text
+		if len(b)-from > program.DescriptionMax {
+			return b, false
 		}
 	}
-	return b.String()
+	return b, true
+}
+
+// join puts the lines of previous_output together.
+func (s *Keyed) join(texts []string) string {
+	n := len(texts)
+	for _, t := range texts {
+		n += len(t)
+	}
+	b := s.texts.room(n)
+	for i, t := range texts {
+		if i > 0 {
+			b = append(b, '\n')
+		}
+		b = append(b, t...)
+	}
+	return s.texts.keep(b)
+}
+
+// timestamps writes the times of alerts and keeps the last second's text, since
+// alerts come many in a second.
+type timestamps struct {
+	second int64
+	zone   *time.Location
+	text   [24]byte // 2006-01-02T15:04:05 and the zone
+}
+
+func (t *timestamps) append(b []byte, at time.Time, zone *time.Location) []byte {
+	if sec := at.Unix(); t.zone != zone || sec != t.second {
+		s := at.In(zone).AppendFormat(t.text[:0], "2006-01-02T15:04:05-0700")
+		if len(s) != len(t.text) { // a year of five digits
+			t.zone = nil
+			return at.In(zone).AppendFormat(b, "2006-01-02T15:04:05.000-0700")
+		}
+		t.second, t.zone = sec, zone
+	}
+	ms := at.Nanosecond() / int(time.Millisecond)
+	b = append(b, t.text[:19]...)
+	b = append(b, '.', '0'+byte(ms/100), '0'+byte(ms/10%10), '0'+byte(ms%10))
+	return append(b, t.text[19:]...)
 }
 
 func (w *writer) agent() {

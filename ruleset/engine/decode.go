@@ -1,14 +1,15 @@
 package engine
 
 import (
-	"vedette/internal/regex"
+	"strings"
+
 	"vedette/ruleset/program"
 )
 
 // decode chooses the event's decoder and fills its fields (§5.3).
 func (s *Keyed) decode() {
 	e := &s.ev
-	log, low := e.log.text, e.log.lower()
+	log, low := e.log.text, s.lower(&e.log)
 	var top *program.Decoder
 	pm := 0
 	list := s.eng.p.WithoutProgram
@@ -16,12 +17,18 @@ func (s *Keyed) decode() {
 		list = s.eng.p.WithProgram
 	}
 	for _, d := range list {
-		if e.program.set && !s.rx.Match(d.ProgramName, e.program.text, e.program.lower()) {
+		if e.program.set && !s.rx.Match(d.ProgramName, e.program.text, s.lower(&e.program)) {
+			if s.trace != nil {
+				s.traceDecoder(d, "program_name", d.ProgramName, e.program.text)
+			}
 			continue
 		}
 		if d.Prematch != nil {
 			next, _, ok := s.rx.Find(d.Prematch, log, low)
 			if !ok {
+				if s.trace != nil {
+					s.traceDecoder(d, "prematch", d.Prematch, log)
+				}
 				continue
 			}
 			pm = next
@@ -33,8 +40,11 @@ func (s *Keyed) decode() {
 		return
 	}
 	s.setDecoder(top, "")
+	if s.trace != nil {
+		s.traceDecoder(top, "", nil, "")
+	}
 	if len(top.Children) == 0 {
-		s.runDecoder(top, &offsets{parent: pm, prematch: pm, regex: -1})
+		s.decodeBy(top, &offsets{parent: pm, prematch: pm, regex: -1})
 		return
 	}
 	cm, childMatched := pm, false
@@ -51,14 +61,20 @@ func (s *Keyed) decode() {
 		if next, _, ok := s.rx.Find(c.Prematch, log[from:], low[from:]); ok {
 			cm, childMatched = from+next, true
 			s.setDecoder(c, c.Parent)
+			if s.trace != nil {
+				s.traceDecoder(c, "", nil, "")
+			}
 			break
+		}
+		if s.trace != nil {
+			s.traceDecoder(c, "prematch", c.Prematch, log[from:])
 		}
 		i = c.SkipTo
 	}
 	off := &offsets{parent: pm, prematch: cm, regex: -1, child: childMatched}
 	for ; i < len(top.Children); i++ {
 		c := top.Children[i]
-		s.runDecoder(c, off)
+		s.decodeBy(c, off)
 		if !c.MoreSiblings {
 			break
 		}
@@ -78,10 +94,35 @@ type offsets struct {
 	child            bool // a child's prematch matched
 }
 
-// runDecoder is step 6: the plugin or the regex of d.
-func (s *Keyed) runDecoder(d *program.Decoder, off *offsets) {
+// decodeBy is runDecoder, with a trace if one is wanted.
+func (s *Keyed) decodeBy(d *program.Decoder, off *offsets) {
+	if s.trace != nil {
+		s.traceRun(d, off)
+		return
+	}
+	s.runDecoder(d, off)
+}
+
+// regexStart is where the regex of d begins.
+func (off *offsets) regexStart(d *program.Decoder) int {
+	switch d.RegexOffset {
+	case program.AfterParent:
+		return off.parent
+	case program.AfterPrematch:
+		return off.prematch
+	case program.AfterRegex:
+		if off.regex < 0 {
+			return off.prematch
+		}
+		return off.regex
+	}
+	return 0
+}
+
+// runDecoder is step 6: the plugin or the regex of d. It tells whether that matched.
+func (s *Keyed) runDecoder(d *program.Decoder, off *offsets) bool {
 	e := &s.ev
-	log, low := e.log.text, e.log.lower()
+	log, low := e.log.text, s.lower(&e.log)
 	if d.Plugin != program.NoPlugin {
 		from := 0
 		// Offset and options are those of the event's decoder (example E13).
@@ -94,30 +135,21 @@ func (s *Keyed) runDecoder(d *program.Decoder, off *offsets) {
 			from = off.prematch
 		}
 		s.runPlugin(d.Plugin, log[from:])
-		return
+		return true
 	}
 	if d.Regex == nil {
-		return
+		return false
 	}
-	from := 0
-	switch d.RegexOffset {
-	case program.AfterParent:
-		from = off.parent
-	case program.AfterPrematch:
-		from = off.prematch
-	case program.AfterRegex:
-		if from = off.regex; from < 0 {
-			from = off.prematch
-		}
-	}
+	from := off.regexStart(d)
 	next, groups, ok := s.rx.Find(d.Regex, log[from:], low[from:])
 	if !ok {
-		return
+		return false
 	}
 	off.regex = from + next
 	for i := 0; i+1 < len(groups) && i/2 < len(d.Order); i += 2 {
 		s.assign(&d.Order[i/2], log[from+groups[i]:from+groups[i+1]])
 	}
+	return true
 }
 
 func (s *Keyed) assign(o *program.OrderField, text string) {
@@ -183,12 +215,12 @@ func (s *Keyed) accumulate(k *keyState) {
 		case v.text == "" && a.set[i]:
 			e.setStatic(f, a.values[i])
 		case v.text != "" && !a.set[i]:
-			a.values[i], a.set[i] = v.text[:min(len(v.text), accumulateMax)], true
+			a.values[i], a.set[i] = strings.Clone(v.text[:min(len(v.text), accumulateMax)]), true
 		}
 	}
 }
 
 // setLog replaces the text that rules see.
 func (e *event) setLog(text string) {
-	e.log = value{text: text, low: regex.Lower(text), set: true, lowered: true}
+	e.log = value{text: text, set: true}
 }

@@ -7,6 +7,7 @@
 package engine
 
 import (
+	"net/netip"
 	"strings"
 	"time"
 
@@ -30,6 +31,12 @@ type Config struct {
 	// Logtest selects the log test's semantics of ignore= and of what alerts,
 	// shows level-0 rules and never clears firedtimes.
 	Logtest bool
+	// Reference selects the plain walk through all decoders and rules in place
+	// of the index. The answers are the same.
+	Reference bool
+	// Geo gives the place of an address, as srcgeoip and the like compare it; it
+	// must always answer the same. Nil knows no place.
+	Geo func(netip.Addr) (place string, ok bool)
 	// Limits bound the state of a key.
 	Limits Limits
 }
@@ -40,6 +47,7 @@ type Engine struct {
 	c         Config
 	shortName string // ManagerName up to the first dot
 	window    time.Duration
+	index     *index // nil for the plain walk
 }
 
 // Defaults of Config.
@@ -61,7 +69,11 @@ func New(p *program.Program, c Config) *Engine {
 	}
 	c.Limits = c.Limits.orDefault()
 	short, _, _ := strings.Cut(c.ManagerName, ".")
-	return &Engine{p: p, c: c, shortName: short, window: p.LongestWindow()}
+	e := &Engine{p: p, c: c, shortName: short, window: p.LongestWindow()}
+	if !c.Reference {
+		e.index = newIndex(p)
+	}
+	return e
 }
 
 // Program returns what the engine runs.
@@ -73,9 +85,11 @@ func (e *Engine) Process(s *Keyed, ev *schemas.Event) *Result {
 	k := s.key(ev)
 	s.res = Result{s: s}
 	res := &s.res
-	s.ev.reset(ev, k.now)
+	s.reset(ev, k.now)
 	x := &s.ev
-	x.fullLog = string(ev.Log)
+	s.texts.reset()
+	s.texts.given = s.trace != nil
+	x.fullLog = s.texts.copy(ev.Log)
 	if !s.place() {
 		res.Rejected = true
 		return res
@@ -92,16 +106,20 @@ func (e *Engine) Process(s *Keyed, ev *schemas.Event) *Result {
 		return res
 	}
 	if !decoded {
-		s.decode()
+		if s.plain() {
+			s.decode()
+		} else {
+			s.decodeIndexed()
+		}
 	}
 	res.Judged = true
 	s.accumulate(k)
 	res.Decoder = x.decoderName
-	n, r := s.choose(k)
+	r := s.choose(k)
 	if r == nil {
 		return res
 	}
-	s.settle(k, n, r)
+	s.settle(k, r)
 	return res
 }
 
@@ -122,19 +140,26 @@ func (s *Keyed) predecode() {
 	}
 }
 
-// choose finds the event's rule; n is nil for one that was named by a forwarded alert.
-func (s *Keyed) choose(k *keyState) (n *program.Node, r *program.Rule) {
+// choose finds the event's rule, nil for none.
+func (s *Keyed) choose(k *keyState) *program.Rule {
 	if id := s.ev.forwarded; id > 0 {
-		return nil, s.eng.p.RuleByID[id]
+		return s.eng.p.RuleByID[id]
 	}
-	if n = s.evaluate(k); n == nil {
-		return nil, nil
+	if !s.plain() {
+		return s.evaluateIndexed(k)
 	}
-	return n, n.Rule
+	if n := s.evaluate(k); n != nil {
+		return n.Rule
+	}
+	return nil
 }
 
+// plain tells whether the event is judged without the index. A trace shows what
+// the index would leave out.
+func (s *Keyed) plain() bool { return s.eng.index == nil || s.trace != nil }
+
 // settle does what follows a match (§6.6).
-func (s *Keyed) settle(k *keyState, n *program.Node, r *program.Rule) {
+func (s *Keyed) settle(k *keyState, r *program.Rule) {
 	res, c := &s.res, &s.eng.c
 	res.firedTimes = s.count(k, r)
 	res.set(r)
@@ -144,11 +169,11 @@ func (s *Keyed) settle(k *keyState, n *program.Node, r *program.Rule) {
 	silenced := false
 	if r.Ignore > 0 {
 		if silenced = s.ignored(k, r); silenced && !c.Logtest {
-			if n == nil || n.Parent == nil || n.Parent.Rule.Level == 0 {
+			if s.ev.above == nil || s.ev.above.Level == 0 {
 				// 4.14 ends silently; the event is not remembered.
 				return
 			}
-			r = n.Parent.Rule
+			r = s.ev.above
 			res.set(r)
 			res.firedTimes = k.fired[r.Index]
 			silenced = false

@@ -286,10 +286,12 @@ func FuzzFlatten(f *testing.F) {
 	} {
 		f.Add(s)
 	}
-	var r jsonReader
+	k := New(testProgram(f), Config{}).NewState()
+	r := &k.json
 	f.Fuzz(func(t *testing.T, s string) {
+		k.texts.reset()
 		for _, r.csv = range []bool{false, true} {
-			r.flatten(s)
+			k.flatten(s)
 		}
 		if b, ok := r.compactArray(s); ok && !json.Valid(b) {
 			t.Errorf("compacted to what is no JSON: %s", b)

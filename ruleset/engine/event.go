@@ -24,9 +24,11 @@ func (v *value) lower() string {
 	return v.low
 }
 
-// dynField is a dynamic field; name lookups go through event.fieldAt.
+// dynField is a dynamic field; name lookups go through event.fieldAt. id is the
+// number by which rules know it, or -1.
 type dynField struct {
 	name string
+	id   int
 	value
 }
 
@@ -63,7 +65,9 @@ type event struct {
 	fim        *fimChange
 	compliance []complianceList
 
-	// What rules leave behind.
+	// What rules leave behind. above is the rule above the chosen one on the way
+	// to it, nil for a root or a forwarded alert.
+	above     *program.Rule
 	mark      int // level of the composite that fired, for later searches
 	previous  []string
 	diffText  string
@@ -71,48 +75,77 @@ type event struct {
 	forwarded int // rule id of an alert forwarded as text, 0 for none
 }
 
-func (e *event) reset(in *schemas.Event, now time.Time) {
-	fieldAt, stampAt, stamp := e.fieldAt, e.stampAt, e.stamp+1
-	dyn, previous := e.dyn[:0], e.previous[:0]
+// reset makes ev the event at hand.
+func (s *Keyed) reset(in *schemas.Event, now time.Time) {
+	e := &s.ev
+	stamp := e.stamp + 1
 	if stamp == 0 { // wrapped: old stamps could look current
-		clear(stampAt)
+		s.clearStamps()
 		stamp = 1
 	}
-	*e = event{in: in, now: now, dyn: dyn, previous: previous, fieldAt: fieldAt, stampAt: stampAt, stamp: stamp}
+	*e = event{in: in, now: now, dyn: e.dyn[:0], previous: e.previous[:0], fieldAt: e.fieldAt, stampAt: e.stampAt, stamp: stamp}
 }
 
 func (e *event) setStatic(s program.Static, text string) {
 	e.static[s] = value{text: text, set: true}
 }
 
-func (s *Keyed) addDynamic(name, text string) {
+func (s *Keyed) addDynamic(name, text string) { s.addNamed(s.name(name), text) }
+
+func (s *Keyed) addNamed(n *fieldName, text string) {
 	e := &s.ev
 	if len(e.dyn) >= program.OrderMax {
 		return
 	}
-	e.dyn = append(e.dyn, dynField{name: name, value: value{text: text, set: true}})
-	if id := s.fieldID(name); id >= 0 && e.stampAt[id] != e.stamp {
-		e.stampAt[id], e.fieldAt[id] = e.stamp, int32(len(e.dyn)-1)
+	e.dyn = append(e.dyn, dynField{name: n.text, id: n.id, value: value{text: text, set: true}})
+	if n.id >= 0 && e.stampAt[n.id] != e.stamp {
+		e.stampAt[n.id], e.fieldAt[n.id] = e.stamp, int32(len(e.dyn)-1)
 	}
 }
 
-// fieldNamesMax bounds the cache of names to numbers.
-const fieldNamesMax = 8192
+// fieldName is a name of dynamic fields.
+type fieldName struct {
+	text string
+	id   int // by which rules know the field, or -1
+	// static is the slot that a JSON member of this name fills, if it fills one.
+	static   program.Static
+	isStatic bool
+	// stamp is that of the last event in which the event channel's decoder may
+	// have met the name.
+	stamp uint32
+}
 
-// fieldID finds the number of a dynamic field that rules name, or -1.
-func (s *Keyed) fieldID(name string) int {
-	if id, ok := s.fieldIDs[name]; ok {
-		return id
+// namesMax bounds the cache of names.
+const namesMax = 8192
+
+// name finds or notes a name.
+func (s *Keyed) name(name string) *fieldName {
+	if n := s.names[name]; n != nil {
+		return n
 	}
-	id, ok := s.eng.p.FieldIDs[regex.Lower(name)]
-	if !ok {
-		id = -1
+	return s.newName(strings.Clone(name))
+}
+
+// nameOf is name for bytes.
+func (s *Keyed) nameOf(name []byte) *fieldName {
+	if n := s.names[string(name)]; n != nil {
+		return n
 	}
-	if len(s.fieldIDs) >= fieldNamesMax {
-		clear(s.fieldIDs)
+	return s.newName(string(name))
+}
+
+func (s *Keyed) newName(name string) *fieldName {
+	// The cache may have been cleared in the middle of the event, hence its stamp.
+	n := &fieldName{text: name, id: -1, stamp: s.ev.stamp}
+	if id, ok := s.eng.p.FieldIDs[regex.Lower(name)]; ok {
+		n.id = id
 	}
-	s.fieldIDs[strings.Clone(name)] = id
-	return id
+	n.static, n.isStatic = jsonStatics[name]
+	if len(s.names) >= namesMax {
+		clear(s.names)
+	}
+	s.names[name] = n
+	return n
 }
 
 // field finds a dynamic field by its number.

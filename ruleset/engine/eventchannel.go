@@ -6,7 +6,6 @@ import (
 	"unicode/utf8"
 
 	"vedette/ruleset/program"
-	"vedette/schemas"
 )
 
 // decodeEventChannel decodes Windows events: `{"Message":text,"Event":xml}`.
@@ -20,12 +19,12 @@ func (s *Keyed) decodeEventChannel() bool {
 	e := &s.ev
 	s.setInternal("windows_eventchannel")
 	e.program, e.timestamp = value{}, ""
-	if !s.json.flatten(e.fullLog) {
+	if !s.flatten(e.fullLog) {
 		return true
 	}
 	message, xml := "", ""
 	for _, f := range s.json.fields {
-		switch f.name {
+		switch f.name.text {
 		case "Message":
 			message = f.value
 		case "Event":
@@ -35,61 +34,57 @@ func (s *Keyed) decodeEventChannel() bool {
 	if xml == "" {
 		return true
 	}
-	root, ok := scanXML(xml)
-	if !ok {
+	doc := &s.xml
+	if !doc.scan(xml) {
 		return true
 	}
-	var w winEvent
-	w.read(root)
+	w := winEvent{s: s, doc: doc}
+	s.sections = s.sections[:0]
+	w.read()
 	w.finish(message)
 	b := append(s.buf[:0], `{"win":{`...)
-	for i := range w.sections {
-		sec := &w.sections[i]
-		if len(sec.names) == 0 {
+	for i := range s.sections {
+		sec := &s.sections[i]
+		if len(sec.fields) == 0 {
 			continue
 		}
 		if b[len(b)-1] != '{' {
 			b = append(b, ',')
 		}
-		b = append(schemas.AppendJSONString(b, sec.name), ":{"...)
-		for j, n := range sec.names {
+		b = append(appendText(b, sec.name), ":{"...)
+		for j := range sec.fields {
+			f := &sec.fields[j]
 			if j > 0 {
 				b = append(b, ',')
 			}
-			b = append(schemas.AppendJSONString(b, n), ':')
-			b = schemas.AppendJSONString(b, sec.values[j])
-			s.addDynamic("win."+sec.name+"."+n, sec.values[j])
+			b = append(appendText(b, f.name.text[len("win.")+len(sec.name)+1:]), ':')
+			b = appendText(b, f.value)
+			s.addNamed(f.name, f.value)
 		}
 		b = append(b, '}')
 	}
 	b = append(b, "}}"...)
 	s.buf = b
-	e.fullLog = string(b)
+	e.fullLog = s.texts.copy(b)
 	e.setLog(e.fullLog)
 	return true
 }
 
 // winSection is one object below win, in order.
 type winSection struct {
-	name          string
-	names, values []string
+	name   string
+	fields []winField
 }
 
-func (c *winSection) add(name, value string) {
-	value = strings.TrimRight(value, " \t\r\n")
-	if name == "" || value == "" || len(c.names) >= program.OrderMax {
-		return
-	}
-	for _, n := range c.names {
-		if n == name {
-			return
-		}
-	}
-	c.names, c.values = append(c.names, name), append(c.values, value)
+type winField struct {
+	name  *fieldName
+	value string
 }
 
+// winEvent reads one event into the sections of s.
 type winEvent struct {
-	sections []winSection
+	s        *Keyed
+	doc      *xmlDocument
 	level    string
 	keywords string
 }
@@ -97,54 +92,122 @@ type winEvent struct {
 // winSectionsMax bounds the sections; Windows writes a handful.
 const winSectionsMax = 64
 
-// section finds or makes a section; system is made first. Beyond the bound it
-// is one that is thrown away.
-func (w *winEvent) section(name string) *winSection {
-	for i := range w.sections {
-		if w.sections[i].name == name {
-			return &w.sections[i]
+// section finds or makes a section and returns its number, -1 beyond the bound.
+func (w *winEvent) section(name string) int {
+	s := w.s
+	for i := range s.sections {
+		if s.sections[i].name == name {
+			return i
 		}
 	}
-	if len(w.sections) >= winSectionsMax {
-		return &winSection{}
+	n := len(s.sections)
+	if n >= winSectionsMax {
+		return -1
 	}
-	w.sections = append(w.sections, winSection{name: name})
-	return &w.sections[len(w.sections)-1]
+	if n < cap(s.sections) {
+		s.sections = s.sections[:n+1] // with the memory of an earlier event's fields
+		s.sections[n].fields = s.sections[n].fields[:0]
+	} else {
+		s.sections = append(s.sections, winSection{})
+	}
+	s.sections[n].name = name
+	return n
 }
 
-func lowerFirst(s string) string {
+// add adds a field to a section, unless it has one of that name.
+func (w *winEvent) add(section int, name, value string) {
+	value = strings.TrimRight(value, " \t\r\n")
+	if section < 0 || name == "" || value == "" {
+		return
+	}
+	s := w.s
+	sec := &s.sections[section]
+	if len(sec.fields) >= program.OrderMax {
+		return
+	}
+	s.buf = append(append(append(append(s.buf[:0], "win."...), sec.name...), '.'), name...)
+	n := s.nameOf(s.buf)
+	if n.stamp == s.ev.stamp && sec.has(n) {
+		return
+	}
+	n.stamp = s.ev.stamp
+	sec.fields = append(sec.fields, winField{n, value})
+}
+
+func (c *winSection) has(n *fieldName) bool {
+	for i := range c.fields {
+		if c.fields[i].name == n || c.fields[i].name.text == n.text {
+			return true
+		}
+	}
+	return false
+}
+
+// lowerFirst returns s with its first letter in lower case.
+func (w *winEvent) lowerFirst(s string) string {
 	if s != "" && 'A' <= s[0] && s[0] <= 'Z' {
-		return string(s[0]+'a'-'A') + s[1:]
+		a := &w.s.texts
+		return a.keep(append(append(a.room(len(s)), s[0]+'a'-'A'), s[1:]...))
 	}
 	return s
 }
 
-// systemText maps elements of System whose text is taken.
-var systemText = map[string]string{
-	"EventID": "eventID", "Version": "version", "Level": "level", "Task": "task", "Opcode": "opcode",
-	"Keywords": "keywords", "EventRecordID": "eventRecordID", "Channel": "channel", "Computer": "computer",
-}
-
-// systemAttrs maps attributes of elements of System, in order.
-var systemAttrs = map[string][][2]string{
-	"Provider":    {{"Name", "providerName"}, {"Guid", "providerGuid"}, {"EventSourceName", "eventSourceName"}},
-	"TimeCreated": {{"SystemTime", "systemTime"}},
-	"Execution":   {{"ProcessID", "processID"}, {"ThreadID", "threadID"}},
-}
-
-func (w *winEvent) read(root *xmlNode) {
-	event := root.child("Event")
-	if event == nil {
-		event = root
+// systemName is the field of an element of System whose text is taken, or empty.
+func systemName(element string) string {
+	switch element {
+	case "EventID":
+		return "eventID"
+	case "Version":
+		return "version"
+	case "Level":
+		return "level"
+	case "Task":
+		return "task"
+	case "Opcode":
+		return "opcode"
+	case "Keywords":
+		return "keywords"
+	case "EventRecordID":
+		return "eventRecordID"
+	case "Channel":
+		return "channel"
+	case "Computer":
+		return "computer"
 	}
+	return ""
+}
+
+// Attributes of elements of System and their fields, in order.
+var (
+	providerAttrs  = [][2]string{{"Name", "providerName"}, {"Guid", "providerGuid"}, {"EventSourceName", "eventSourceName"}}
+	createdAttrs   = [][2]string{{"SystemTime", "systemTime"}}
+	executionAttrs = [][2]string{{"ProcessID", "processID"}, {"ThreadID", "threadID"}}
+)
+
+func systemAttrs(element string) [][2]string {
+	switch element {
+	case "Provider":
+		return providerAttrs
+	case "TimeCreated":
+		return createdAttrs
+	case "Execution":
+		return executionAttrs
+	}
+	return nil
+}
+
+func (w *winEvent) read() {
+	d := w.doc
+	event := d.child(0, "Event") // else 0, the root itself
 	sys := w.section("system")
-	if n := event.child("System"); n != nil {
-		for _, c := range n.children {
-			for _, a := range systemAttrs[c.name] {
-				sys.add(a[1], c.attr(a[0]))
+	if n := d.child(event, "System"); n != 0 {
+		for i := d.nodes[n].first; i != 0; i = d.nodes[i].next {
+			c := &d.nodes[i]
+			for _, a := range systemAttrs(c.name) {
+				w.add(sys, a[1], d.attr(i, a[0]))
 			}
-			if to := systemText[c.name]; to != "" {
-				sys.add(to, c.text)
+			if to := systemName(c.name); to != "" {
+				w.add(sys, to, c.text)
 			}
 			switch c.name {
 			case "Level":
@@ -154,36 +217,45 @@ func (w *winEvent) read(root *xmlNode) {
 			}
 		}
 	}
-	for _, c := range event.children {
-		switch c.name {
+	for i := d.nodes[event].first; i != 0; i = d.nodes[i].next {
+		switch d.nodes[i].name {
 		case "System":
 		case "EventData":
-			w.eventData(c)
+			w.eventData(i)
 		default:
-			w.other(c)
+			w.other(i)
 		}
 	}
 }
 
-func (w *winEvent) eventData(n *xmlNode) {
+func (w *winEvent) eventData(n int32) {
+	d := w.doc
 	var unnamed []string
 	var audit [][2]string
-	for _, c := range n.children {
+	data := -1
+	put := func(name, value string) {
+		if data < 0 {
+			data = w.section("eventdata")
+		}
+		w.add(data, name, value)
+	}
+	for i := d.nodes[n].first; i != 0; i = d.nodes[i].next {
+		c := &d.nodes[i]
 		v := strings.TrimRight(c.text, " \t\r\n")
-		switch name := c.attr("Name"); {
+		switch name := d.attr(i, "Name"); {
 		case c.name != "Data":
-			w.section("eventdata").add(lowerFirst(c.name), v)
+			put(w.lowerFirst(c.name), v)
 		case v == "" || v == "-" || v == "(NULL)":
 		case name == "":
 			unnamed = append(unnamed, v)
 		case name == "CategoryId":
-			w.section("eventdata").add("categoryId", v)
+			put("categoryId", v)
 			audit = append(audit, [2]string{"category", auditName(v)})
 		case name == "SubcategoryId":
-			w.section("eventdata").add("subcategoryId", v)
+			put("subcategoryId", v)
 			audit = append(audit, [2]string{"subcategory", auditName(v)})
 		case name == "AuditPolicyChanges":
-			w.section("eventdata").add("auditPolicyChangesId", v)
+			put("auditPolicyChangesId", v)
 			var names []string
 			for id := range strings.SplitSeq(v, ",") {
 				if t := auditName(strings.TrimSpace(id)); t != "" {
@@ -192,31 +264,34 @@ func (w *winEvent) eventData(n *xmlNode) {
 			}
 			audit = append(audit, [2]string{"auditPolicyChanges", strings.Join(names, ", ")})
 		default:
-			w.section("eventdata").add(lowerFirst(name), v)
+			put(w.lowerFirst(name), v)
 		}
 	}
 	for _, a := range audit {
-		w.section("eventdata").add(a[0], a[1])
+		put(a[0], a[1])
 	}
 	if len(unnamed) > 0 {
-		w.section("eventdata").add("data", strings.Join(unnamed, ", "))
+		put("data", strings.Join(unnamed, ", "))
 	}
 }
 
 // other reads sections such as UserData: their elements, or the elements of
 // those that have children.
-func (w *winEvent) other(n *xmlNode) {
-	for _, c := range n.children {
-		if len(c.children) == 0 {
-			w.section(lowerFirst(n.name)).add(lowerFirst(c.name), c.text)
+func (w *winEvent) other(n int32) {
+	d := w.doc
+	for i := d.nodes[n].first; i != 0; i = d.nodes[i].next {
+		c := &d.nodes[i]
+		if c.first == 0 {
+			w.add(w.section(w.lowerFirst(d.nodes[n].name)), w.lowerFirst(c.name), c.text)
 			continue
 		}
-		for _, g := range c.children {
-			name := g.attr("Name")
+		for j := c.first; j != 0; j = d.nodes[j].next {
+			g := &d.nodes[j]
+			name := d.attr(j, "Name")
 			if g.name != "Data" || name == "" {
 				name = g.name
 			}
-			w.section(lowerFirst(c.name)).add(lowerFirst(name), g.text)
+			w.add(w.section(w.lowerFirst(c.name)), w.lowerFirst(name), g.text)
 		}
 	}
 }
@@ -245,61 +320,82 @@ func (w *winEvent) finish(message string) {
 		}
 	}
 	if w.level != "" {
-		sys.add("severityValue", severity)
+		w.add(sys, "severityValue", severity)
 	}
 	// Alerts of 4.14 show the message in quotation marks: 127 of the 128 Windows
 	// events recorded in its tests have them, the agent's text has not.
 	if message = strings.TrimRight(message, " \t\r\n"); message != "" {
-		sys.add("message", `"`+message+`"`)
+		t := &w.s.texts
+		w.add(sys, "message", t.keep(append(append(append(t.room(len(message)+2), '"'), message...), '"')))
 	}
 }
 
-// Bounds of scanXML.
+// Bounds of xmlDocument.
 const (
 	xmlDepthMax = 32
 	xmlNodesMax = 4096
 )
 
+// xmlDocument is the small part of XML that Windows writes. Its memory serves
+// one event after the other.
+type xmlDocument struct {
+	// nodes are the elements. The first is the root, which holds the document's
+	// elements; as it is nobody's child, 0 means none in links.
+	nodes []xmlNode
+	attrs []xmlAttr
+	stack []int32
+	texts *arena
+}
+
 // xmlNode is an element of an event.
 type xmlNode struct {
-	name     string
-	attrs    []string // names and values
-	text     string
-	children []*xmlNode
+	name, text        string
+	first, last, next int32
+	attrs, attrsEnd   int32
 }
 
-func (n *xmlNode) child(name string) *xmlNode {
-	for _, c := range n.children {
-		if c.name == name {
-			return c
+type xmlAttr struct{ name, value string }
+
+// child finds the first child of that name.
+func (d *xmlDocument) child(n int32, name string) int32 {
+	for i := d.nodes[n].first; i != 0; i = d.nodes[i].next {
+		if d.nodes[i].name == name {
+			return i
 		}
 	}
-	return nil
+	return 0
 }
 
-func (n *xmlNode) attr(name string) string {
-	for i := 0; i+1 < len(n.attrs); i += 2 {
-		if n.attrs[i] == name {
-			return n.attrs[i+1]
+func (d *xmlDocument) attr(n int32, name string) string {
+	for _, a := range d.attrs[d.nodes[n].attrs:d.nodes[n].attrsEnd] {
+		if a.name == name {
+			return a.value
 		}
 	}
 	return ""
 }
 
-// scanXML reads the small part of XML that Windows writes. Its root holds the
-// document's elements.
-func scanXML(s string) (*xmlNode, bool) {
-	root := &xmlNode{}
-	stack := []*xmlNode{root}
-	nodes := 0
+// addText adds to an element's text.
+func (d *xmlDocument) addText(n int32, text string) {
+	c := &d.nodes[n]
+	if c.text == "" {
+		c.text = text
+		return
+	}
+	c.text = d.texts.keep(append(append(d.texts.room(len(c.text)+len(text)), c.text...), text...))
+}
+
+// scan reads s; false means that it is no whole document.
+func (d *xmlDocument) scan(s string) bool {
+	d.nodes, d.attrs, d.stack = append(d.nodes[:0], xmlNode{}), d.attrs[:0], append(d.stack[:0], 0)
 	for s != "" {
-		top := stack[len(stack)-1]
+		top := d.stack[len(d.stack)-1]
 		i := strings.IndexByte(s, '<')
 		if i < 0 {
 			break
 		}
-		if i > 0 && len(stack) > 1 {
-			top.text += unescapeXML(s[:i])
+		if i > 0 && len(d.stack) > 1 {
+			d.addText(top, d.unescape(s[:i]))
 		}
 		s = s[i:]
 		switch {
@@ -309,9 +405,9 @@ func scanXML(s string) (*xmlNode, bool) {
 		case strings.HasPrefix(s, "<![CDATA["):
 			text, rest, ok := strings.Cut(s[9:], "]]>")
 			if !ok {
-				return nil, false
+				return false
 			}
-			top.text += text
+			d.addText(top, text)
 			s = rest
 			continue
 		case strings.HasPrefix(s, "<?"), strings.HasPrefix(s, "<!"):
@@ -319,107 +415,131 @@ func scanXML(s string) (*xmlNode, bool) {
 			continue
 		case strings.HasPrefix(s, "</"):
 			name, rest, ok := strings.Cut(s[2:], ">")
-			if !ok || len(stack) == 1 || strings.TrimSpace(name) != top.name {
-				return nil, false
+			if !ok || len(d.stack) == 1 || strings.TrimSpace(name) != d.nodes[top].name {
+				return false
 			}
-			stack = stack[:len(stack)-1]
+			d.stack = d.stack[:len(d.stack)-1]
 			s = rest
 			continue
 		}
-		n, rest, closed, ok := startTag(s[1:])
-		if nodes++; !ok || nodes > xmlNodesMax {
-			return nil, false
+		rest, closed, ok := d.startTag(s[1:])
+		if !ok || len(d.nodes)-1 > xmlNodesMax {
+			return false
 		}
-		top.children = append(top.children, n)
+		n := int32(len(d.nodes) - 1)
+		p := &d.nodes[top]
+		if p.last == 0 {
+			p.first = n
+		} else {
+			d.nodes[p.last].next = n
+		}
+		p.last = n
 		if !closed {
-			if len(stack) > xmlDepthMax {
-				return nil, false
+			if len(d.stack) > xmlDepthMax {
+				return false
 			}
-			stack = append(stack, n)
+			d.stack = append(d.stack, n)
 		}
 		s = rest
 	}
-	return root, len(stack) == 1
+	return len(d.stack) == 1
 }
 
-// startTag reads a start tag behind its `<`.
-func startTag(s string) (n *xmlNode, rest string, closed, ok bool) {
-	i := strings.IndexAny(s, " \t\r\n/>")
-	if i <= 0 {
-		return nil, "", false, false
+// startTag reads a start tag behind its `<` and appends its element to nodes.
+func (d *xmlDocument) startTag(s string) (rest string, closed, ok bool) {
+	i := 0
+	for i < len(s) && s[i] != '>' && s[i] != '/' && !xmlBlank(s[i]) {
+		i++
 	}
-	n = &xmlNode{name: s[:i]}
+	if i == 0 || i == len(s) {
+		return "", false, false
+	}
+	n := xmlNode{name: s[:i], attrs: int32(len(d.attrs))}
 	s = s[i:]
 	for {
-		s = strings.TrimLeft(s, " \t\r\n")
-		switch {
-		case strings.HasPrefix(s, ">"):
-			return n, s[1:], false, true
-		case strings.HasPrefix(s, "/>"):
-			return n, s[2:], true, true
+		for s != "" && xmlBlank(s[0]) {
+			s = s[1:]
 		}
-		i := strings.IndexAny(s, "=>")
-		if i <= 0 || s[i] != '=' {
-			return nil, "", false, false
+		if s == "" {
+			return "", false, false
+		}
+		if s[0] == '>' || strings.HasPrefix(s, "/>") {
+			n.attrsEnd = int32(len(d.attrs))
+			d.nodes = append(d.nodes, n)
+			if s[0] == '>' {
+				return s[1:], false, true
+			}
+			return s[2:], true, true
+		}
+		i := 0
+		for i < len(s) && s[i] != '=' && s[i] != '>' {
+			i++
+		}
+		if i == 0 || i == len(s) || s[i] != '=' {
+			return "", false, false
 		}
 		name := strings.TrimSpace(s[:i])
-		s = strings.TrimLeft(s[i+1:], " \t\r\n")
+		for s = s[i+1:]; s != "" && xmlBlank(s[0]); {
+			s = s[1:]
+		}
 		if s == "" || s[0] != '"' && s[0] != '\'' {
-			return nil, "", false, false
+			return "", false, false
 		}
 		end := strings.IndexByte(s[1:], s[0])
 		if end < 0 {
-			return nil, "", false, false
+			return "", false, false
 		}
-		n.attrs = append(n.attrs, name, unescapeXML(s[1:end+1]))
+		d.attrs = append(d.attrs, xmlAttr{name, d.unescape(s[1 : end+1])})
 		s = s[end+2:]
 	}
 }
 
+func xmlBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+
 // entityMax bounds a reference, `&` and `;` included.
 const entityMax = 13
 
-// unescapeXML replaces the predefined entities and character references.
-func unescapeXML(s string) string {
+// unescape replaces the predefined entities and character references.
+func (d *xmlDocument) unescape(s string) string {
 	if strings.IndexByte(s, '&') < 0 {
 		return s
 	}
-	var b strings.Builder
+	b := d.texts.room(len(s))
 	for s != "" {
 		i := strings.IndexByte(s, '&')
 		if i < 0 {
-			b.WriteString(s)
+			b = append(b, s...)
 			break
 		}
-		b.WriteString(s[:i])
+		b = append(b, s[:i]...)
 		s = s[i:]
 		end := strings.IndexByte(s[:min(len(s), entityMax)], ';')
 		if end < 0 {
-			b.WriteByte('&')
+			b = append(b, '&')
 			s = s[1:]
 			continue
 		}
 		switch name := s[1:end]; name {
 		case "lt":
-			b.WriteByte('<')
+			b = append(b, '<')
 		case "gt":
-			b.WriteByte('>')
+			b = append(b, '>')
 		case "amp":
-			b.WriteByte('&')
+			b = append(b, '&')
 		case "quot":
-			b.WriteByte('"')
+			b = append(b, '"')
 		case "apos":
-			b.WriteByte('\'')
+			b = append(b, '\'')
 		default:
 			if r, ok := charRef(name); ok {
-				b.WriteRune(r)
+				b = utf8.AppendRune(b, r)
 			} else {
-				b.WriteString(s[:end+1])
+				b = append(b, s[:end+1]...)
 			}
 		}
 		s = s[end+1:]
 	}
-	return b.String()
+	return d.texts.keep(b)
 }
 
 func charRef(name string) (rune, bool) {

@@ -94,7 +94,7 @@ func TestEventChannelText(t *testing.T) {
 	t.Parallel()
 	f := func(in, want string) {
 		t.Helper()
-		if diff := cmp.Diff(want, unescapeXML(in)); diff != "" {
+		if diff := cmp.Diff(want, (&xmlDocument{texts: &arena{}}).unescape(in)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", in, diff)
 		}
 	}

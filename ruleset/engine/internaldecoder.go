@@ -10,8 +10,8 @@ import (
 // XML decoders (spec/ruleset-language.md §10). It tells whether the event is one
 // for rules: what agents send to keep states equal, and what is malformed, is not.
 //
-// A message is judged by itself. Where 4.14 asks its state data base, each
-// decoder says what it takes instead.
+// Where 4.14 asks its state data base, each decoder says what it takes instead:
+// most judge a message by itself.
 type internalDecoder func(s *Keyed) bool
 
 // internalDecoders is the one place to add such a decoder.
@@ -51,15 +51,33 @@ func (s *Keyed) decodeCISCAT() bool {
 	return true
 }
 
+// hostinfoDiff is the rule of a diffKey that stands for results of port scans;
+// rules have no number below 0.
+const hostinfoDiff = -1
+
 // decodeHostinfo names the result of a port scan, `Host: <ip>, open ports: …`.
-// It has no fields. Without the state of earlier scans every host is new, so
-// hostinfo_modified is never set.
+// It has no fields. A result equal to the last one of its host says nothing new
+// and is not judged.
 //
 // Source: spec/agent-state-sync.md §7.
 func (s *Keyed) decodeHostinfo() bool {
-	if !strings.HasPrefix(s.ev.fullLog, "Host: ") {
+	rest, ok := strings.CutPrefix(s.ev.fullLog, "Host: ")
+	if !ok || len(rest) > hostinfoMax {
 		return false
 	}
-	s.setInternal("hostinfo_new")
+	host, ports, _ := strings.Cut(rest, ",")
+	// The key used last is the event's.
+	last, known := s.lastText(s.newest, diffKey{hostinfoDiff, host}, ports)
+	switch {
+	case !known:
+		s.setInternal("hostinfo_new")
+	case last == ports:
+		return false
+	default:
+		s.setInternal("hostinfo_modified")
+	}
 	return true
 }
+
+// hostinfoMax bounds a result, as it is remembered.
+const hostinfoMax = 65536

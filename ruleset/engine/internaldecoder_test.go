@@ -153,7 +153,7 @@ func TestCISCATAndHostinfo(t *testing.T) {
 
 func TestAgentNumbersStayWhole(t *testing.T) {
 	t.Parallel()
-	var r jsonReader
+	r := jsonReader{texts: &arena{}}
 	n, ok := r.tree(`{"a":9007199254740993,"b":-5,"c":1.50,"d":1e3,"e":true,"f":null,"g":"x","h":[1,"",{"i":2},"y"]}`)
 	if !ok {
 		t.Fatal("not read")
@@ -269,6 +269,35 @@ func TestArchivesFollowTheirSchema(t *testing.T) {
 			if err != nil {
 				t.Errorf("archive against the schema: %v\n%s", err, b)
 			}
+		}
+	}
+}
+
+func TestHostinfoOfAnotherResultIsModified(t *testing.T) {
+	t.Parallel()
+	e := New(ossecProgram(t, anyRule()), Config{})
+	s := e.NewState()
+	for i, tc := range []struct{ log, want string }{
+		{"Host: 10.1.0.3, open ports: 22 (tcp)", "hostinfo_new"},
+		{"Host: 10.1.0.4, open ports: 22 (tcp)", "hostinfo_new"},
+		{"Host: 10.1.0.3, open ports: 22 (tcp)", ""},
+		{"Host: 10.1.0.3, open ports: 22 (tcp) 80 (tcp)", "hostinfo_modified"},
+		{"Host: 10.1.0.3, open ports: 22 (tcp) 80 (tcp)", ""},
+		{"Host: 10.1.0.3, open ports: 22 (tcp)", "hostinfo_modified"},
+		{"Host: 10.1.0.4, open ports: 22 (tcp)", ""},
+	} {
+		if i == 3 { // what was scanned outlives a restart
+			snapshot, err := s.AppendSnapshot(nil, 1<<20)
+			if err == nil {
+				s, err = e.RestoreState(snapshot)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		res := e.Process(s, agentEvent('3', "hostinfo", tc.log))
+		if res.Judged != (tc.want != "") || res.Decoder != tc.want {
+			t.Errorf("%d: judged %v, decoder %q, want %q", i, res.Judged, res.Decoder, tc.want)
 		}
 	}
 }

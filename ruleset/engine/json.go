@@ -15,7 +15,7 @@ const jsonDepthMax = 1000
 
 // jsonField is a flattened member. null says that the value was null.
 type jsonField struct {
-	name  string
+	name  *fieldName
 	value string
 	null  bool
 }
@@ -29,6 +29,8 @@ type jsonReader struct {
 	prefix []byte
 	csv    bool
 	buf    []byte
+	// texts holds the values that do not stand in s as they are.
+	texts *arena
 }
 
 func (r *jsonReader) blank() {
@@ -45,9 +47,10 @@ func (r *jsonReader) literal(s string) bool {
 	return false
 }
 
-// flatten parses an object and appends its members to fields.
-func (r *jsonReader) flatten(s string) bool {
-	r.s, r.pos = strings.TrimPrefix(s, "\ufeff"), 0
+// flatten parses the object that text begins with and lists its members.
+func (s *Keyed) flatten(text string) bool {
+	r := &s.json
+	r.s, r.pos = strings.TrimPrefix(text, "\ufeff"), 0
 	r.fields, r.prefix = r.fields[:0], r.prefix[:0]
 	r.blank()
 	if r.pos >= len(r.s) {
@@ -57,11 +60,11 @@ func (r *jsonReader) flatten(s string) bool {
 		// A value without a name gives no field.
 		return false
 	}
-	return r.object(0)
+	return r.object(s, 0)
 }
 
 // object flattens the object at pos.
-func (r *jsonReader) object(depth int) bool {
+func (r *jsonReader) object(names *Keyed, depth int) bool {
 	if depth >= jsonDepthMax {
 		return false
 	}
@@ -82,13 +85,11 @@ func (r *jsonReader) object(depth int) bool {
 			return false
 		}
 		r.blank()
-		name := key
 		if base > 0 {
-			r.prefix = append(append(r.prefix[:base], '.'), key...)
-		} else {
-			r.prefix = append(r.prefix[:0], key...)
+			r.prefix = append(r.prefix, '.')
 		}
-		if !r.member(name, base, depth) {
+		r.prefix = append(r.prefix, key...)
+		if !r.member(names, depth) {
 			return false
 		}
 		r.prefix = r.prefix[:base]
@@ -101,20 +102,16 @@ func (r *jsonReader) object(depth int) bool {
 }
 
 // member flattens one value whose whole name is in prefix.
-func (r *jsonReader) member(key string, base, depth int) bool {
+func (r *jsonReader) member(names *Keyed, depth int) bool {
 	add := func(v string, null bool) {
-		name := key
-		if base > 0 {
-			name = string(r.prefix)
-		}
-		r.fields = append(r.fields, jsonField{name, v, null})
+		r.fields = append(r.fields, jsonField{names.nameOf(r.prefix), v, null})
 	}
 	if r.pos >= len(r.s) {
 		return false
 	}
 	switch c := r.s[r.pos]; {
 	case c == '{':
-		return r.object(depth + 1)
+		return r.object(names, depth+1)
 	case c == '[':
 		if r.csv {
 			v, ok := r.csvArray(depth + 1)
@@ -127,7 +124,7 @@ func (r *jsonReader) member(key string, base, depth int) bool {
 		if !r.print(depth+1, 0, true) {
 			return false
 		}
-		add(string(r.buf), false)
+		add(r.texts.copy(r.buf), false)
 		return true
 	case c == '"':
 		v, ok := r.str()
@@ -145,12 +142,32 @@ func (r *jsonReader) member(key string, base, depth int) bool {
 		add("false", false)
 		return true
 	}
+	if v := r.plainInteger(); v != "" {
+		add(v, false)
+		return true
+	}
 	f, ok := r.number()
 	if !ok {
 		return false
 	}
-	add(flatNumber(f), false)
+	add(r.texts.keep(appendFlat(r.texts.room(flatRoom), f)), false)
 	return true
+}
+
+// plainInteger reads an integer of at most nine digits that is written as it is
+// printed; else it reads nothing.
+func (r *jsonReader) plainInteger() string {
+	end := r.pos
+	for end < len(r.s) && digit(r.s[end]) {
+		end++
+	}
+	n := end - r.pos
+	if n == 0 || n > 9 || n > 1 && r.s[r.pos] == '0' || end < len(r.s) && strings.IndexByte("+-eE.", r.s[end]) >= 0 {
+		return ""
+	}
+	text := r.s[r.pos:end]
+	r.pos = end
+	return text
 }
 
 // number reads a number.
@@ -173,12 +190,16 @@ func (r *jsonReader) number() (f float64, ok bool) {
 	return 0, false
 }
 
-// flatNumber is a number as a field: an integer that fits 32 bits, else six decimals.
-func flatNumber(f float64) string {
+// flatRoom is enough for most numbers.
+const flatRoom = 32
+
+// appendFlat prints a number as a field: an integer that fits 32 bits, else six
+// decimals.
+func appendFlat(b []byte, f float64) []byte {
 	if f == math.Trunc(f) && f >= math.MinInt32 && f <= math.MaxInt32 {
-		return strconv.FormatInt(int64(f), 10)
+		return strconv.AppendInt(b, int64(f), 10)
 	}
-	return strconv.FormatFloat(f, 'f', 6, 64)
+	return strconv.AppendFloat(b, f, 'f', 6, 64)
 }
 
 // appendNumber prints a number inside an array.
@@ -251,7 +272,7 @@ func (r *jsonReader) csvArray(depth int) (string, bool) {
 			if !ok {
 				return "", false
 			}
-			add(flatNumber(f))
+			add(string(appendFlat(nil, f)))
 		}
 		r.blank()
 		if r.literal(",") {
@@ -397,26 +418,36 @@ func (r *jsonReader) str() (string, bool) {
 		r.pos = i + 1
 		return r.s[start:i], true
 	}
-	b := append(make([]byte, 0, i-start+32), r.s[start:i]...)
-	for i < len(r.s) {
-		c := r.s[i]
-		switch c {
-		case '"':
-			r.pos = i + 1
-			return string(b), true
-		case '\\':
-			var n int
-			var ok bool
-			if b, n, ok = unescape(b, r.s[i:]); !ok {
-				return "", false
-			}
-			i += n
-		default:
-			b = append(b, c)
+	end := i
+	for end < len(r.s) && r.s[end] != '"' {
+		if r.s[end] == '\\' {
+			end++
+		}
+		end++
+	}
+	if end >= len(r.s) {
+		return "", false
+	}
+	// Unescaped texts are no longer than escaped ones.
+	b := append(r.texts.room(end-start), r.s[start:i]...)
+	for i < end {
+		from := i
+		for i < end && r.s[i] != '\\' {
 			i++
 		}
+		b = append(b, r.s[from:i]...)
+		if i == end {
+			break
+		}
+		var n int
+		var ok bool
+		if b, n, ok = unescape(b, r.s[i:]); !ok {
+			return "", false
+		}
+		i += n
 	}
-	return "", false
+	r.pos = end + 1
+	return r.texts.keep(b), true
 }
 
 // unescape appends the character of the escape at the start of s.
@@ -478,23 +509,20 @@ func (s *Keyed) runJSON(text string) {
 	e := &s.ev
 	s.json.csv = e.decoder != nil && e.decoder.CSVArrays
 	discard := e.decoder != nil && e.decoder.DiscardNull
-	if !s.json.flatten(text) {
+	if !s.flatten(text) {
 		return
 	}
 	for i := range s.json.fields {
 		f := &s.json.fields[i]
-		if f.null && discard {
-			continue
-		}
-		if st, ok := jsonStatics[f.name]; ok {
-			e.setStatic(st, f.value)
-			continue
-		}
-		if f.name == "user" && !e.static[program.DstUser].set {
+		switch {
+		case f.null && discard:
+		case f.name.isStatic:
+			e.setStatic(f.name.static, f.value)
+		case f.name.text == "user" && !e.static[program.DstUser].set:
 			e.setStatic(program.DstUser, f.value)
-			continue
+		default:
+			s.addNamed(f.name, f.value)
 		}
-		s.addDynamic(f.name, f.value)
 	}
 }
 

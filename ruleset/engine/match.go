@@ -23,18 +23,37 @@ func (s *Keyed) evaluate(k *keyState) *program.Node {
 
 func (s *Keyed) try(k *keyState, n *program.Node) *program.Node {
 	r := n.Rule
+	traced := -1
+	if s.trace != nil {
+		traced = s.trace.enter(n)
+	}
 	for i := range r.Conds {
 		if !s.holds(k, r, &r.Conds[i]) {
+			if traced >= 0 {
+				s.traceFailed(traced, r, i)
+			}
 			return nil
 		}
 	}
 	if r.Composite != nil && !s.search(k, r) {
+		if traced >= 0 {
+			s.traceSearch(k, traced, r)
+		}
 		return nil
+	}
+	if s.trace != nil {
+		s.trace.matched(traced, r)
 	}
 	for _, c := range n.Children {
 		if m := s.try(k, c); m != nil {
+			if m == c {
+				s.ev.above = r
+			}
 			return m
 		}
+	}
+	if s.trace != nil {
+		s.trace.leave(traced, r)
 	}
 	if r.NoAlert {
 		return nil
@@ -67,6 +86,10 @@ func (s *Keyed) holds(k *keyState, r *program.Rule, c *program.Condition) bool {
 		if v = &e.static[program.DstUser]; !v.set {
 			v = &e.static[program.SrcUser]
 		}
+	case program.OpGeoIP:
+		if v = s.geo(&e.static[c.Static]); v == nil {
+			return false
+		}
 	default:
 		return s.holdsOther(k, r, c)
 	}
@@ -75,7 +98,7 @@ func (s *Keyed) holds(k *keyState, r *program.Rule, c *program.Condition) bool {
 	}
 	low := ""
 	if c.Pattern.Kind() != regex.String {
-		low = v.lower()
+		low = s.lower(v)
 	}
 	return s.rx.Match(c.Pattern, v.text, low) != c.Negate
 }
@@ -298,25 +321,32 @@ func (s *Keyed) checkDiff(k *keyState, r *program.Rule) bool {
 	if len(e.log.text) >= 65536 {
 		return false
 	}
-	key := diffKey{r.ID, e.hostname.text}
-	old, ok := k.diffs[key]
-	if ok && old == e.log.text {
+	old, known := s.lastText(k, diffKey{r.ID, e.hostname.text}, e.log.text)
+	if !known || old == e.log.text {
 		return false
+	}
+	e.hasDiff, e.diffText = true, old
+	e.previous = append(e.previous[:0], "Previous output:", old)
+	return true
+}
+
+// lastText notes a text and gives the one that was noted before.
+func (s *Keyed) lastText(k *keyState, key diffKey, text string) (old string, known bool) {
+	old, known = k.diffs[key]
+	if known && old == text {
+		return old, true
 	}
 	if k.diffs == nil {
 		k.diffs = map[diffKey]string{}
 	}
-	if !ok {
+	key.host = strings.Clone(key.host)
+	if !known {
 		if len(k.diffOrder) >= s.eng.c.Limits.Diffs {
 			delete(k.diffs, k.diffOrder[0])
 			k.diffOrder = k.diffOrder[1:]
 		}
 		k.diffOrder = append(k.diffOrder, key)
-		k.diffs[key] = e.log.text
-		return false
 	}
-	k.diffs[key] = e.log.text
-	e.hasDiff, e.diffText = true, old
-	e.previous = append(e.previous[:0], "Previous output:", old)
-	return true
+	k.diffs[key] = strings.Clone(text)
+	return old, known
 }

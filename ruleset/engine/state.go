@@ -69,10 +69,25 @@ type Keyed struct {
 	json      jsonReader
 	ev        event
 	res       Result
-	fieldIDs  map[string]int
+	names     map[string]*fieldName
 	locations map[locationKey]string
 	tree      dataTree
 	buf       []byte
+	places    map[string]*value // see geo
+	trace     *Trace            // of Explain, else nil
+	texts     arena
+	xml       xmlDocument
+	sections  []winSection
+	stamps    timestamps
+
+	// Scratch of the index, all of it of bounded size. What has another stamp
+	// than the event is of an earlier one.
+	found       []sourceHits       // by source
+	outcomes    []outcome          // by test
+	failed      []uint32           // stamps, by rule entry
+	candidates  []uint64           // stack of sets of children
+	programs    map[string][]int32 // decoders by program name
+	programList []int32
 }
 
 // keyState is what the engine remembers under one record key.
@@ -107,13 +122,32 @@ type diffKey struct {
 // NewState returns an empty state for this engine.
 func (e *Engine) NewState() *Keyed {
 	n := len(e.p.FieldIDs)
-	return &Keyed{
+	s := &Keyed{
 		eng:       e,
 		keys:      map[string]*keyState{},
-		fieldIDs:  map[string]int{},
+		names:     map[string]*fieldName{},
 		locations: map[locationKey]string{},
 		ev:        event{fieldAt: make([]int32, n), stampAt: make([]uint32, n)},
 	}
+	if x := e.index; x != nil {
+		s.found = make([]sourceHits, len(x.scans))
+		s.outcomes = make([]outcome, x.tests)
+		s.failed = make([]uint32, x.entries)
+		s.programs = map[string][]int32{}
+	}
+	s.json.texts, s.tree.array.texts, s.xml.texts = &s.texts, &s.texts, &s.texts
+	return s
+}
+
+// clearStamps makes all stamps old.
+func (s *Keyed) clearStamps() {
+	clear(s.ev.stampAt)
+	for i := range s.found {
+		s.found[i].stamp = 0
+	}
+	clear(s.outcomes)
+	clear(s.failed)
+	clear(s.names)
 }
 
 // Reset forgets all keys.

@@ -1,6 +1,10 @@
 package engine
 
-import "vedette/ruleset/program"
+import (
+	"strings"
+
+	"vedette/ruleset/program"
+)
 
 // previousMax bounds the texts of previous_output.
 const previousMax = 11
@@ -35,6 +39,11 @@ type rememberedField struct {
 type history struct {
 	items []*remembered
 	head  int
+	// cut is how many events were moved out of items; with it an event has a
+	// number that never changes.
+	cut int
+	// chains are of the index: see chainSet.
+	chains map[int32]*chainSet
 }
 
 func (h *history) add(r *remembered) {
@@ -46,6 +55,7 @@ func (h *history) add(r *remembered) {
 	if h.head > 32 && h.head*2 > len(h.items) {
 		n := copy(h.items, h.items[h.head:])
 		clear(h.items[n:])
+		h.cut += h.head
 		h.items, h.head = h.items[:n], 0
 	}
 	h.items = append(h.items, r)
@@ -56,17 +66,8 @@ func (s *Keyed) remember(k *keyState, r *program.Rule) {
 	if !s.eng.p.Remembers(r) {
 		return
 	}
+	m := s.memory(r)
 	e := &s.ev
-	m := &remembered{
-		at: e.now.UnixMilli(), agentID: e.agentID, fullLog: e.fullLog, log: e.log, location: e.location,
-		static: e.static, dynamics: len(e.dyn), category: e.category, rule: r.Index, mark: e.mark,
-	}
-	for i := range e.dyn {
-		id := s.fieldID(e.dyn[i].name)
-		if id >= 0 && e.stampAt[id] == e.stamp && int(e.fieldAt[id]) == i {
-			m.fields = append(m.fields, rememberedField{id, e.dyn[i].text})
-		}
-	}
 	before := k.bytes
 	k.enter(m, r)
 	now, window := e.now.UnixMilli(), s.eng.window.Milliseconds()
@@ -84,6 +85,63 @@ func (s *Keyed) remember(k *keyState, r *program.Rule) {
 	for s.bytes += k.bytes - before; s.bytes > s.eng.c.Limits.TotalBytes && s.oldest != k; {
 		s.evict()
 	}
+}
+
+// memory is the event as later searches see it. Its texts are pieces of one.
+func (s *Keyed) memory(r *program.Rule) *remembered {
+	e := &s.ev
+	m := &remembered{at: e.now.UnixMilli(), agentID: e.agentID, dynamics: len(e.dyn), category: e.category, rule: r.Index, mark: e.mark}
+	b := append(s.buf[:0], e.fullLog...)
+	logAt := len(e.fullLog) - len(e.log.text)
+	if !strings.HasSuffix(e.fullLog, e.log.text) {
+		logAt = len(b)
+		b = append(b, e.log.text...)
+	}
+	b = append(b, e.location.text...)
+	for i := range e.static {
+		b = append(b, e.static[i].text...)
+	}
+	fields := 0
+	for i := range e.dyn {
+		if s.firstOfField(i) >= 0 {
+			b = append(b, e.dyn[i].text...)
+			fields++
+		}
+	}
+	s.buf = b
+	all := string(b)
+	m.fullLog = all[:len(e.fullLog)]
+	m.log = value{text: all[logAt : logAt+len(e.log.text)], set: e.log.set}
+	rest := all[max(len(e.fullLog), logAt+len(e.log.text)):]
+	piece := func(v *value) value {
+		text := rest[:len(v.text)]
+		rest = rest[len(v.text):]
+		return value{text: text, set: v.set}
+	}
+	m.location = piece(&e.location)
+	for i := range e.static {
+		m.static[i] = piece(&e.static[i])
+	}
+	if fields > 0 {
+		m.fields = make([]rememberedField, 0, fields)
+		for i := range e.dyn {
+			if id := s.firstOfField(i); id >= 0 {
+				m.fields = append(m.fields, rememberedField{id, piece(&e.dyn[i].value).text})
+			}
+		}
+	}
+	return m
+}
+
+// firstOfField returns the number of the event's dynamic field i if it is the
+// first with that number, else -1.
+func (s *Keyed) firstOfField(i int) int {
+	e := &s.ev
+	id := e.dyn[i].id
+	if id >= 0 && e.stampAt[id] == e.stamp && int(e.fieldAt[id]) == i {
+		return id
+	}
+	return -1
 }
 
 // enter adds m to the histories that its rule feeds.
@@ -118,69 +176,84 @@ func addTo(m map[int]*history, id int, r *remembered) {
 
 // search looks through the history of a composite rule (§7.2).
 func (s *Keyed) search(k *keyState, r *program.Rule) bool {
-	c, e := r.Composite, &s.ev
-	var h *history
-	switch {
-	case c.Regex != nil:
-		h = &k.all
-	case c.Sid != nil:
-		h = k.bySid[c.Sid.Index]
-	default:
-		h = k.byGroup[c.GroupList]
-	}
+	h := k.history(r.Composite)
 	if h == nil {
 		return false
 	}
-	now, timeframe := e.now.UnixMilli(), c.Timeframe.Milliseconds()
-	var texts [previousMax]string
-	count := 0
-	var newest *remembered
+	t := tally{now: s.ev.now.UnixMilli()}
 	for i := len(h.items) - 1; i >= h.head; i-- {
-		old := h.items[i]
-		if old.dropped || now-old.at > timeframe {
-			return false
+		if done, fires := s.weigh(&t, r, h.items[i]); done {
+			return fires
 		}
-		if old.agentID != e.agentID && !c.Global {
-			continue
-		}
-		if c.Regex != nil && (old.category != e.category || !s.rx.Match(c.Regex, old.log.text, old.log.lower())) {
-			continue
-		}
-		if !s.correlates(c, old) {
-			continue
-		}
-		if old.mark > 0 && old.mark >= r.Level {
-			return false
-		}
-		if newest == nil {
-			newest = old
-		}
-		if count < previousMax {
-			texts[count] = old.fullLog
-		}
-		count++
-		if count < c.Frequency-1 {
-			continue
-		}
-		e.mark = r.Level
-		if c.Frequency > 2 {
-			newest.mark = r.Level
-		}
-		n := min(count, previousMax)
-		if c.Regex != nil {
-			n--
-		}
-		e.previous = append(e.previous[:0], texts[:n]...)
-		return true
 	}
 	return false
+}
+
+// history is what a composite rule counts in, nil if there is nothing yet.
+func (k *keyState) history(c *program.Composite) *history {
+	switch {
+	case c.Regex != nil:
+		return &k.all
+	case c.Sid != nil:
+		return k.bySid[c.Sid.Index]
+	}
+	return k.byGroup[c.GroupList]
+}
+
+// tally is a search under way.
+type tally struct {
+	now    int64
+	count  int
+	newest *remembered
+	texts  [previousMax]string
+}
+
+// weigh counts one old event for r; done says that the search is over. Old events
+// come newest first.
+func (s *Keyed) weigh(t *tally, r *program.Rule, old *remembered) (done, fires bool) {
+	c, e := r.Composite, &s.ev
+	if old.dropped || t.now-old.at > c.Timeframe.Milliseconds() {
+		return true, false
+	}
+	if old.agentID != e.agentID && !c.Global {
+		return false, false
+	}
+	if c.Regex != nil && (old.category != e.category || !s.rx.Match(c.Regex, old.log.text, old.log.lower())) {
+		return false, false
+	}
+	if !s.correlates(c, old) {
+		return false, false
+	}
+	if old.mark > 0 && old.mark >= r.Level {
+		return true, false
+	}
+	if t.newest == nil {
+		t.newest = old
+	}
+	if t.count < previousMax {
+		t.texts[t.count] = old.fullLog
+	}
+	t.count++
+	if t.count < c.Frequency-1 {
+		return false, false
+	}
+	e.mark = r.Level
+	if c.Frequency > 2 {
+		t.newest.mark = r.Level
+	}
+	n := min(t.count, previousMax)
+	if c.Regex != nil {
+		n--
+	}
+	e.previous = append(e.previous[:0], t.texts[:n]...)
+	return true, true
 }
 
 // correlates tests same_… and different_… between the event and an old one (§7.3).
 func (s *Keyed) correlates(c *program.Composite, old *remembered) bool {
 	e := &s.ev
 	for _, src := range c.Same {
-		a, b := e.source(src), old.source(src)
+		a, b := s.pair(src, old)
 		if a == nil || b == nil || a.text != b.text {
 			return false
 		}
@@ -192,7 +265,7 @@ func (s *Keyed) correlates(c *program.Composite, old *remembered) bool {
 		}
 	}
 	for _, src := range c.Different {
-		a, b := e.source(src), old.source(src)
+		a, b := s.pair(src, old)
 		if a != nil && b != nil && a.text == b.text {
 			return false
 		}
@@ -207,6 +280,14 @@ func (s *Keyed) correlates(c *program.Composite, old *remembered) bool {
 		}
 	}
 	return true
+}
+
+// pair finds a value in the event and in an old one; nil when it is missing.
+func (s *Keyed) pair(src program.Source, old *remembered) (a, b *value) {
+	if src.Kind == program.FromGeoIP {
+		return s.geo(&s.ev.static[src.Static]), s.geo(&old.static[src.Static])
+	}
+	return s.ev.source(src), old.source(src)
 }
 
 func (m *remembered) source(src program.Source) *value {

@@ -32,6 +32,8 @@ type Options struct {
 	Flush bool
 	// Text prints reports instead of JSON.
 	Text bool
+	// Explain adds which decoders and rules were tried and why each failed.
+	Explain Explain
 	// Prompt is printed before each line is read; for a terminal, with Flush.
 	Prompt string
 	// Now is the time of events that bring none; nil is time.Now.
@@ -132,23 +134,36 @@ func appendAnswer(b []byte, eng *engine.Engine, s *engine.Keyed, line []byte, op
 	ev := schemas.Event{AgentID: schemas.ManagerID, Location: "stdin", Queue: '1'}
 	ev.Log = bytes.TrimSuffix(line, []byte("\r")) // a line may end as on Windows
 	if opts.NDJSON {
-		if err := parseLine(line, &ev); err != nil {
+		if err := ParseLine(line, &ev); err != nil {
 			return opts.appendError(b, err)
 		}
 	}
 	if ev.Time.IsZero() {
 		ev.Time = opts.Now()
 	}
-	res := eng.Process(s, &ev)
+	var res *engine.Result
+	var trace *engine.Trace
+	if opts.Explain == ExplainNothing {
+		res = eng.Process(s, &ev)
+	} else {
+		res, trace = eng.Explain(s, &ev)
+	}
 	if res.Rejected {
 		return opts.appendError(b, errors.New("malformed location"))
 	}
 	if opts.Text {
-		return appendReport(b, &ev, res)
+		b = appendReport(b, &ev, res)
+		if trace != nil {
+			b = explain(trace, opts.Explain == ExplainAll).appendText(b)
+		}
+		return b
 	}
 	b = strconv.AppendBool(append(b, `{"alert":`...), res.Alert)
 	b = append(b, `,"output":`...)
 	b = res.AppendAlert(b, strconv.FormatInt(ev.Time.Unix(), 10)+".0", nil)
+	if trace != nil {
+		b = explain(trace, opts.Explain == ExplainAll).appendJSON(append(b, `,"explain":`...))
+	}
 	return append(b, '}')
 }
 
@@ -174,7 +189,9 @@ type inputLine struct {
 	} `json:"agent"`
 }
 
-func parseLine(line []byte, ev *schemas.Event) error {
+// ParseLine reads a line of NDJSON input into an event; what it does not name
+// stays as it is.
+func ParseLine(line []byte, ev *schemas.Event) error {
 	var in inputLine
 	if err := json.Unmarshal(line, &in); err != nil {
 		return fmt.Errorf("parse line: %w", err)

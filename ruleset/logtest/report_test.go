@@ -100,7 +100,7 @@ func FuzzReport(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		for _, ndjson := range []bool{false, true} {
 			var out bytes.Buffer
-			if err := Run(eng, bytes.NewReader(in), &out, Options{NDJSON: ndjson, Text: true, Now: now}); err != nil {
+			if err := Run(eng, bytes.NewReader(in), &out, Options{NDJSON: ndjson, Text: true, Explain: ExplainAll, Now: now}); err != nil {
 				t.Fatal(err)
 			}
 			if strings.Contains(out.String(), "read alert") {

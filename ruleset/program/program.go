@@ -41,17 +41,51 @@ type Program struct {
 	nodes int
 }
 
-// NewProgram seals the tree made by package ruleset.
+// placesMax is how many places of rules get a Node each.
+const placesMax = 50_000
+
+// NewProgram seals the tree made by package ruleset, in which a rule is one
+// Node below each of its parents. If the places are not too many, each then
+// gets a Node of its own, which knows the rules above it. Beyond that the
+// subtrees stay shared, so that a ruleset of twice the size does not take many
+// times the memory; Parent is then the first of several.
 func NewProgram(p Program) *Program {
-	var count func(ns []*Node) int
-	count = func(ns []*Node) int {
-		n := len(ns)
-		for _, c := range ns {
-			n += count(c.Children)
+	sizes := map[*Node]int{}
+	var size func(n *Node) int
+	size = func(n *Node) int {
+		sum, ok := sizes[n]
+		if !ok {
+			sum = 1
+			for _, c := range n.Children {
+				sum += size(c)
+			}
+			sizes[n] = sum
 		}
-		return n
+		return sum
 	}
-	p.nodes = count(p.Roots)
+	for _, n := range p.Roots {
+		p.nodes += size(n)
+	}
+	if p.nodes <= placesMax {
+		nodes, links := make([]Node, 0, p.nodes), make([]*Node, 0, p.nodes)
+		var expand func(n, parent *Node) *Node
+		expand = func(n, parent *Node) *Node {
+			nodes = append(nodes, Node{Rule: n.Rule, Parent: parent})
+			to := &nodes[len(nodes)-1]
+			from := len(links)
+			links = append(links, n.Children...)
+			to.Children = links[from:len(links):len(links)]
+			for i, c := range n.Children {
+				to.Children[i] = expand(c, to)
+			}
+			return to
+		}
+		roots := make([]*Node, len(p.Roots))
+		for i, n := range p.Roots {
+			roots[i] = expand(n, nil)
+		}
+		p.Roots = roots
+	}
 	return &p
 }
 

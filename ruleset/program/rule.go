@@ -7,9 +7,11 @@ import (
 	"vedette/internal/regex"
 )
 
-// Node is one place of a rule in the tree.
+// Node is one place of a rule in the tree, or several that have the same
+// children (NewProgram).
 type Node struct {
-	Rule     *Rule
+	Rule *Rule
+	// Parent is nil for a root rule. Of several it is the first.
 	Parent   *Node
 	Children []*Node
 }
@@ -69,7 +71,7 @@ const (
 	OpDstIP
 	OpCompiled
 	OpUser
-	OpNever // geoip without a data base
+	OpGeoIP // of Static, srcip or dstip
 	OpMaxSize
 	OpTime
 	OpWeekday
@@ -123,7 +125,7 @@ const (
 	FromHostname
 	FromListUser // srcuser, else dstuser
 	FromLocation
-	FromNowhere // geoip: never present
+	FromGeoIP // of Static, srcip or dstip
 )
 
 // LookupKind is a list condition's lookup attribute.
@@ -141,6 +143,7 @@ const (
 
 // ListLookup is a compiled list condition.
 type ListLookup struct {
+	Name   string
 	From   Source
 	Lookup LookupKind
 	Value  *regex.Pattern

@@ -37,6 +37,12 @@ type item struct {
 	b    byte     // the literal, `+` or `*`, `(` or `)`
 	in   classBit // the class
 	mark int      // number of the mark
+	// quant is the quantifier of a class, 0 without one. The rest is for classes
+	// that have one: look is the item behind it and behind the one mark that may
+	// stand there, skipped that mark's number or -1.
+	quant   byte
+	look    int
+	skipped int
 }
 
 type classBit uint16
@@ -96,16 +102,23 @@ type alternative struct {
 	items          []item
 	marks          int
 	atStart, atEnd bool
-	// need is a run of literals without which the alternative cannot match.
+	// need is a run of literals without which the alternative cannot match; runs
+	// are all such runs, in the order in which they must stand in the subject.
 	need string
+	runs []string
 	// prefix are the literals that the alternative starts with.
 	prefix string
+	// plain says that the alternative is nothing but text.
+	plain bool
+	text  string
 }
 
 // Regex is a compiled pattern, safe for concurrent use.
 type Regex struct {
 	alts   []alternative
 	groups bool
+	// need is a text without which no alternative can match.
+	need string
 }
 
 // Groups tells whether the pattern has a capture group.
@@ -155,6 +168,15 @@ func Compile(text string) (*Regex, error) {
 	if open {
 		return nil, ErrParens
 	}
+	if len(r.alts) > 1 {
+		r.need = r.alts[0].needed()
+		for i := range r.alts {
+			if r.alts[i].needed() != r.need {
+				r.need = ""
+				break
+			}
+		}
+	}
 	return r, nil
 }
 
@@ -191,31 +213,95 @@ func compileAlternative(text string) alternative {
 		prefix = append(prefix, it.b)
 	}
 	a.prefix = string(prefix)
-	a.need = need(a.items)
+	a.link()
+	a.runs = runs(a.items)
+	best := 0
+	for _, r := range a.runs {
+		if n := rarity(r); n > best {
+			a.need, best = r, n
+		}
+	}
+	a.text, a.plain = a.asText()
 	return a
 }
 
-// need is the longest run of neighbouring literals. The last item does not
-// count, because step 3.1 can succeed before it when a class stands before it.
-func need(items []item) string {
-	var best, run []byte
-	for i, it := range items {
-		lit := it.kind == literal
-		if it.kind == class && it.in == 0 && (i+1 == len(items) || items[i+1].kind != quantifier) {
-			// An escaped character that must stand there, but a step of the
-			// procedure may leave a class unread at the end; not relied on.
-			lit = false
+// link notes for each quantified class what follows it.
+func (a *alternative) link() {
+	for p := range a.items {
+		it := &a.items[p]
+		if it.kind != class || p+1 == len(a.items) || a.items[p+1].kind != quantifier {
+			continue
 		}
-		if lit && (i < len(items)-1 || i > 0 && items[i-1].kind == literal || i == 0) {
-			run = append(run, it.b)
-		} else {
-			run = run[:0]
-		}
-		if len(run) > len(best) {
-			best = append(best[:0], run...)
+		it.quant, it.look, it.skipped = a.items[p+1].b, p+2, -1
+		if it.look < len(a.items) && a.items[it.look].kind == mark {
+			it.skipped = a.items[it.look].mark
+			it.look++
 		}
 	}
-	return string(best)
+}
+
+// needed is what the alternative needs, plain or not.
+func (a *alternative) needed() string {
+	if a.plain {
+		return a.text
+	}
+	return a.need
+}
+
+// rarity grades runs by how few logs have them: long ones, and of short ones
+// those of bytes that are neither letters, digits, blanks nor common marks.
+func rarity(run string) int {
+	n := 0
+	for _, c := range []byte(run) {
+		n += 2
+		if 33 <= c && c <= 126 && !('0' <= c && c <= '9' || 'a' <= c && c <= 'z' || strings.IndexByte(":.-=/,\"", c) >= 0) {
+			n++
+		}
+	}
+	return n
+}
+
+// leftUnread is how many items at the end of an alternative, if they are
+// classes, the procedure may leave unread (steps 3.1 and 7).
+const leftUnread = 5
+
+// runs are the runs of neighbouring bytes that every match has, in order. What
+// the procedure saved to return to was reached through them too.
+//
+// A last literal right behind a class does not count, because step 3.1 can
+// succeed at the class; classes at the end do not count either.
+func runs(items []item) []string {
+	var out []string
+	var run []byte
+	flush := func() {
+		if len(run) > 0 {
+			out = append(out, string(run))
+		}
+		run = nil
+	}
+	for i, it := range items {
+		b, fixed := it.b, false
+		switch {
+		case it.kind == literal:
+			fixed = i < len(items)-1 || i == 0 || items[i-1].kind != class
+		case it.kind == class && it.quant == 0 && i < len(items)-leftUnread:
+			switch it.in {
+			case 0:
+				fixed = true
+			case classSpace:
+				b, fixed = ' ', true
+			case classTab:
+				b, fixed = '\t', true
+			}
+		}
+		if !fixed {
+			flush()
+			continue
+		}
+		run = append(run, b)
+	}
+	flush()
+	return out
 }
 
 func lowerByte(c byte) byte {

@@ -39,9 +39,20 @@ func (m *Machine) first(r *Regex, low string, captures bool) *alternative {
 	if m.steps == 0 {
 		m.steps = DefaultSteps
 	}
+	if r.need != "" && !strings.Contains(low, r.need) {
+		return nil
+	}
 	for i := range r.alts {
-		if m.run(&r.alts[i], low, captures) {
-			return &r.alts[i]
+		a := &r.alts[i]
+		if a.plain {
+			var ok bool
+			if m.end, ok = a.findText(low); ok {
+				return a
+			}
+			continue
+		}
+		if m.run(a, low, captures) {
+			return a
 		}
 		if m.steps < 0 {
 			m.Exceeded++
@@ -105,13 +116,32 @@ func (m *Machine) reset(marks int) {
 	}
 }
 
-// run is the procedure of §4.3 for one alternative. Its numbers are the steps there.
-func (m *Machine) run(a *alternative, sub string, captures bool) bool {
-	if a.atStart {
-		if !strings.HasPrefix(sub, a.prefix) {
-			return false
+// possible tests what is quickly tested: that the runs of bytes that every match
+// has stand in the subject, in order.
+func (a *alternative) possible(sub string) bool {
+	if a.atStart && !strings.HasPrefix(sub, a.prefix) {
+		return false
+	}
+	if len(a.need) > 0 && !strings.Contains(sub, a.need) {
+		return false
+	}
+	if len(a.runs) > 1 {
+		for _, r := range a.runs {
+			i := strings.Index(sub, r)
+			if i < 0 {
+				return false
+			}
+			sub = sub[i+len(r):]
 		}
-	} else if len(a.need) > 0 && !strings.Contains(sub, a.need) {
+	}
+	return true
+}
+
+// run is the procedure of §4.3 for one alternative. Its numbers are the steps
+// there. Bytes that would go through the same steps to no other effect than on S
+// and E are taken at once.
+func (m *Machine) run(a *alternative, sub string, captures bool) bool {
+	if !a.possible(sub) {
 		return false
 	}
 	m.reset(a.marks)
@@ -124,6 +154,9 @@ func (m *Machine) run(a *alternative, sub string, captures bool) bool {
 		saved   [savedMax][2]int
 		nsaved  int
 	)
+	if a.prefix != "" && !a.atStart {
+		s = strings.Index(sub, a.prefix)
+	}
 	for s < len(sub) {
 		if m.steps--; m.steps < 0 {
 			return false
@@ -141,104 +174,10 @@ func (m *Machine) run(a *alternative, sub string, captures bool) bool {
 				return e != none
 			}
 		}
-		failed := true
 		if p < n {
 			it := &items[p]
-			switch it.kind {
-			case class:
-				quant := byte(0)
-				if p+1 < n && items[p+1].kind == quantifier {
-					quant = items[p+1].b
-				}
-				if it.has(c) { // 2
-					failed = false
-					if quant == 0 { // 2.1
-						p++
-						if r < 0 {
-							r = s
-						}
-						e = s
-						s++
-						continue
-					}
-					if quant == '*' { // 2.2
-						hit = true
-					}
-					if hit { // 2.3
-						look, skipped := p+2, -1
-						if look < n && items[look].kind == mark {
-							skipped = items[look].mark
-							look++
-						}
-						switch {
-						case look >= n: // end
-							if skipped >= 0 {
-								m.setMark(skipped, s+1)
-							}
-							s++
-							continue
-						case items[look].kind == class && items[look].has(c):
-							if skipped >= 0 {
-								m.setMark(skipped, s)
-							}
-							if nsaved < savedMax {
-								saved[nsaved] = [2]int{p, s}
-								nsaved++
-							}
-							if look+1 < n && items[look+1].kind == quantifier { // open
-								p = look
-							} else { // take
-								p = look + 1
-							}
-						case items[look].isByte(c):
-							if skipped >= 0 {
-								m.setMark(skipped, s)
-							}
-							if nsaved < savedMax {
-								saved[nsaved] = [2]int{p, s}
-								nsaved++
-							}
-							p = look + 1
-							hit = false
-						}
-					} else { // 2.4
-						if p+2 < n && items[p+2].kind == mark {
-							pos := s
-							if s == len(sub)-1 {
-								pos = s + 1
-							}
-							m.setMark(items[p+2].mark, pos)
-						}
-						hit = true
-					}
-					e = s // 2.5
-					s++
-					continue
-				}
-				// 3
-				rest := n - p - 1
-				if hit && e != none && (rest == 0 || rest == 1 && items[p+1].kind != class) { // 3.1
-					e = s
-					if !a.atEnd {
-						m.end = e
-						return true
-					}
-					hit = false
-				} else if quant == '+' && hit { // 3.2
-					p += 2
-					hit = false
-					continue
-				} else if quant == '*' { // 3.3
-					p += 2
-					hit = false
-					e = s - 1
-					continue
-				} else { // 3.4
-					hit = false
-				}
-			default:
-				if it.isByte(c) { // 4
-					failed = false
+			if it.kind != class {
+				if it.b == c { // 4
 					p++
 					if r < 0 {
 						r = s
@@ -247,36 +186,138 @@ func (m *Machine) run(a *alternative, sub string, captures bool) bool {
 					s++
 					continue
 				}
-			}
-		}
-		if failed { // 5
-			if nsaved > 0 {
-				nsaved--
-				p, s = saved[nsaved][0], saved[nsaved][1]+1
-				continue
-			}
-			if a.atStart {
-				return false
-			}
-			if r >= 0 {
-				s, r = r, -1
-			}
-			p, e = 0, none
-			s++
-			if a.prefix != "" {
-				// Nothing but the first literal can change the state here.
-				i := strings.IndexByte(sub[s:], a.prefix[0])
-				if i < 0 {
-					s = len(sub)
+			} else if it.has(c) { // 2
+				if it.quant == 0 { // 2.1
+					p++
+					if r < 0 {
+						r = s
+					}
+					e = s
+					s++
 					continue
 				}
-				s += i
+				if it.quant == '*' { // 2.2
+					hit = true
+				}
+				if !hit { // 2.4
+					if p+2 < n && items[p+2].kind == mark {
+						pos := s
+						if s == len(sub)-1 {
+							pos = s + 1
+						}
+						m.setMark(items[p+2].mark, pos)
+					}
+					hit = true
+					e = s // 2.5
+					s++
+					continue
+				}
+				// 2.3
+				if it.look >= n { // end
+					from := s
+					s = it.span(sub, s+1)
+					m.steps -= s - from - 1
+					if it.skipped >= 0 {
+						m.setMark(it.skipped, s)
+					}
+					continue
+				}
+				next := &items[it.look]
+				took := false
+				if next.kind == class {
+					took = next.has(c)
+				} else {
+					took = next.b == c
+				}
+				if !took {
+					from := s
+					s = it.spanUntil(sub, s+1, next)
+					m.steps -= s - from - 1
+					e = s - 1 // 2.5
+					continue
+				}
+				if it.skipped >= 0 {
+					m.setMark(it.skipped, s)
+				}
+				if nsaved < savedMax {
+					saved[nsaved] = [2]int{p, s}
+					nsaved++
+				}
+				switch {
+				case next.kind != class: // take
+					p = it.look + 1
+					hit = false
+				case next.quant != 0: // open
+					p = it.look
+				default: // take
+					p = it.look + 1
+				}
+				e = s // 2.5
+				s++
+				continue
+			} else { // 3
+				rest := n - p - 1
+				if hit && e != none && (rest == 0 || rest == 1 && items[p+1].kind != class) { // 3.1
+					e = s
+					if !a.atEnd {
+						m.end = e
+						return true
+					}
+					hit = false
+				} else if it.quant == '+' && hit { // 3.2
+					p += 2
+					hit = false
+					continue
+				} else if it.quant == '*' { // 3.3
+					p += 2
+					hit = false
+					e = s - 1
+					continue
+				} else { // 3.4
+					hit = false
+				}
 			}
+		}
+		// 5
+		if nsaved > 0 {
+			nsaved--
+			p, s = saved[nsaved][0], saved[nsaved][1]+1
+			continue
+		}
+		if a.atStart {
+			return false
+		}
+		if r >= 0 {
+			s, r = r, -1
+		}
+		p, e = 0, none
+		s++
+		switch {
+		case a.prefix != "":
+			// Nothing but all of the prefix can change the state here.
+			i := -1
+			if s < len(sub) {
+				i = strings.Index(sub[s:], a.prefix)
+			}
+			if i < 0 {
+				s = len(sub)
+				continue
+			}
+			s += i
+		case !hit && n > 0 && items[0].kind == class && items[0].quant != '*':
+			from := s
+			for s < len(sub) && !items[0].has(sub[s]) {
+				s++
+			}
+			m.steps -= s - from
 		}
 	}
 	// The subject is exhausted.
+	if m.steps < 0 {
+		return false
+	}
 	if captures { // 6
-		for p+1 < n && items[p].kind == class && items[p+1].kind == quantifier && items[p+1].b == '*' {
+		for p < n && items[p].kind == class && items[p].quant == '*' {
 			p += 2
 		}
 		if p < n && items[p].kind == mark {
@@ -285,6 +326,63 @@ func (m *Machine) run(a *alternative, sub string, captures bool) bool {
 	}
 	m.end = e
 	return e != none && m.finished(items, p, hit)
+}
+
+// span is the end of the bytes from s on that belong to the class.
+func (it *item) span(sub string, s int) int {
+	switch it.in {
+	case classAny:
+		return len(sub)
+	case classNotSpace:
+		if i := strings.IndexByte(sub[s:], ' '); i >= 0 {
+			return s + i
+		}
+		return len(sub)
+	case 0:
+		for s < len(sub) && sub[s] == it.b {
+			s++
+		}
+		return s
+	}
+	for s < len(sub) && inClass[sub[s]]&it.in != 0 {
+		s++
+	}
+	return s
+}
+
+// spanUntil is the end of those that next does not match.
+func (it *item) spanUntil(sub string, s int, next *item) int {
+	if next.kind == class && next.in != 0 {
+		if it.in == 0 {
+			for s < len(sub) && sub[s] == it.b && inClass[sub[s]]&next.in == 0 {
+				s++
+			}
+			return s
+		}
+		for s < len(sub) {
+			if in := inClass[sub[s]]; in&it.in == 0 || in&next.in != 0 {
+				break
+			}
+			s++
+		}
+		return s
+	}
+	switch it.in {
+	case classAny:
+		if i := strings.IndexByte(sub[s:], next.b); i >= 0 {
+			return s + i
+		}
+		return len(sub)
+	case 0:
+		for s < len(sub) && sub[s] == it.b && sub[s] != next.b {
+			s++
+		}
+		return s
+	}
+	for s < len(sub) && sub[s] != next.b && inClass[sub[s]]&it.in != 0 {
+		s++
+	}
+	return s
 }
 
 // finished is step 7.
@@ -333,7 +431,3 @@ func (it *item) has(c byte) bool {
 	}
 	return it.b == c
 }
-
-// isByte is how a literal compares; a mark or quantifier met here compares by
-// its character, as the procedure has it.
-func (it *item) isByte(c byte) bool { return it.kind != class && it.b == c }

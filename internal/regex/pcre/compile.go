@@ -62,9 +62,13 @@ type Regex struct {
 	anchored bool
 	// need: at least one of these stands in every match; compared without case.
 	need []string
+	// runs are texts that stand in every match, in order; compared without case.
+	runs []string
 	// first are the bytes a match can begin with, if hasFirst.
 	first    [256]bool
 	hasFirst bool
+	// plain is what Match compares with, if not nil.
+	plain plain
 }
 
 // Groups is the number of capture groups.
@@ -96,8 +100,16 @@ func Compile(text string) (*Regex, error) {
 	r := &Regex{prog: c.prog, groups: p.groups, regs: c.regs, utf: p.utf}
 	r.anchored = anchored(n)
 	r.need, _ = need(n)
+	if !p.utf {
+		r.runs = runs(n)
+	}
 	if empty := firstBytes(n, p.utf, &r.first); !empty {
 		r.hasFirst = true
+	}
+	if !p.utf {
+		if t, ok := plainTexts(n); ok {
+			r.plain = t
+		}
 	}
 	c.link(r.prog)
 	return r, nil
@@ -483,6 +495,46 @@ func need(n *node) (lits []string, exact bool) {
 		return best, false
 	}
 	return nil, false
+}
+
+// runs are texts (lower case) that stand in every match, one after the other.
+func runs(n *node) []string {
+	var out []string
+	var run string
+	flush := func() {
+		if run != "" {
+			out = append(out, run)
+		}
+		run = ""
+	}
+	var walk func(n *node)
+	walk = func(n *node) {
+		switch n.kind {
+		case kChar:
+			if n.c < 128 {
+				run += lower(string(n.c))
+				return
+			}
+			flush()
+		case kCat:
+			for _, s := range n.subs {
+				walk(s)
+			}
+		case kGroup, kAtomic:
+			walk(n.subs[0])
+		case kRepeat:
+			flush()
+			if n.min > 0 {
+				walk(n.subs[0])
+				flush()
+			}
+		default:
+			flush()
+		}
+	}
+	walk(n)
+	flush()
+	return out
 }
 
 // score is the length of the shortest literal.

@@ -51,6 +51,9 @@ type frame struct {
 
 // Match tells whether r matches s; low is s with its ASCII letters in lower case.
 func (m *Machine) Match(r *Regex, s, low string) bool {
+	if r.plain != nil {
+		return r.plain.match(s, low)
+	}
 	_, ok := m.find(r, s, low)
 	return ok
 }
@@ -91,6 +94,9 @@ func (m *Machine) find(r *Regex, s, low string) (int, bool) {
 		if !found && !r.utf {
 			return 0, false
 		}
+	}
+	if len(r.runs) > 1 && !inOrder(r.runs, low) {
+		return 0, false
 	}
 	if r.utf && !utf8.ValidString(s) {
 		return 0, false
@@ -146,6 +152,18 @@ func (m *Machine) find(r *Regex, s, low string) (int, bool) {
 		}
 	}
 	return 0, false
+}
+
+// inOrder tells whether texts stand in s one after the other.
+func inOrder(texts []string, s string) bool {
+	for _, t := range texts {
+		i := strings.Index(s, t)
+		if i < 0 {
+			return false
+		}
+		s = s[i+len(t):]
+	}
+	return true
 }
 
 func (m *Machine) push(f frame) {

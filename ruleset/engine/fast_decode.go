@@ -1,0 +1,170 @@
+package engine
+
+import (
+	"math/bits"
+
+	"vedette/ruleset/program"
+)
+
+// hits are the texts of guards that a source holds, found at the first need.
+func (s *Keyed) hits(src source) []uint64 {
+	h := &s.found[src]
+	if h.stamp != s.ev.stamp {
+		v := s.sourceValue(src)
+		set := s.eng.index.scans[src]
+		if h.bits == nil {
+			h.bits = make([]uint64, set.Words())
+		}
+		set.Scan(s.lower(v), h.bits)
+		h.stamp = s.ev.stamp
+	}
+	return h.bits
+}
+
+// sourceHits are the hits of one source, of the event with that stamp.
+type sourceHits struct {
+	stamp uint32
+	bits  []uint64
+}
+
+// may tells whether a pattern over the log could match.
+func (s *Keyed) may(g *guard, low string) bool {
+	if g.any || g.begins(low) {
+		return true
+	}
+	return len(g.texts) > 0 && g.found(s.hits(fromLog))
+}
+
+// decodeIndexed does what decode does, trying only decoders that could match.
+func (s *Keyed) decodeIndexed() {
+	e := &s.ev
+	log, low := e.log.text, s.lower(&e.log)
+	top, pm := s.topDecoder(log, low)
+	if top == nil {
+		return
+	}
+	s.setDecoder(top.d, "")
+	if len(top.children) == 0 {
+		s.runIndexed(top, &offsets{parent: pm, prematch: pm, regex: -1})
+		return
+	}
+	cm, childMatched := pm, false
+	i := 0
+	for i < len(top.children) {
+		c := top.children[i]
+		if c.d.Prematch == nil {
+			break
+		}
+		if s.may(&c.prematch, low) {
+			from := 0
+			if c.d.PrematchOffset == program.AfterParent {
+				from = pm
+			}
+			if next, _, ok := s.rx.Find(c.d.Prematch, log[from:], low[from:]); ok {
+				cm, childMatched = from+next, true
+				s.setDecoder(c.d, c.d.Parent)
+				break
+			}
+		}
+		i = c.d.SkipTo
+	}
+	off := &offsets{parent: pm, prematch: cm, regex: -1, child: childMatched}
+	for ; i < len(top.children); i++ {
+		c := top.children[i]
+		s.runIndexed(c, off)
+		if !c.d.MoreSiblings {
+			break
+		}
+	}
+}
+
+// runIndexed is runDecoder, unless its regex cannot match.
+func (s *Keyed) runIndexed(c *decoderEntry, off *offsets) {
+	if c.d.Regex == nil || s.may(&c.regex, s.ev.log.low) {
+		s.runDecoder(c.d, off)
+	}
+}
+
+// topDecoder finds the first top-level decoder that matches, and where its
+// prematch ends.
+func (s *Keyed) topDecoder(log, low string) (*decoderEntry, int) {
+	x := s.eng.index
+	if s.ev.program.set {
+		for _, i := range s.programDecoders() {
+			d := x.withProgram[i]
+			if s.may(&d.prematch, low) {
+				if next, ok := s.prematch(d.d, log, low); ok {
+					return d, next
+				}
+			}
+		}
+		return nil, 0
+	}
+	if low == "" {
+		// No first byte to choose by.
+		for _, d := range x.withoutProgram {
+			if next, ok := s.prematch(d.d, log, low); ok {
+				return d, next
+			}
+		}
+		return nil, 0
+	}
+	s.candidates = append(s.candidates[:0], x.byFirst[low[0]]...)
+	if len(x.byText.mask) > 0 {
+		x.byText.find(s.hits(fromLog), s.candidates)
+	}
+	for w, set := range s.candidates {
+		for ; set != 0; set &= set - 1 {
+			d := x.withoutProgram[w<<6+bits.TrailingZeros64(set)]
+			if next, ok := s.prematch(d.d, log, low); ok {
+				s.candidates = s.candidates[:0]
+				return d, next
+			}
+		}
+	}
+	s.candidates = s.candidates[:0]
+	return nil, 0
+}
+
+// prematch matches a decoder's prematch, if it has one, and returns where what
+// follows begins.
+func (s *Keyed) prematch(d *program.Decoder, log, low string) (next int, ok bool) {
+	if d.Prematch == nil {
+		return 0, true
+	}
+	next, _, ok = s.rx.Find(d.Prematch, log, low)
+	return next, ok
+}
+
+// Bounds of the cache of program names.
+const (
+	programsMax    = 1024
+	programNameMax = 64
+)
+
+// programDecoders lists the decoders whose program_name matches the event's.
+// Which do depends on the name alone, so the lists are kept.
+func (s *Keyed) programDecoders() []int32 {
+	v := &s.ev.program
+	if list, ok := s.programs[v.text]; ok {
+		return list
+	}
+	before := s.rx.Exceeded()
+	list := s.programList[:0]
+	low := s.lower(v)
+	for i, d := range s.eng.index.withProgram {
+		if s.rx.Match(d.d.ProgramName, v.text, low) {
+			list = append(list, int32(i))
+		}
+	}
+	s.programList = list
+	if len(v.text) > programNameMax || s.rx.Exceeded() != before {
+		return list
+	}
+	if len(s.programs) >= programsMax {
+		clear(s.programs)
+	}
+	kept := append([]int32(nil), list...)
+	s.programs[string([]byte(v.text))] = kept
+	return kept
+}

@@ -1,0 +1,201 @@
+package engine
+
+import (
+	"math/bits"
+
+	"vedette/internal/regex"
+	"vedette/ruleset/program"
+)
+
+// sourceValue is the text of a source, nil if the event lacks it.
+func (s *Keyed) sourceValue(src source) *value {
+	e := &s.ev
+	var v *value
+	switch {
+	case src >= fromDynamic:
+		return e.field(int(src - fromDynamic))
+	case src >= fromStatic:
+		v = &e.static[src-fromStatic]
+	case src == fromLog:
+		v = &e.log
+	case src == fromProgram:
+		v = &e.program
+	case src == fromLocation:
+		v = &e.location
+	case src == fromHostname:
+		v = &e.hostname
+	default:
+		if v = &e.static[program.DstUser]; !v.set {
+			v = &e.static[program.SrcUser]
+		}
+	}
+	if !v.set {
+		return nil
+	}
+	return v
+}
+
+// evaluateIndexed does what evaluate does, trying only rules that could match.
+func (s *Keyed) evaluateIndexed(k *keyState) *program.Rule {
+	for _, e := range s.eng.index.roots {
+		if e.rule.Category != s.ev.category {
+			continue
+		}
+		if r := s.tryEntry(k, e); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+func (s *Keyed) tryEntry(k *keyState, e *ruleEntry) *program.Rule {
+	if e.stateless && s.failed[e.id] == s.ev.stamp {
+		return nil // in another place
+	}
+	if m := s.tryOnce(k, e); m != nil {
+		return m
+	}
+	s.failed[e.id] = s.ev.stamp
+	return nil
+}
+
+func (s *Keyed) tryOnce(k *keyState, e *ruleEntry) *program.Rule {
+	r := e.rule
+	for i := range e.tests {
+		if !s.passes(k, r, &e.tests[i]) {
+			return nil
+		}
+	}
+	if r.Composite != nil && !s.searchIndexed(k, e) {
+		return nil
+	}
+	if m := s.tryChildren(k, e); m != nil {
+		return m
+	}
+	if r.NoAlert {
+		return nil
+	}
+	return r
+}
+
+// tryBelow tries a child of e.
+func (s *Keyed) tryBelow(k *keyState, e, child *ruleEntry) *program.Rule {
+	m := s.tryEntry(k, child)
+	if m == child.rule {
+		s.ev.above = e.rule
+	}
+	return m
+}
+
+// tryChildren tries the children of e that could match, in their order.
+func (s *Keyed) tryChildren(k *keyState, e *ruleEntry) *program.Rule {
+	c := &e.children
+	if c.few {
+		for _, child := range c.list {
+			if m := s.tryBelow(k, e, child); m != nil {
+				return m
+			}
+		}
+		return nil
+	}
+	// The set of places stands on a stack, since children have children.
+	base := len(s.candidates)
+	for range c.words {
+		s.candidates = append(s.candidates, 0)
+	}
+	s.choosePlaces(&c.all, s.candidates[base:])
+	if g := c.byDecoder[s.ev.decoderID]; g != nil {
+		s.choosePlaces(g, s.candidates[base:])
+	}
+	for w := range c.words {
+		for set := s.candidates[base+w]; set != 0; set &= set - 1 {
+			child := c.list[w<<6+bits.TrailingZeros64(set)]
+			if m := s.tryBelow(k, e, child); m != nil {
+				s.candidates = s.candidates[:base]
+				return m
+			}
+		}
+	}
+	s.candidates = s.candidates[:base]
+	return nil
+}
+
+// choosePlaces adds the places of g that the event could match to set.
+func (s *Keyed) choosePlaces(g *group, set []uint64) {
+	for _, at := range g.always {
+		set[at>>6] |= 1 << (at & 63)
+	}
+	for i := range g.equal {
+		q := &g.equal[i]
+		if v := s.sourceValue(q.src); v != nil {
+			for _, at := range q.values[s.lower(v)] {
+				set[at>>6] |= 1 << (at & 63)
+			}
+		}
+	}
+	for i := range g.there {
+		t := &g.there[i]
+		if s.sourceValue(t.src) != nil {
+			for _, at := range t.places {
+				set[at>>6] |= 1 << (at & 63)
+			}
+		}
+	}
+	for i := range g.texts {
+		t := &g.texts[i]
+		v := s.sourceValue(t.src)
+		if v == nil {
+			continue
+		}
+		low := s.lower(v)
+		for j, q := range t.guards {
+			if q.begins(low) {
+				at := t.begins[j]
+				set[at>>6] |= 1 << (at & 63)
+			}
+		}
+		if len(t.mask) > 0 {
+			t.find(s.hits(t.src), set)
+		}
+	}
+}
+
+// passes tests a condition.
+func (s *Keyed) passes(k *keyState, r *program.Rule, t *test) bool {
+	switch t.kind {
+	case testDecoder:
+		return s.ev.decoderID == t.decoder
+	case testOther:
+		return s.holds(k, r, t.cond)
+	}
+	v := s.sourceValue(t.src)
+	if v == nil {
+		return false
+	}
+	known := &s.outcomes[t.id]
+	if known.stamp != s.ev.stamp {
+		known.stamp, known.matched = s.ev.stamp, s.matches(t, v)
+	}
+	return known.matched != t.negate
+}
+
+// outcome is what a test came to for the event with that stamp.
+type outcome struct {
+	stamp   uint32
+	matched bool
+}
+
+func (s *Keyed) matches(t *test, v *value) bool {
+	if t.guard != nil {
+		found := t.guard.found(s.hits(t.src))
+		if !found || t.guard.exact {
+			return found
+		}
+	}
+	p := t.cond.Pattern
+	low := ""
+	if p.Kind() != regex.String {
+		low = s.lower(v)
+	}
+	return s.rx.Match(p, v.text, low)
+}

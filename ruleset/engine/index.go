@@ -1,0 +1,547 @@
+package engine
+
+import (
+	"hash/maphash"
+	"math/bits"
+	"slices"
+
+	"vedette/internal/regex"
+	"vedette/internal/regex/literal"
+	"vedette/ruleset/program"
+)
+
+// index is what New prepares of a Program, so that an event meets only the
+// decoders and rules that it could match. It is never written afterwards, and
+// all Keyed of an Engine share it.
+//
+// It rests on guards: facts that must hold for a pattern to match and that cost
+// next to nothing to test, such as a text that one scan of the log has found or
+// not. What an index leaves out could not have matched, and what it keeps is
+// judged by the same matchers as in the plain walk (match.go, decode.go). A
+// condition that the index does not know is left to Keyed.holds.
+type index struct {
+	roots []*ruleEntry
+	// entries is the number of rules in the tree.
+	entries int
+	// tests is the number of distinct pairs of source and pattern.
+	tests int
+	// scans find the texts of guards in the sources that have any.
+	scans []*literal.Set
+
+	// chainKeys are what composite rules find old events by, seed that of their
+	// hashes, which no answer depends on.
+	chainKeys []chainKey
+	seed      maphash.Seed
+
+	withProgram, withoutProgram []*decoderEntry
+	// byFirst are the places in withoutProgram that a log may match by its first
+	// byte alone, byText those by a text that it holds.
+	byFirst [256][]uint64
+	byText  textGuards
+}
+
+// source numbers what conditions read a text from.
+type source int32
+
+// The sources. Static and dynamic fields follow each other at the end.
+const (
+	fromLog source = iota
+	fromProgram
+	fromLocation
+	fromHostname
+	fromUser
+	fromStatic
+	fromDynamic = fromStatic + source(program.NumStatic)
+)
+
+// sourceOf tells where a condition reads its text; ok is false for one that is
+// no pattern over a text.
+func sourceOf(c *program.Condition) (src source, ok bool) {
+	if c.Pattern == nil {
+		return 0, false
+	}
+	switch c.Op {
+	case program.OpLog:
+		return fromLog, true
+	case program.OpProgramName:
+		return fromProgram, true
+	case program.OpLocation:
+		return fromLocation, true
+	case program.OpHostname:
+		return fromHostname, true
+	case program.OpUser:
+		return fromUser, true
+	case program.OpStatic:
+		return fromStatic + source(c.Static), true
+	case program.OpDynamic:
+		return fromDynamic + source(c.Field), true
+	}
+	return 0, false
+}
+
+// stateless tells whether testing a condition changes nothing, so that it may be
+// left out, or tested once for several places.
+func stateless(op program.Op) bool {
+	switch op {
+	case program.OpCheckDiff, program.OpFTS:
+		return false
+	}
+	return op <= program.OpList
+}
+
+// guard is a regex.Guard with its texts as numbers of the source's scan.
+type guard struct {
+	any      bool
+	exact    bool
+	hasFirst bool
+	first    [4]uint64
+	texts    []int32
+}
+
+// found tells whether the scan met one of the texts.
+func (g *guard) found(hits []uint64) bool {
+	for _, t := range g.texts {
+		if hits[t>>6]>>(t&63)&1 == 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// begins tells whether a subject may match by its first byte.
+func (g *guard) begins(low string) bool {
+	return g.hasFirst && low != "" && g.first[low[0]>>6]>>(low[0]&63)&1 == 1
+}
+
+// ruleEntry is a rule with what is below it.
+type ruleEntry struct {
+	rule     *program.Rule
+	id       int32
+	tests    []test
+	children children
+	// stateless says that trying the rule in vain changes nothing, here and
+	// below: a second try for the same event would fail again.
+	stateless bool
+	// chain is the number of a composite's chainKey.
+	chain int32
+}
+
+// test is a condition. Those on texts share their outcome with equal ones.
+type test struct {
+	cond *program.Condition
+	kind testKind
+	src  source
+	id   int32 // of the pair of source and pattern
+	// decoder is the number to compare with, for testDecoder.
+	decoder int
+	negate  bool
+	guard   *guard
+}
+
+type testKind uint8
+
+const (
+	testText testKind = iota
+	testDecoder
+	testOther
+)
+
+// children are the rules below a rule, in their order, and which of them an
+// event could match. Places are positions in list.
+type children struct {
+	list []*ruleEntry
+	// all are the places whose rules name no decoder, byDecoder the others.
+	all       group
+	byDecoder map[int]*group
+	words     int
+	// few says that grouping does not pay.
+	few bool
+}
+
+// group are places with what could make each match; each stands in one list.
+type group struct {
+	always []int32
+	equal  []equalGuard
+	there  []thereGuard
+	texts  []textGuards
+}
+
+// equalGuard finds places by the value of a field, in lower case.
+type equalGuard struct {
+	src    source
+	values map[string][]int32
+}
+
+// thereGuard finds places that need a field, whatever its value.
+type thereGuard struct {
+	src    source
+	places []int32
+}
+
+// textGuards finds places whose pattern needs a text in a field, or a byte at
+// its beginning.
+type textGuards struct {
+	src source
+	// begins and guards are for those that a first byte can do for.
+	begins []int32
+	guards []*guard
+	// byText are the places by the number of a text, mask those numbers' bits.
+	byText map[int32][]int32
+	mask   []uint64
+}
+
+// find adds the places that one of the texts found makes possible.
+func (t *textGuards) find(hits, set []uint64) {
+	for w, mask := range t.mask {
+		for both := hits[w] & mask; both != 0; both &= both - 1 {
+			for _, at := range t.byText[int32(w<<6+bits.TrailingZeros64(both))] {
+				set[at>>6] |= 1 << (at & 63)
+			}
+		}
+	}
+}
+
+func (t *textGuards) add(g *guard, at int32) {
+	if g.hasFirst {
+		t.begins, t.guards = append(t.begins, at), append(t.guards, g)
+	}
+	for _, n := range g.texts {
+		if t.byText == nil {
+			t.byText = map[int32][]int32{}
+		}
+		t.byText[n] = append(t.byText[n], at)
+		for int(n>>6) >= len(t.mask) {
+			t.mask = append(t.mask, 0)
+		}
+		t.mask[n>>6] |= 1 << (n & 63)
+	}
+}
+
+// decoderEntry is a decoder with the guards of its patterns.
+type decoderEntry struct {
+	d        *program.Decoder
+	prematch guard
+	regex    guard
+	children []*decoderEntry
+}
+
+// indexer builds an index.
+type indexer struct {
+	x       *index
+	entries map[*program.Rule]*ruleEntry
+	tests   map[testKey]int32
+	guards  map[testKey]*guard
+	texts   []map[string]int32 // by source
+	lists   [][]string
+}
+
+type testKey struct {
+	src source
+	p   *regex.Pattern
+}
+
+func newIndex(p *program.Program) *index {
+	sources := int(fromDynamic) + len(p.FieldIDs)
+	b := &indexer{
+		x:       &index{scans: make([]*literal.Set, sources), seed: maphash.MakeSeed()},
+		entries: map[*program.Rule]*ruleEntry{},
+		tests:   map[testKey]int32{},
+		guards:  map[testKey]*guard{},
+		texts:   make([]map[string]int32, sources),
+		lists:   make([][]string, sources),
+	}
+	x := b.x
+	for _, n := range p.Roots {
+		x.roots = append(x.roots, b.rule(n))
+	}
+	for _, d := range p.WithProgram {
+		x.withProgram = append(x.withProgram, b.decoder(d))
+	}
+	for _, d := range p.WithoutProgram {
+		x.withoutProgram = append(x.withoutProgram, b.decoder(d))
+	}
+	b.firstBytes()
+	for src, texts := range b.lists {
+		if len(texts) > 0 {
+			x.scans[src] = literal.New(texts)
+		}
+	}
+	x.tests, x.entries = len(b.tests), len(b.entries)
+	return x
+}
+
+// rule indexes the rule of n and what is below it, once for all its places.
+func (b *indexer) rule(n *program.Node) *ruleEntry {
+	r := n.Rule
+	if e := b.entries[r]; e != nil {
+		return e
+	}
+	e := &ruleEntry{rule: r, id: int32(len(b.entries)), stateless: r.Composite == nil || !r.NoAlert}
+	b.entries[r] = e
+	if r.Composite != nil {
+		e.chain = b.chain(chainKeyOf(r.Composite))
+	}
+	for i := range r.Conds {
+		c := &r.Conds[i]
+		e.tests = append(e.tests, b.test(c))
+		e.stateless = e.stateless && stateless(c.Op)
+	}
+	for _, c := range n.Children {
+		child := b.rule(c)
+		e.children.list = append(e.children.list, child)
+		e.stateless = e.stateless && child.stateless
+	}
+	b.group(&e.children)
+	return e
+}
+
+func (b *indexer) chain(k chainKey) int32 {
+	equal := func(o chainKey) bool {
+		return o.global == k.global && slices.Equal(o.same, k.same) && slices.Equal(o.fields, k.fields)
+	}
+	at := slices.IndexFunc(b.x.chainKeys, equal)
+	if at < 0 {
+		at = len(b.x.chainKeys)
+		b.x.chainKeys = append(b.x.chainKeys, k)
+	}
+	return int32(at)
+}
+
+func (b *indexer) test(c *program.Condition) test {
+	if c.Op == program.OpDecodedAs {
+		return test{cond: c, kind: testDecoder, decoder: c.Number}
+	}
+	src, ok := sourceOf(c)
+	if !ok {
+		return test{cond: c, kind: testOther}
+	}
+	key := testKey{src, c.Pattern}
+	id, known := b.tests[key]
+	if !known {
+		id = int32(len(b.tests))
+		b.tests[key] = id
+	}
+	t := test{cond: c, kind: testText, src: src, id: id, negate: c.Negate}
+	if src == fromLog {
+		if g := b.guard(src, c.Pattern); !g.any && !g.hasFirst {
+			t.guard = g
+		}
+	}
+	return t
+}
+
+// guard makes the guard of a pattern over a source, and adds its texts to those
+// that the source is scanned for.
+func (b *indexer) guard(src source, p *regex.Pattern) *guard {
+	key := testKey{src, p}
+	if g := b.guards[key]; g != nil {
+		return g
+	}
+	from := p.Guard(literal.Min)
+	g := &guard{any: from.Any, exact: from.Exact, hasFirst: from.HasFirst, first: from.First}
+	b.guards[key] = g
+	for _, t := range from.Texts {
+		id, ok := b.texts[src][t]
+		if !ok {
+			if len(b.lists[src]) == literal.MaxTexts {
+				*g = guard{any: true}
+				return g
+			}
+			if b.texts[src] == nil {
+				b.texts[src] = map[string]int32{}
+			}
+			id = int32(len(b.lists[src]))
+			b.lists[src] = append(b.lists[src], t)
+			b.texts[src][t] = id
+		}
+		g.texts = append(g.texts, id)
+	}
+	return g
+}
+
+// fewChildren are tried one by one: each is cheaper than finding out which to try.
+const fewChildren = 3
+
+func (b *indexer) group(c *children) {
+	if len(c.list) <= fewChildren {
+		c.few = true
+		return
+	}
+	c.words = (len(c.list) + 63) / 64
+	c.byDecoder = map[int]*group{}
+	byDecoder := map[*group][]int32{&c.all: nil}
+	order := []*group{&c.all}
+	for i, e := range c.list {
+		g := &c.all
+		if len(e.tests) > 0 && e.tests[0].kind == testDecoder {
+			id := e.tests[0].decoder
+			if g = c.byDecoder[id]; g == nil {
+				g = &group{}
+				c.byDecoder[id] = g
+				order = append(order, g)
+			}
+		}
+		byDecoder[g] = append(byDecoder[g], int32(i))
+	}
+	for _, g := range order {
+		b.fill(g, c.list, byDecoder[g])
+	}
+}
+
+// textsPay is how many places of a group must share a source other than the log
+// before it is worth a scan.
+const textsPay = 4
+
+// fill puts each place of a group where the best of its conditions finds it: by
+// a field's value, by a text in the log, by a text in a field, by a field's being
+// there at all.
+func (b *indexer) fill(g *group, list []*ruleEntry, places []int32) {
+	inTexts := map[source]int{}
+	for _, at := range places {
+		if _, src, _ := b.best(list[at]); src >= 0 {
+			inTexts[src]++
+		}
+	}
+	for _, at := range places {
+		e := list[at]
+		values, src, there := b.best(e)
+		switch {
+		case values != nil:
+			g.addEqual(values, at)
+		case src == fromLog || src > fromLog && inTexts[src] >= textsPay:
+			b.addTexts(g, src, e, at)
+		case there >= 0:
+			g.addThere(there, at)
+		default:
+			g.always = append(g.always, at)
+		}
+	}
+}
+
+// best finds what is known of a rule's conditions: one on a field's value, the
+// source of one that needs a text, the source of one that needs to be there; the
+// latter two are -1 if there is none.
+func (b *indexer) best(e *ruleEntry) (values *test, texts, there source) {
+	texts, there = -1, -1
+	for i := range e.tests {
+		t := &e.tests[i]
+		if t.kind == testOther && !stateless(t.cond.Op) {
+			break // what comes later must not keep this one from being tested
+		}
+		if t.kind != testText {
+			continue
+		}
+		if t.src >= fromUser || t.src == fromProgram {
+			if there < fromDynamic {
+				there = t.src
+			}
+		}
+		if t.negate {
+			continue
+		}
+		if _, ok := t.cond.Pattern.Values(); ok && values == nil && t.src != fromLog {
+			values = t
+		}
+		if texts != fromLog {
+			if from := t.cond.Pattern.Guard(literal.Min); !from.Any {
+				texts = t.src
+			}
+		}
+	}
+	return values, texts, there
+}
+
+func (g *group) addEqual(t *test, at int32) {
+	values, _ := t.cond.Pattern.Values()
+	i := 0
+	for i < len(g.equal) && g.equal[i].src != t.src {
+		i++
+	}
+	if i == len(g.equal) {
+		g.equal = append(g.equal, equalGuard{src: t.src, values: map[string][]int32{}})
+	}
+	seen := map[string]bool{}
+	for _, v := range values {
+		if !seen[v] {
+			seen[v] = true
+			g.equal[i].values[v] = append(g.equal[i].values[v], at)
+		}
+	}
+}
+
+func (b *indexer) addTexts(g *group, src source, e *ruleEntry, at int32) {
+	i := 0
+	for i < len(g.texts) && g.texts[i].src != src {
+		i++
+	}
+	if i == len(g.texts) {
+		g.texts = append(g.texts, textGuards{src: src})
+	}
+	for j := range e.tests {
+		t := &e.tests[j]
+		if t.kind != testText || t.src != src || t.negate {
+			continue
+		}
+		if own := b.guard(src, t.cond.Pattern); !own.any {
+			g.texts[i].add(own, at)
+			return
+		}
+	}
+	g.texts = g.texts[:len(g.texts):len(g.texts)]
+	g.always = append(g.always, at)
+}
+
+func (g *group) addThere(src source, at int32) {
+	for i := range g.there {
+		if g.there[i].src == src {
+			g.there[i].places = append(g.there[i].places, at)
+			return
+		}
+	}
+	g.there = append(g.there, thereGuard{src, []int32{at}})
+}
+
+func (b *indexer) decoder(d *program.Decoder) *decoderEntry {
+	e := &decoderEntry{d: d, prematch: guard{any: true}, regex: guard{any: true}}
+	if d.Prematch != nil {
+		e.prematch = *b.guard(fromLog, d.Prematch)
+		if d.PrematchOffset != program.OffsetNone {
+			e.prematch.withoutFirst()
+		}
+	}
+	if d.Regex != nil {
+		e.regex = *b.guard(fromLog, d.Regex)
+		if d.RegexOffset != program.OffsetNone {
+			e.regex.withoutFirst()
+		}
+	}
+	for _, c := range d.Children {
+		e.children = append(e.children, b.decoder(c))
+	}
+	return e
+}
+
+// withoutFirst is for a pattern that does not begin where the log begins.
+func (g *guard) withoutFirst() {
+	if g.hasFirst {
+		*g = guard{any: true}
+	}
+}
+
+// firstBytes sorts the decoders without program name by what the log begins with.
+func (b *indexer) firstBytes() {
+	x := b.x
+	words := (len(x.withoutProgram) + 63) / 64
+	for c := range x.byFirst {
+		x.byFirst[c] = make([]uint64, words)
+	}
+	for i, e := range x.withoutProgram {
+		bit := uint64(1) << (i & 63)
+		x.byText.add(&e.prematch, int32(i))
+		for c := range x.byFirst {
+			if e.prematch.any || e.prematch.begins(string([]byte{byte(c)})) {
+				x.byFirst[c][i>>6] |= bit
+			}
+		}
+	}
+}
