@@ -529,6 +529,19 @@ func PublishRuleset(ctx context.Context, s *rulesets.Store, names []string) (*Ru
 	return r, s.Publish(ctx, r.Version, sourceFiles(r.Source), schemas.OriginCommand)
 }
 
+// RunningRuleset compiles the version that workers are to run.
+func RunningRuleset(ctx context.Context, s *rulesets.Store) (*Ruleset, error) {
+	current, ok, _ := s.Current()
+	if !ok {
+		return nil, errors.New("no ruleset was published yet")
+	}
+	files, err := s.Files(ctx, current.Version)
+	if err != nil {
+		return nil, err
+	}
+	return compileFiles(current.Version, files)
+}
+
 // PromoteRuleset makes a published version the current one, if it compiles here.
 func PromoteRuleset(ctx context.Context, s *rulesets.Store, version string) error {
 	files, err := s.Files(ctx, version)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strconv"
 	"text/tabwriter"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vedette/app"
+	"vedette/config"
 	"vedette/internal/registry"
 	"vedette/schemas"
 )
@@ -43,11 +45,16 @@ func (s *shell) withRegistry(cmd *cobra.Command, fn func(ctx context.Context, r 
 		return err
 	}
 	defer data.Close()
+	return readRegistry(cmd.Context(), data, cfg, log, fn)
+}
+
+// readRegistry is withRegistry for who has the topics open.
+func readRegistry(ctx context.Context, data *app.Data, cfg config.Config, log *slog.Logger, fn func(ctx context.Context, r *registry.Registry) error) error {
 	r, err := registry.Open(data.Cluster, data.Box, app.NodeName(cfg), log, prometheus.NewRegistry())
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(cmd.Context())
+	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
 	defer func() { cancel(); <-done }()

@@ -1,0 +1,181 @@
+package replay
+
+import (
+	"cmp"
+	"runtime"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// Report is what a replay found.
+type Report struct {
+	Source  string `json:"source"`
+	Ruleset Named  `json:"ruleset"`
+	// Against is what is compared with; nil for nothing.
+	Against *Named `json:"against,omitempty"`
+	// Interrupted says that the history was not read to its end.
+	Interrupted bool `json:"interrupted,omitempty"`
+
+	Events int64 `json:"events"`
+	// Warm counts the events before the range that only warmed the state up.
+	Warm int64 `json:"warm"`
+	// Refused counts what could not be judged, by cause.
+	Refused map[string]int64 `json:"refused,omitempty"`
+	First   time.Time        `json:"first"`
+	Last    time.Time        `json:"last"`
+	// Days is the time from First to Last, at least an hour of it.
+	Days  float64 `json:"days"`
+	Total Counts  `json:"total"`
+
+	Rules   []RuleCounts  `json:"rules"`
+	Agents  []AgentCounts `json:"agents"`
+	Hours   []HourCounts  `json:"hours"`
+	Samples []Sample      `json:"samples,omitempty"`
+	// Notes say what the reader must know to trust the figures.
+	Notes []string `json:"notes,omitempty"`
+	Stats Stats    `json:"stats"`
+
+	tally *tally
+}
+
+// Named is a ruleset, or what was recorded.
+type Named struct {
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"`
+}
+
+// RuleCounts are the alerts of a rule.
+type RuleCounts struct {
+	ID          int      `json:"id"`
+	Level       int      `json:"level"`
+	Description string   `json:"description"`
+	Groups      []string `json:"groups,omitempty"`
+	Counts
+	// PerDay is how many alerts the rule gives a day: its noise.
+	PerDay float64 `json:"per_day"`
+}
+
+// AgentCounts are the alerts of an agent; an empty id stands for those beyond
+// the bound.
+type AgentCounts struct {
+	ID string `json:"id"`
+	Counts
+}
+
+// HourCounts are the alerts of an hour.
+type HourCounts struct {
+	Hour time.Time `json:"hour"`
+	Counts
+}
+
+// Stats are what a replay took. CPU is that of the whole process.
+type Stats struct {
+	Events              int64   `json:"events"`
+	Alerts              int64   `json:"alerts"`
+	CPUSeconds          float64 `json:"cpu_seconds"`
+	WallSeconds         float64 `json:"wall_seconds"`
+	EventsPerCPUSecond  float64 `json:"events_per_cpu_second"`
+	MaxRSSBytes         int64   `json:"max_rss_bytes"`
+	P50Microseconds     float64 `json:"p50_us"`
+	P99Microseconds     float64 `json:"p99_us"`
+	MaxMicroseconds     float64 `json:"max_us"`
+	StepBudgetExceeded  uint64  `json:"pattern_budget_exceeded"`
+	KeysEvicted         uint64  `json:"evicted_keys"`
+	EventsPerWallSecond float64 `json:"events_per_wall_second"`
+}
+
+func newReport(o *Options) *Report {
+	r := &Report{
+		Source: o.Source.Name(), Ruleset: Named{o.Ruleset.Name, o.Ruleset.Version}, Refused: map[string]int64{}, tally: newTally(),
+	}
+	switch {
+	case o.Against != nil:
+		r.Against = &Named{o.Against.Name, o.Against.Version}
+	case o.comparesRecorded():
+		r.Against = &Named{Name: "recorded"}
+	}
+	return r
+}
+
+func (r *Report) add(t *tally) { r.tally.merge(t, samplesMax) }
+
+// samplesMax bounds Options.Samples.
+const samplesMax = 100
+
+func (r *Report) finish(o *Options, runs []*run, wall, cpu time.Duration) {
+	t := r.tally
+	r.Events, r.Warm, r.Total, r.First, r.Last = t.Events, t.Warm, t.Total, t.First, t.Last
+	r.Days = max(r.Last.Sub(r.First), time.Hour).Hours() / 24
+	for id, c := range t.Rules {
+		x := RuleCounts{ID: id, Counts: *c, PerDay: float64(c.Alerts) / r.Days}
+		x.Level, x.Description, x.Groups = describe(o, id)
+		r.Rules = append(r.Rules, x)
+	}
+	slices.SortFunc(r.Rules, func(a, b RuleCounts) int {
+		return cmp.Or(cmp.Compare(b.Added+b.Removed+b.Changed, a.Added+a.Removed+a.Changed), cmp.Compare(b.Alerts, a.Alerts), cmp.Compare(a.ID, b.ID))
+	})
+	for id, c := range t.Agents {
+		r.Agents = append(r.Agents, AgentCounts{id, *c})
+	}
+	slices.SortFunc(r.Agents, func(a, b AgentCounts) int {
+		return cmp.Or(cmp.Compare(b.Added+b.Removed+b.Changed, a.Added+a.Removed+a.Changed), cmp.Compare(b.Alerts, a.Alerts), cmp.Compare(a.ID, b.ID))
+	})
+	for h, c := range t.Hours {
+		r.Hours = append(r.Hours, HourCounts{time.Unix(h*3600, 0).UTC(), *c})
+	}
+	slices.SortFunc(r.Hours, func(a, b HourCounts) int { return a.Hour.Compare(b.Hour) })
+	for _, list := range t.Examples {
+		r.Samples = append(r.Samples, list[:min(len(list), o.Samples)]...)
+	}
+	slices.SortFunc(r.Samples, func(a, b Sample) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
+	})
+	s := &r.Stats
+	s.Events, s.Alerts = r.Events+r.Warm, r.Total.Alerts
+	s.CPUSeconds, s.WallSeconds = cpu.Seconds(), wall.Seconds()
+	if cpu > 0 {
+		s.EventsPerCPUSecond = float64(s.Events) / cpu.Seconds()
+	}
+	if wall > 0 {
+		s.EventsPerWallSecond = float64(s.Events) / wall.Seconds()
+	}
+	s.MaxRSSBytes = maxRSS()
+	s.P50Microseconds, s.P99Microseconds, s.MaxMicroseconds = t.times.quantile(0.5), t.times.quantile(0.99), float64(t.times.Max)/1000
+	for _, x := range runs {
+		s.StepBudgetExceeded += x.state.StepsExceeded()
+		s.KeysEvicted += x.state.Evicted()
+	}
+	if r.Warm == 0 && r.Events > 0 {
+		r.Notes = append(r.Notes, "windows, first-time-seen and check_diff began empty: nothing was read before the first event")
+	} else if r.Warm > 0 {
+		r.Notes = append(r.Notes, "windows were warmed up by the events before; first-time-seen and check_diff know only what those held")
+	}
+	if s.KeysEvicted > 0 {
+		r.Notes = append(r.Notes, "the state of some keys was given up to keep within memory: composite rules may have counted less there")
+	}
+	if len(r.Refused) > 0 {
+		r.Notes = append(r.Notes, "some of the history could not be judged, see refused")
+	}
+}
+
+// cpuTime is the CPU time that the process has used.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// maxRSS is the most memory that the process has held, in bytes.
+func maxRSS() int64 {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	if runtime.GOOS == "darwin" {
+		return u.Maxrss // bytes there, KiB elsewhere
+	}
+	return u.Maxrss << 10
+}
