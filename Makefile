@@ -2,7 +2,7 @@
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 FUZZTIME ?= 30s
-RACE_PACKAGES = ./analyze/... ./app/... ./enroll/... ./forward/... ./ingest/... ./internal/kafka/... ./internal/registry/... ./internal/qlang/... ./ruleset/engine/... ./simulate/...
+RACE_PACKAGES = ./analyze/... ./app/... ./enroll/... ./forward/... ./ingest/... ./internal/kafka/... ./internal/registry/... ./internal/rulesets/... ./internal/qlang/... ./replay/... ./ruleset/engine/... ./simulate/...
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test race e2e bench fuzz lint stock check clean

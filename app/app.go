@@ -111,7 +111,7 @@ func Start(ctx context.Context, c config.Config, names []string, log *slog.Logge
 	var own *Ruleset
 	var refused error
 	if needsRules(names) {
-		own, refused = LoadRuleset(c.Analyze.Rulesets)
+		own, refused = LoadRuleset(c.Analyze)
 	}
 	if refused != nil && c.Kafka.Embedded() {
 		if _, err := os.Stat(c.DataDir); errors.Is(err, os.ErrNotExist) {

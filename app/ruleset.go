@@ -2,6 +2,8 @@ package app
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -21,17 +23,8 @@ type Ruleset struct {
 	Version string
 	// Warnings are what loading had to say without refusing.
 	Warnings []ruleset.Problem
-}
 
-// LoadRuleset reads and compiles the named rulesets: "builtin", directories, or
-// configuration files that name their files (ruleset.LoadConf). The error names
-// file, line and cause of every problem.
-func LoadRuleset(names []string) (*Ruleset, error) {
-	src, err := loadSources(names)
-	if err != nil {
-		return nil, err
-	}
-	return compileSource(src)
+	places *geoip.DB // nil without one
 }
 
 // LoadSource reads one ruleset by its name in the configuration.
@@ -63,6 +56,11 @@ func compileSource(src ruleset.Source) (*Ruleset, error) {
 		return nil, fmt.Errorf("ruleset refused:\n%w", err)
 	}
 	r := &Ruleset{Source: src, Program: p, Version: src.Version()}
+	if g := src.GeoIP; g != nil {
+		if r.places, err = geoip.New(g.Data); err != nil {
+			return nil, fmt.Errorf("ruleset refused: GeoIP database %s: %w", g.Path, err)
+		}
+	}
 	for _, pr := range problems {
 		if !pr.Fatal {
 			r.Warnings = append(r.Warnings, pr)
@@ -71,19 +69,61 @@ func compileSource(src ruleset.Source) (*Ruleset, error) {
 	return r, nil
 }
 
-// EngineConfig is what the engine reads of the configuration; equal on every worker.
+// LoadRuleset reads and compiles what c.Rulesets names: "builtin", directories, or
+// configuration files that name their files (ruleset.LoadConf); with c.GeoIPFile.
+// The error names file, line and cause of every problem.
+func LoadRuleset(c analyze.Config) (*Ruleset, error) {
+	src, err := (&sources{c: c}).load()
+	if err != nil {
+		return nil, err
+	}
+	return compileSource(src)
+}
+
+// sources reads the configured ruleset, again and again.
+type sources struct {
+	c analyze.Config
+	// The database is read anew only when its file looks different: it is large.
+	geoip   *ruleset.GeoIP
+	size    int64
+	changed time.Time
+}
+
+func (s *sources) load() (ruleset.Source, error) {
+	src, err := loadSources(s.c.Rulesets)
+	if err != nil || s.c.GeoIPFile == "" {
+		return src, err
+	}
+	st, err := os.Stat(s.c.GeoIPFile)
+	if err != nil {
+		return src, fmt.Errorf("analyze.geoip_file: %w", err)
+	}
+	if s.geoip == nil || st.Size() != s.size || !st.ModTime().Equal(s.changed) {
+		data, err := geoip.Read(s.c.GeoIPFile)
+		if err != nil {
+			return src, fmt.Errorf("analyze.geoip_file: %w", err)
+		}
+		f := ruleset.File{Name: filepath.Base(s.c.GeoIPFile), Path: s.c.GeoIPFile, Data: data}
+		s.geoip, s.size, s.changed = ruleset.NewGeoIP(f), st.Size(), st.ModTime()
+	}
+	src.GeoIP = s.geoip
+	return src, nil
+}
+
+// EngineConfig is what the engine reads of the configuration; equal on every
+// worker. Where addresses are comes with a Ruleset, see Engine.
 func EngineConfig(c config.Config, logtest bool) (engine.Config, error) {
 	zone, err := time.LoadLocation(c.Cluster.Timezone)
 	if err != nil {
 		return engine.Config{}, fmt.Errorf("cluster.timezone: %w", err)
 	}
-	ec := engine.Config{ManagerName: c.Cluster.Name, ClusterName: c.Cluster.Name, Timezone: zone, Logtest: logtest}
-	if f := c.Analyze.GeoIPFile; f != "" {
-		db, err := geoip.Open(f)
-		if err != nil {
-			return engine.Config{}, fmt.Errorf("analyze.geoip_file: %w", err)
-		}
-		ec.Geo = db.Country
+	return engine.Config{ManagerName: c.Cluster.Name, ClusterName: c.Cluster.Name, Timezone: zone, Logtest: logtest}, nil
+}
+
+// Engine returns an engine for the ruleset, with its GeoIP database.
+func (r *Ruleset) Engine(c engine.Config) *engine.Engine {
+	if r.places != nil {
+		c.Geo = r.places.Country
 	}
-	return ec, nil
+	return engine.New(r.Program, c)
 }

@@ -48,6 +48,7 @@ type liveRulesets struct {
 	// analyzes. running tells which partitions are judged by what.
 	publishes bool
 	running   func() map[string]int
+	files     sources
 
 	refused prometheus.Counter
 	info    *prometheus.GaugeVec
@@ -81,7 +82,7 @@ type compiled struct {
 func newRulesets(cfg config.Config, store *rulesets.Store, own *Ruleset, publishes bool, log *slog.Logger, reg prometheus.Registerer) (*liveRulesets, error) {
 	l := &liveRulesets{
 		cfg: cfg, store: store, log: log, publishes: publishes,
-		ready: make(chan struct{}), looks: make(chan chan error),
+		files: sources{c: cfg.Analyze}, ready: make(chan struct{}), looks: make(chan chan error),
 		refused: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "vedette_rulesets_refused_total", Help: "Rulesets that were to replace the running one and could not be compiled.",
 		}),
@@ -110,10 +111,7 @@ func (l *liveRulesets) compiled(r *Ruleset) (*compiled, error) {
 	}
 	test := ec
 	test.Logtest, test.Limits = true, logtestLimits
-	return &compiled{
-		Ruleset: r, live: engine.New(r.Program, ec),
-		logtest: sync.OnceValue(func() *engine.Engine { return engine.New(r.Program, test) }),
-	}, nil
+	return &compiled{Ruleset: r, live: r.Engine(ec), logtest: sync.OnceValue(func() *engine.Engine { return r.Engine(test) })}, nil
 }
 
 // Ready implements analyze.Rulesets.
@@ -258,7 +256,7 @@ func (l *liveRulesets) Run(ctx context.Context) error {
 	defer func() {
 		if l.reportedVersion != "" {
 			leave, end := context.WithTimeout(context.WithoutCancel(ctx), leaveWithin)
-			_ = l.store.Report(leave, "", nil)
+			_ = l.store.Report(leave, schemas.RulesetWorker{})
 			end()
 		}
 		endStore()
@@ -368,7 +366,7 @@ func (l *liveRulesets) obey(ctx context.Context) {
 // look reads the directories and publishes what changed. asked says that
 // somebody wants it now; else a change must have lasted from one look to the next.
 func (l *liveRulesets) look(ctx context.Context, asked bool) error {
-	src, err := loadSources(l.cfg.Analyze.Rulesets)
+	src, err := l.files.load()
 	version := ""
 	if err == nil {
 		version = src.Version()
@@ -441,7 +439,7 @@ func (l *liveRulesets) report(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
 	defer cancel()
-	if err := l.store.Report(ctx, version, now); err == nil {
+	if err := l.store.Report(ctx, schemas.RulesetWorker{Version: version, Partitions: now}); err == nil {
 		l.reportedVersion, l.reported, l.reportAt = version, now, time.Now()
 	}
 }
@@ -457,6 +455,9 @@ func sourceFiles(s ruleset.Source) []rulesets.File {
 	add(schemas.FileDecoders, s.Decoders)
 	add(schemas.FileRules, s.Rules)
 	add(schemas.FileList, s.Lists)
+	if s.GeoIP != nil {
+		add(schemas.FileGeoIP, []ruleset.File{s.GeoIP.File})
+	}
 	return out
 }
 
@@ -472,6 +473,8 @@ func compileFiles(version string, files []rulesets.File) (*Ruleset, error) {
 			s.Rules = append(s.Rules, file)
 		case schemas.FileList:
 			s.Lists = append(s.Lists, file)
+		case schemas.FileGeoIP:
+			s.GeoIP = ruleset.NewGeoIP(file)
 		default:
 			return nil, fmt.Errorf("%s is a %s, which this program does not know", f.Name, f.Kind)
 		}
@@ -519,10 +522,10 @@ func (d *Data) Rulesets(ctx context.Context, c config.Config, log *slog.Logger, 
 	return withRulesets(ctx, d.Cluster, d.Box, NodeName(c), log, fn)
 }
 
-// PublishRuleset compiles the named rulesets and makes them the current version,
+// PublishRuleset compiles what c names and makes it the current version,
 // which it returns. What does not compile is refused, and changes nothing.
-func PublishRuleset(ctx context.Context, s *rulesets.Store, names []string) (*Ruleset, error) {
-	r, err := LoadRuleset(names)
+func PublishRuleset(ctx context.Context, s *rulesets.Store, c analyze.Config) (*Ruleset, error) {
+	r, err := LoadRuleset(c)
 	if err != nil {
 		return nil, err
 	}

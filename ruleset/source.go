@@ -27,7 +27,19 @@ type File struct {
 // base name, whatever directory they came from.
 type Source struct {
 	Decoders, Rules, Lists []File
+	// GeoIP is the database that rules' places of addresses come from, nil for
+	// none. Compile does not look into it; it is part of the version.
+	GeoIP *GeoIP
 }
+
+// GeoIP is a database with its hash, which is large to make anew.
+type GeoIP struct {
+	File
+	SHA256 [sha256.Size]byte
+}
+
+// NewGeoIP takes a database.
+func NewGeoIP(f File) *GeoIP { return &GeoIP{f, sha256.Sum256(f.Data)} }
 
 // LoadDir reads dir/decoders/*.xml, dir/rules/*.xml and every file below
 // dir/lists but the compiled .cdb. A missing folder is an empty one; a dir that
@@ -123,12 +135,15 @@ func Merge(s ...Source) Source {
 		m.Decoders = append(m.Decoders, x.Decoders...)
 		m.Rules = append(m.Rules, x.Rules...)
 		m.Lists = append(m.Lists, x.Lists...)
+		if x.GeoIP != nil {
+			m.GeoIP = x.GeoIP
+		}
 	}
 	m.sort()
 	return m
 }
 
-// Version is a hash of all names and contents in load order: 16 hexadecimal
+// Version is a hash of all names and contents in load order, and of GeoIP: 16 hexadecimal
 // digits. Paths do not count, so the same files elsewhere are the same version.
 func (s Source) Version() string {
 	h := sha256.New()
@@ -145,6 +160,9 @@ func (s Source) Version() string {
 			put([]byte(f.Name))
 			put(f.Data)
 		}
+	}
+	if s.GeoIP != nil {
+		put(s.GeoIP.SHA256[:])
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }

@@ -18,7 +18,7 @@ func (s *shell) configCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("configuration:\n%w", err)
 			}
-			rules, err := app.LoadRuleset(cfg.Analyze.Rulesets)
+			rules, err := app.LoadRuleset(cfg.Analyze)
 			if err != nil {
 				return err
 			}

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/term"
 
 	"vedette/app"
-	"vedette/ruleset/engine"
 	"vedette/ruleset/logtest"
 )
 
@@ -53,7 +52,7 @@ matched and what nearly did, the rest as a count; --explain=all shows everything
 			if len(rulesets) > 0 {
 				cfg.Analyze.Rulesets = rulesets
 			}
-			rules, err := app.LoadRuleset(cfg.Analyze.Rulesets)
+			rules, err := app.LoadRuleset(cfg.Analyze)
 			if err != nil {
 				return err
 			}
@@ -80,7 +79,7 @@ matched and what nearly did, the rest as a count; --explain=all shows everything
 					defer func() { err = errors.Join(err, e.close()); fmt.Fprintln(cmd.OutOrStdout()) }()
 				}
 			}
-			return logtest.Run(engine.New(rules.Program, ec), in, out, opts)
+			return logtest.Run(rules.Engine(ec), in, out, opts)
 		},
 	}
 	f := cmd.Flags()

@@ -24,7 +24,6 @@ import (
 	"vedette/internal/registry"
 	"vedette/internal/rulesets"
 	"vedette/replay"
-	"vedette/ruleset/engine"
 	"vedette/schemas"
 )
 
@@ -222,7 +221,9 @@ func (j *job) loadRulesets(ctx context.Context) error {
 	if len(names) == 0 {
 		names = j.cfg.Analyze.Rulesets
 	}
-	r, err := app.LoadRuleset(names)
+	c := j.cfg.Analyze
+	c.Rulesets = names
+	r, err := app.LoadRuleset(c)
 	if err != nil {
 		return err
 	}
@@ -230,13 +231,14 @@ func (j *job) loadRulesets(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	j.o.Ruleset = replay.Ruleset{Name: strings.Join(names, "+"), Version: r.Version, Engine: engine.New(r.Program, ec)}
+	j.o.Ruleset = replay.Ruleset{Name: strings.Join(names, "+"), Version: r.Version, Engine: r.Engine(ec)}
 	j.span.Warm = r.Program.LongestWindow()
 	if len(j.against) == 0 || j.against[0] == againstRecorded {
 		return nil
 	}
 	if j.against[0] != againstRunning {
-		r, err = app.LoadRuleset(j.against)
+		c.Rulesets = j.against
+		r, err = app.LoadRuleset(c)
 	} else if err = j.open(ctx); err == nil {
 		err = j.data.Rulesets(ctx, j.cfg, j.log, func(ctx context.Context, store *rulesets.Store) error {
 			r, err = app.RunningRuleset(ctx, store)
@@ -246,7 +248,7 @@ func (j *job) loadRulesets(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	j.o.Against = &replay.Ruleset{Name: strings.Join(j.against, "+"), Version: r.Version, Engine: engine.New(r.Program, ec)}
+	j.o.Against = &replay.Ruleset{Name: strings.Join(j.against, "+"), Version: r.Version, Engine: r.Engine(ec)}
 	j.span.Warm = max(j.span.Warm, r.Program.LongestWindow())
 	return nil
 }

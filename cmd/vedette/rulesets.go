@@ -82,8 +82,9 @@ changes over between two events; what rules of both versions remember stays.
 A node whose own directories change later publishes those in turn.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.withRulesets(cmd, func(ctx context.Context, _ config.Config, store *rulesets.Store) error {
-				r, err := app.PublishRuleset(ctx, store, args)
+			return s.withRulesets(cmd, func(ctx context.Context, c config.Config, store *rulesets.Store) error {
+				c.Analyze.Rulesets = args
+				r, err := app.PublishRuleset(ctx, store, c.Analyze)
 				if err != nil {
 					return err
 				}

@@ -17,8 +17,8 @@ const MaxBytes = 512 << 20
 // DB is a database. It is safe for concurrent use.
 type DB struct{ r *maxminddb.Reader }
 
-// Open reads the database at path.
-func Open(path string) (*DB, error) {
+// Read returns the bytes of the database at path, for New.
+func Read(path string) ([]byte, error) {
 	st, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("open GeoIP database: %w", err)
@@ -30,6 +30,15 @@ func Open(path string) (*DB, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("open GeoIP database: %w", err)
+	}
+	return data, nil
+}
+
+// Open reads the database at path.
+func Open(path string) (*DB, error) {
+	data, err := Read(path)
+	if err != nil {
+		return nil, err
 	}
 	db, err := New(data)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vedette/analyze"
 	"vedette/app"
 	"vedette/config"
 	"vedette/ruleset/content"
@@ -24,7 +25,7 @@ import (
 // engineOf is the engine that workers run for a ruleset.
 func engineOf(t *testing.T, name string) (version string, e *engine.Engine) {
 	t.Helper()
-	r, err := app.LoadRuleset([]string{name})
+	r, err := app.LoadRuleset(analyze.Config{Rulesets: []string{name}})
 	if err != nil {
 		t.Fatal(err)
 	}
