@@ -95,7 +95,13 @@ type RulesetWorker struct {
 	Version string
 	// Partitions counts, by version, the partitions that have judged events.
 	Partitions map[string]int
+	// Shadow is the version it tries beside, and ShadowProblem why the one that
+	// it is to try cannot run; empty without.
+	Shadow, ShadowProblem string
 }
+
+// maxShadowProblemBytes bounds what a worker says of a ruleset that cannot run.
+const maxShadowProblemBytes = 4 << 10
 
 const (
 	rulesetWorkerPrefix  = "ruleset/worker/"
@@ -127,6 +133,9 @@ type rulesetWorkerJSON struct {
 	Time       int64          `json:"time"`
 	Version    string         `json:"version"`
 	Partitions map[string]int `json:"partitions"`
+
+	Shadow        string `json:"shadow,omitempty"`
+	ShadowProblem string `json:"shadow_problem,omitempty"`
 }
 
 // Errors of the records of rulesets.
@@ -163,6 +172,7 @@ func (c *RulesetCurrent) Record() Record {
 func (w *RulesetWorker) Record() Record {
 	return Record{Topic: TopicFiles, Key: []byte(rulesetWorkerPrefix + w.Node), Value: mustMarshal(rulesetWorkerJSON{
 		V: RulesetRecordVersion, Node: w.Node, Time: w.Time.UnixMilli(), Version: w.Version, Partitions: w.Partitions,
+		Shadow: w.Shadow, ShadowProblem: w.ShadowProblem[:min(len(w.ShadowProblem), maxShadowProblemBytes)],
 	})}
 }
 
@@ -180,7 +190,7 @@ func ParseRulesetWorker(r *Record) (RulesetWorker, error) {
 	if node, ok := RulesetWorkerOf(r.Key); !ok || node != j.Node {
 		return RulesetWorker{}, fmt.Errorf("%w: key %q is not that of worker %q", ErrRulesetRecord, r.Key, j.Node)
 	}
-	return RulesetWorker{Node: j.Node, Time: time.UnixMilli(j.Time).UTC(), Version: j.Version, Partitions: j.Partitions}, nil
+	return RulesetWorker{Node: j.Node, Time: time.UnixMilli(j.Time).UTC(), Version: j.Version, Partitions: j.Partitions, Shadow: j.Shadow, ShadowProblem: j.ShadowProblem}, nil
 }
 
 // FileChunk returns the record of chunk n of a file's content, without its MAC.

@@ -48,6 +48,12 @@ func TestTheRecordsOfARulesetSurvive(t *testing.T) {
 		t.Error(err, cmp.Diff(worker, got))
 	}
 
+	worker.Shadow, worker.ShadowProblem = "8899aabbccddeeff", "r.xml:1: broken"
+	rec = goldenFile(t, "ruleset-worker-shadow-v1.json", worker.Record())
+	if got, err := ParseRulesetWorker(&rec); err != nil || cmp.Diff(worker, got) != "" {
+		t.Error(err, cmp.Diff(worker, got))
+	}
+
 	activation := RulesetActivation{
 		Topic: TopicEvents, TopicID: "AAAAAAAAAAAAAAAAAAAAAA", Partition: 7, Node: "node1", Time: goldenTime,
 		Changes: []RulesetChange{{Offset: 0, Version: "8899aabbccddeeff"}, {Offset: 1234, Version: "0011223344556677"}},

@@ -17,6 +17,12 @@ type Topic struct {
 	// Retention is how long records are kept; 0 keeps them for ever. The
 	// retention of `events` is configuration (events.retention).
 	Retention time.Duration
+	// Bytes bounds each partition; 0 does not. That of `events` is configuration.
+	Bytes int64
+	// Segment is the age and SegmentBytes the size at which a segment is closed;
+	// 0 leaves it to the broker. Only closed segments are compacted or removed.
+	Segment      time.Duration
+	SegmentBytes int64
 }
 
 // Topic names, without prefix.
@@ -32,6 +38,7 @@ const (
 	TopicCommands    = "commands"
 	TopicReplies     = "replies"
 	TopicCheckpoints = "checkpoints"
+	TopicShadow      = "shadow"
 	TopicDeadLetter  = "deadletter"
 )
 
@@ -52,7 +59,11 @@ func Topics() []Topic {
 		{Name: TopicPresence, Key: "agent id", Carries: "address, gateway, version, OS, config sum, last sign of life", Compacted: true},
 		{Name: TopicCommands, Key: "agent id", Carries: "orders to an agent", Retention: day},
 		{Name: TopicReplies, Key: "agent id", Carries: "an agent's answers", Retention: day},
-		{Name: TopicCheckpoints, Key: "role/partition", Carries: "analysis state at an offset", Compacted: true},
+		// State is written again every minute, so the broker's week and gigabyte
+		// would keep far more than is used.
+		{Name: TopicCheckpoints, Key: "role/partition", Carries: "analysis state at an offset", Compacted: true, Segment: time.Hour, SegmentBytes: 64 << 20},
+		// A candidate that differs at every event must not fill the disk.
+		{Name: TopicShadow, Key: "the event's key", Carries: "what a shadow ruleset would change", Retention: day, Bytes: 256 << 20, Segment: time.Hour, SegmentBytes: 32 << 20},
 		{Name: TopicDeadLetter, Key: "source topic", Carries: "what could not be processed, with cause and coordinates", Retention: 30 * day},
 	}
 }

@@ -23,10 +23,6 @@ const (
 	smallPartitionsMax = 12
 	// futureMax is how far a record's timestamp may lie ahead of the broker's clock.
 	futureMax = time.Hour
-	// checkpointSegment and checkpointSegmentBytes are the age and size at which
-	// a segment of `checkpoints` is closed.
-	checkpointSegment      = time.Hour
-	checkpointSegmentBytes = 64 << 20
 )
 
 // Retention is what configuration says about the topic events.
@@ -154,7 +150,7 @@ func (c *Cluster) plan(ctx context.Context, adm *kadm.Client, events Retention) 
 }
 
 func topicConfig(t schemas.Topic, events Retention, replication int16) map[string]string {
-	keep, bytes := t.Retention, int64(0)
+	keep, bytes := t.Retention, t.Bytes
 	if t.Name == schemas.TopicEvents {
 		keep, bytes = events.Time, events.Bytes
 	}
@@ -173,11 +169,11 @@ func topicConfig(t schemas.Topic, events Retention, replication int16) map[strin
 	if t.Compacted {
 		cfg["cleanup.policy"] = "compact"
 	}
-	if t.Name == schemas.TopicCheckpoints {
-		// A segment is compacted once it is closed; state is written again every
-		// minute, so the broker's week and gigabyte would keep far more than is used.
-		cfg["segment.ms"] = strconv.FormatInt(checkpointSegment.Milliseconds(), 10)
-		cfg["segment.bytes"] = strconv.Itoa(checkpointSegmentBytes)
+	if t.Segment > 0 {
+		cfg["segment.ms"] = strconv.FormatInt(t.Segment.Milliseconds(), 10)
+	}
+	if t.SegmentBytes > 0 {
+		cfg["segment.bytes"] = strconv.FormatInt(t.SegmentBytes, 10)
 	}
 	if bytes > 0 {
 		cfg["retention.bytes"] = strconv.FormatInt(bytes, 10)

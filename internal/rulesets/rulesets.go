@@ -220,11 +220,11 @@ func (s *Store) Versions() []schemas.RulesetVersion {
 }
 
 // Report tells the others what this node's worker runs; without a version it
-// takes the worker away.
-func (s *Store) Report(ctx context.Context, version string, partitions map[string]int) error {
-	w := schemas.RulesetWorker{Node: s.node, Time: time.Now(), Version: version, Partitions: partitions}
+// takes the worker away. It fills in node and time.
+func (s *Store) Report(ctx context.Context, w schemas.RulesetWorker) error {
+	w.Node, w.Time = s.node, time.Now()
 	rec := w.Record()
-	if version == "" {
+	if w.Version == "" {
 		rec.Value = nil
 	}
 	_, err := s.producer.ProduceSync(ctx, s.seal(rec))

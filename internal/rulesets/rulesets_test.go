@@ -109,11 +109,11 @@ func TestWorkersAreSeenByTheOthers(t *testing.T) {
 	t.Parallel()
 	c := kafkatest.New(t)
 	a, b := start(t, c, "a", 1), start(t, c, "b", 1)
-	if err := a.Report(t.Context(), "v1", map[string]int{"v1": 3}); err != nil {
+	if err := a.Report(t.Context(), schemas.RulesetWorker{Version: "v1", Partitions: map[string]int{"v1": 3}}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "b sees a", func() bool { w := b.Workers(); return len(w) == 1 && w[0].Node == "a" && w[0].Partitions["v1"] == 3 })
-	if err := a.Report(t.Context(), "", nil); err != nil {
+	if err := a.Report(t.Context(), schemas.RulesetWorker{}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "a is gone", func() bool { return len(b.Workers()) == 0 })
