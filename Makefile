@@ -5,7 +5,10 @@ FUZZTIME ?= 30s
 RACE_PACKAGES = ./analyze/... ./app/... ./enroll/... ./forward/... ./ingest/... ./internal/kafka/... ./internal/registry/... ./internal/rulesets/... ./internal/qlang/... ./replay/... ./ruleset/engine/... ./simulate/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race e2e bench fuzz lint stock check clean
+PARSERS = ruleset/xmlfile:FuzzParse internal/regex/osregex:FuzzMatch internal/regex/pcre:FuzzMatch \
+	ruleset/engine:FuzzPredecode ruleset/engine:FuzzFlatten ruleset/engine:FuzzEventChannel
+
+.PHONY: help build run test race e2e bench bench-pipeline fuzz fuzz-parsers lint stock check clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -28,8 +31,14 @@ e2e: ## end-to-end tests on real Kafka and OpenSearch; needs Java 17, Maven, cur
 bench: ## benchmarks: engine, gateway, end to end
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 20m ./ruleset ./ingest/secure ./test/load
 
+bench-pipeline: ## analysis workers on a real broker: events/s, CPU; needs Java 17, Maven and the stock data
+	$(GO) test -tags e2e -run '^$$' -bench BenchmarkWorker -benchtime 1x -timeout 40m ./test/load
+
 fuzz: ## every fuzz target for FUZZTIME each
 	GO=$(GO) FUZZTIME=$(FUZZTIME) test/fuzz.sh
+
+fuzz-parsers: ## the parsers of foreign bytes of the engine, two minutes each, two at once
+	GO=$(GO) FUZZTIME=2m JOBS=2 test/fuzz.sh $(PARSERS)
 
 lint: ## formatting and vet
 	@test -z "$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))" || { gofmt -l $$(git ls-files -co --exclude-standard '*.go'); exit 1; }
@@ -39,7 +48,7 @@ lint: ## formatting and vet
 stock: ## the 4.14.7 ruleset's own tests and recorded answers, where that data is present; prints the shares
 	$(GO) test -count=1 -v -run 'TestStock' ./ruleset
 
-check: lint test race stock e2e ## what CI runs
+check: lint test race stock e2e fuzz-parsers ## what CI runs
 
 clean: ## remove what was built
 	rm -rf bin

@@ -1,6 +1,7 @@
 package analyze
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -110,6 +111,7 @@ type partition struct {
 	steps   uint64  // of state.StepsExceeded, counted so far
 	evicted uint64  // of state.Evicted, counted so far
 	vedette []byte  // scratch
+	doc     []byte  // scratch
 }
 
 func (r *Role) open(_ context.Context, a kafka.Assignment) (kafka.Handler, error) {
@@ -258,11 +260,14 @@ func (p *partition) judge(rec *schemas.Record, out *batch) {
 		r.Topic = topic
 		return r
 	}
+	// Rendered into one buffer, then copied: the producer keeps what it is given.
 	if res.Alert {
-		out.add(record(schemas.TopicAlerts, res.AppendAlert(nil, id, p.vedette)), p.r.m.alerts)
+		p.doc = res.AppendAlert(p.doc[:0], id, p.vedette)
+		out.add(record(schemas.TopicAlerts, bytes.Clone(p.doc)), p.r.m.alerts)
 	}
 	if p.r.o.Config.LogAll && res.Judged {
-		out.add(record(schemas.TopicArchives, res.AppendArchive(nil, id, p.vedette)), p.r.m.archives)
+		p.doc = res.AppendArchive(p.doc[:0], id, p.vedette)
+		out.add(record(schemas.TopicArchives, bytes.Clone(p.doc)), p.r.m.archives)
 	}
 }
 

@@ -43,7 +43,7 @@ func (c *Cluster) NewProducer(name string, log *slog.Logger, reg prometheus.Regi
 	cl, err := c.client(
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerBatchMaxBytes(MaxBatchBytes-64<<10),
-		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
+		kgo.ProducerBatchCompression(kgo.SnappyCompression(), kgo.NoCompression()),
 		kgo.ProducerLinger(2*time.Millisecond),
 		kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil), c.Topic(schemas.TopicCheckpoints)}),
 		kgo.MaxBufferedRecords(maxBufferedRecords),

@@ -25,6 +25,7 @@ type Servers struct {
 	OpenSearchURLs []string
 	dir            string
 	native         bool
+	brokers        int
 	kafkaPort      int
 	openSearchPort int
 }
@@ -58,25 +59,9 @@ func scripts() string {
 // Start brings up three brokers and one indexer node under dir, or takes the
 // addresses given from outside. The caller stops them.
 func Start(dir string) (*Servers, error) {
-	switch mode := os.Getenv("TEST_SERVERS"); mode {
-	case "external":
-		s := &Servers{KafkaBrokers: split(os.Getenv("KAFKA_BROKERS")), OpenSearchURLs: split(os.Getenv("OPENSEARCH_URLS"))}
-		if len(s.KafkaBrokers) == 0 || len(s.OpenSearchURLs) == 0 {
-			return nil, fmt.Errorf("TEST_SERVERS=external needs KAFKA_BROKERS and OPENSEARCH_URLS")
-		}
-		return s, nil
-	case "", "native":
-	default:
-		return nil, fmt.Errorf("TEST_SERVERS=%s: choose native or external", mode)
-	}
-	s := &Servers{dir: dir, native: true}
-	var err error
-	if s.kafkaPort, err = freePorts(); err != nil {
-		return nil, err
-	}
-	if err := s.StartKafka(); err != nil {
-		s.Stop()
-		return nil, err
+	s, err := StartBrokers(dir, 3)
+	if err != nil || !s.native {
+		return s, err
 	}
 	if s.openSearchPort, err = freePorts(); err != nil {
 		s.Stop()
@@ -89,9 +74,34 @@ func Start(dir string) (*Servers, error) {
 	return s, nil
 }
 
+// StartBrokers is Start without the indexer, with so many brokers of its own.
+func StartBrokers(dir string, brokers int) (*Servers, error) {
+	switch mode := os.Getenv("TEST_SERVERS"); mode {
+	case "external":
+		s := &Servers{KafkaBrokers: split(os.Getenv("KAFKA_BROKERS")), OpenSearchURLs: split(os.Getenv("OPENSEARCH_URLS"))}
+		if len(s.KafkaBrokers) == 0 || len(s.OpenSearchURLs) == 0 {
+			return nil, fmt.Errorf("TEST_SERVERS=external needs KAFKA_BROKERS and OPENSEARCH_URLS")
+		}
+		return s, nil
+	case "", "native":
+	default:
+		return nil, fmt.Errorf("TEST_SERVERS=%s: choose native or external", mode)
+	}
+	s := &Servers{dir: dir, native: true, brokers: brokers}
+	var err error
+	if s.kafkaPort, err = freePorts(); err != nil {
+		return nil, err
+	}
+	if err := s.StartKafka(); err != nil {
+		s.Stop()
+		return nil, err
+	}
+	return s, nil
+}
+
 // StartKafka starts the brokers that are down.
 func (s *Servers) StartKafka() error {
-	env, err := s.script("kafka.sh", "start", "--brokers", "3", "--dir", filepath.Join(s.dir, "kafka"), "--port", fmt.Sprint(s.kafkaPort))
+	env, err := s.script("kafka.sh", "start", "--brokers", fmt.Sprint(s.brokers), "--dir", filepath.Join(s.dir, "kafka"), "--port", fmt.Sprint(s.kafkaPort))
 	s.KafkaBrokers = split(env["KAFKA_BROKERS"])
 	return err
 }

@@ -161,3 +161,13 @@ func Metrics(t testing.TB, metricsAddr, prefix string) map[string]string {
 	}
 	return out
 }
+
+// Run runs a command of the binary to its end.
+func Run(t testing.TB, bin, dataDir string, env []string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(bin, args...)
+	cmd.Env = append(append(os.Environ(), "VEDETTE_DATA_DIR="+dataDir), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("vedette %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}

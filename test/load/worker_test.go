@@ -1,0 +1,178 @@
+//go:build e2e
+
+package load
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"vedette/internal/kafka"
+	"vedette/schemas"
+	"vedette/test/harness"
+)
+
+// mix reads a mix of the stock data as events of many agents.
+func mix(b *testing.B, name string) (dir string, events []schemas.Event) {
+	b.Helper()
+	if dir = os.Getenv("VEDETTE_STOCK_RULESET"); dir == "" {
+		dir = filepath.Join("..", "..", "..", "shared", "wazuh")
+	}
+	f, err := os.Open(filepath.Join(dir, "mixes", name+".ndjson"))
+	if err != nil {
+		b.Skipf("needs the stock data (VEDETTE_STOCK_RULESET): %v", err)
+	}
+	defer f.Close()
+	sc := bufio.NewScanner(f)
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		var l struct{ Log, Location, Queue string }
+		if err := json.Unmarshal(sc.Bytes(), &l); err != nil {
+			b.Fatal(err)
+		}
+		events = append(events, schemas.Event{AgentIP: "any", Location: l.Location, Queue: l.Queue[0], Log: []byte(l.Log), Gateway: "gw1"})
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		b.Fatal(err)
+	}
+	return dir, events
+}
+
+// preload writes n events of 200 agents.
+func preload(b *testing.B, c *kafka.Cluster, events []schemas.Event, n int) {
+	b.Helper()
+	p, err := c.NewProducer("preload", slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer p.Close()
+	slots := make(chan struct{}, 50_000)
+	now := time.Now().Add(-time.Hour)
+	for i := range n {
+		ev := events[i%len(events)]
+		ev.AgentID = fmt.Sprintf("%03d", 1+i/len(events)%200)
+		ev.AgentName, ev.Time = "agent"+ev.AgentID, now.Add(time.Duration(i)*time.Millisecond/10)
+		slots <- struct{}{}
+		p.Produce(ev.Record(), func(err error) {
+			if err != nil {
+				b.Error(err)
+			}
+			<-slots
+		})
+	}
+	if err := p.Flush(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkWorker lets analysis workers, each on one core, go through a topic
+// that was filled before, on a real broker: fetch, decode, match, alert, produce
+// with acks=all, commit. events/s is of wall time, the CPU that of the workers.
+func BenchmarkWorker(b *testing.B) {
+	n := 400_000
+	if s := os.Getenv("BENCH_EVENTS"); s != "" {
+		n, _ = strconv.Atoi(s)
+	}
+	dir, err := os.MkdirTemp("", "vedette-bench")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	bin, err := harness.Build(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	servers, err := harness.StartBrokers(filepath.Join(dir, "servers"), 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer servers.Stop()
+	for _, name := range []string{"all", "benign", "sshd"} {
+		for _, workers := range []int{1, 2} {
+			b.Run(fmt.Sprintf("%s/workers=%d", name, workers), func(b *testing.B) { worker(b, servers, dir, bin, name, n, workers) })
+		}
+	}
+}
+
+func worker(b *testing.B, servers *harness.Servers, dir, bin, name string, n, workers int) {
+	stock, events := mix(b, name)
+	prefix := fmt.Sprintf("%s%d.%d.", name, workers, time.Now().UnixNano())
+	env := []string{
+		"VEDETTE_KAFKA_BROKERS=" + strings.Join(servers.KafkaBrokers, ","), "VEDETTE_KAFKA_TOPIC_PREFIX=" + prefix, "VEDETTE_KAFKA_PARTITIONS=12",
+		"VEDETTE_CLUSTER_KEY_FILE=" + filepath.Join(dir, "cluster.key"), "VEDETTE_ENROLL_PASSWORD_FILE=" + filepath.Join(dir, "password"),
+		"VEDETTE_ANALYZE_RULESETS=" + filepath.Join(stock, "stock"), "VEDETTE_METRICS_LISTEN=127.0.0.1:0", "GOMAXPROCS=1",
+	}
+	harness.Run(b, bin, filepath.Join(dir, "cli"), env, "init")
+	cfg := kafka.Default()
+	cfg.Brokers, cfg.TopicPrefix = servers.KafkaBrokers, prefix
+	c, err := kafka.Connect(cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	preload(b, c, events, n)
+	adm, err := c.Admin()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer adm.Close()
+	defer func() { // the next run needs the room
+		for _, t := range schemas.Topics() {
+			_, _ = adm.DeleteTopics(context.Background(), c.Topic(t.Name))
+		}
+	}()
+	done := func() int64 {
+		commits, err := adm.FetchOffsets(b.Context(), c.Topic("analyze"))
+		if err != nil {
+			return 0
+		}
+		var sum int64
+		for p := range int32(12) {
+			if o, ok := commits.Lookup(c.Topic(schemas.TopicEvents), p); ok && o.At > 0 {
+				sum += o.At
+			}
+		}
+		return sum
+	}
+	var procs []*harness.Process
+	for i := range workers {
+		procs = append(procs, harness.Launch(b, bin, fmt.Sprint("analyze", i), filepath.Join(dir, prefix+fmt.Sprint(i)), env, "run", "analyze"))
+	}
+	for _, p := range procs {
+		p.Endpoints(b, time.Minute)
+	}
+	// What stood before the first look belongs to the start of the processes.
+	for done() == 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	used := func() (sum float64) {
+		for _, p := range procs {
+			sum += cpu(b, p.PID())
+		}
+		return sum
+	}
+	first, begin, before := done(), time.Now(), used()
+	for end := time.Now().Add(5 * time.Minute); done() < int64(n); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.Fatalf("%d of %d events were judged", done(), n)
+		}
+	}
+	took, judged := time.Since(begin).Seconds(), float64(int64(n)-first)
+	b.ReportMetric(judged/took, "events/s")
+	b.ReportMetric((used()-before)*1e6/judged, "CPUµs/event")
+	b.ReportMetric(judged/(used()-before), "events/CPUs")
+	b.ReportMetric(memory(b, procs[0].PID()), "peakMB")
+	b.ReportMetric(0, "ns/op")
+	for _, p := range procs {
+		if err := p.Stop(30 * time.Second); err != nil {
+			b.Error(err)
+		}
+	}
+}
