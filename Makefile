@@ -2,7 +2,7 @@
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 FUZZTIME ?= 30s
-RACE_PACKAGES = ./analyze/... ./app/... ./enroll/... ./forward/... ./ingest/... ./internal/kafka/... ./internal/registry/... ./internal/rulesets/... ./internal/qlang/... ./replay/... ./ruleset/engine/... ./simulate/...
+RACE_PACKAGES = ./analyze/... ./app/... ./enroll/... ./forward/... ./ingest/... ./internal/history/... ./internal/kafka/... ./internal/registry/... ./internal/rulesets/... ./internal/shadowlog/... ./internal/qlang/... ./replay/... ./ruleset/engine/... ./simulate/...
 
 .DEFAULT_GOAL := help
 PARSERS = ruleset/xmlfile:FuzzParse internal/regex/osregex:FuzzMatch internal/regex/pcre:FuzzMatch \

@@ -1,6 +1,9 @@
 package analyze
 
-import "errors"
+import (
+	"errors"
+	"slices"
+)
 
 // Builtin names the ruleset that the binary carries.
 const Builtin = "builtin"
@@ -11,6 +14,9 @@ type Config struct {
 	// files, or directories holding decoders/, rules/ and
 	// lists/. A directory replaces builtin; several are read together.
 	Rulesets []string `mapstructure:"rulesets"`
+	// Shadow names a candidate in the same way, which is tried on live traffic
+	// beside what runs; empty: none is.
+	Shadow []string `mapstructure:"shadow"`
 	// LogAll writes every decoded event to the topic archives.
 	LogAll bool `mapstructure:"log_all"`
 	// GeoIPFile is a database of the MaxMind format (.mmdb) with countries or
@@ -24,13 +30,15 @@ func Default() Config { return Config{Rulesets: []string{Builtin}} }
 
 // Validate returns every problem, joined.
 func (c Config) Validate() error {
+	var errs []error
 	if len(c.Rulesets) == 0 {
-		return errors.New("analyze.rulesets: empty; name \"builtin\" or a directory")
+		errs = append(errs, errors.New("analyze.rulesets: empty; name \"builtin\" or a directory"))
 	}
-	for _, r := range c.Rulesets {
-		if r == "" {
-			return errors.New("analyze.rulesets: holds an empty name")
-		}
+	if slices.Contains(c.Rulesets, "") {
+		errs = append(errs, errors.New("analyze.rulesets: holds an empty name"))
 	}
-	return nil
+	if slices.Contains(c.Shadow, "") {
+		errs = append(errs, errors.New("analyze.shadow: holds an empty name"))
+	}
+	return errors.Join(errs...)
 }

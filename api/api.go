@@ -100,6 +100,8 @@ func (a *API) functions() map[string]opFunc {
 		"manager_info":           a.managerInfo,
 		"reload_ruleset":         a.reloadRuleset,
 		"list_rulesets":          a.listRulesets,
+		"promote_ruleset":        a.promoteRuleset,
+		"summarize_shadow":       a.summarizeShadow,
 		"list_rules":             a.listRules,
 		"list_decoders":          a.listDecoders,
 		"list_alerts":            a.listAlerts,

@@ -3,8 +3,10 @@ package api
 import (
 	"context"
 	"crypto/ecdsa"
+	"errors"
 	"time"
 
+	"vedette/internal/shadowlog"
 	"vedette/internal/store"
 	"vedette/ruleset/engine"
 	"vedette/ruleset/program"
@@ -23,6 +25,8 @@ type Deps struct {
 	Logtest func() (*engine.Engine, []string)
 	// Rulesets looks after the versions of the ruleset; nil where none runs.
 	Rulesets Rulesets
+	// Shadow tells what a candidate ruleset would change; nil where nobody can.
+	Shadow func(ctx context.Context) (*shadowlog.Summary, error)
 	// Health returns the state of each part of the process by name; nil is well.
 	Health func() map[string]error
 }
@@ -84,7 +88,18 @@ type Rulesets interface {
 	// Reload reads the ruleset's directories anew and returns when this node runs
 	// what they hold, or why it does not.
 	Reload(ctx context.Context) error
+	// Promote makes a version the current one, or the one before it if it says
+	// PreviousRuleset, and returns which. A candidate that this node tries is
+	// published for it. The error says why not, with ErrNoRuleset for a version
+	// that nobody knows.
+	Promote(ctx context.Context, version string) (string, error)
 }
+
+// PreviousRuleset names the version before the current one.
+const PreviousRuleset = "previous"
+
+// ErrNoRuleset says that a version of the ruleset is not known.
+var ErrNoRuleset = errors.New("no such version of the ruleset")
 
 // RulesetVersion is one version of the ruleset.
 type RulesetVersion struct {

@@ -18,9 +18,11 @@ import (
 
 	"vedette/config"
 	"vedette/internal/datadir"
+	"vedette/internal/history"
 	"vedette/internal/kafka"
 	"vedette/internal/registry"
 	"vedette/internal/secret"
+	"vedette/schemas"
 )
 
 // Names of the roles.
@@ -159,6 +161,9 @@ func (a *App) openBrokers(ctx context.Context) error {
 		}
 		a.cleanup = append(a.cleanup, broker.Close)
 		a.cluster, a.ends.Kafka = cluster, broker.Addr
+		if err := a.keepHistory(); err != nil {
+			return err
+		}
 	} else {
 		cluster, err := kafka.Connect(a.cfg.Kafka)
 		if err != nil {
@@ -181,6 +186,22 @@ func (a *App) openBrokers(ctx context.Context) error {
 	}
 	a.infra["watch"] = w
 	a.checks.add("kafka", w.Err)
+	return nil
+}
+
+// keepHistory copies events to files before the embedded broker removes them.
+func (a *App) keepHistory() error {
+	e := a.cfg.Events
+	if e.HistoryMaxBytes == 0 || e.Retention == 0 && e.MaxBytes == 0 { // then nothing is removed
+		return nil
+	}
+	w, err := history.NewWriter(history.Config{
+		Path: a.dir.File(datadir.History), Topic: schemas.TopicEvents, BytesMax: e.HistoryMaxBytes, Retention: e.Retention, RetentionBytes: e.MaxBytes,
+	}, a.cluster, a.log, a.reg)
+	if err != nil {
+		return err
+	}
+	a.infra["history"] = w
 	return nil
 }
 

@@ -232,7 +232,7 @@ func (a *App) buildAnalyze() error {
 	a.rules.running = r.Running
 	a.checks.add(RoleAnalyze, r.Ready)
 	a.roles[RoleAnalyze] = r
-	return nil
+	return a.buildShadow()
 }
 
 func (a *App) buildForward(alerts store.Store) error {

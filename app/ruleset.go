@@ -87,6 +87,28 @@ type sources struct {
 	geoip   *ruleset.GeoIP
 	size    int64
 	changed time.Time
+
+	seen string // the version last decided upon, good or broken
+	last string // what the last look saw
+}
+
+// look is load for those who ask again and again: due says that what is there,
+// good or broken, is to be decided upon, since it is new and two looks in a row
+// saw the same; or since it is asked for. What is broken has its error for a version.
+func (s *sources) look(asked bool) (src ruleset.Source, version string, due bool, err error) {
+	src, err = s.load()
+	if err == nil {
+		version = src.Version()
+	} else {
+		version = err.Error() // it may pass, like a directory that is being exchanged
+	}
+	settled := version == s.last
+	s.last = version
+	if !asked && (version == s.seen || !settled) {
+		return src, version, false, err
+	}
+	s.seen = version // what is broken is refused once, not at every look
+	return src, version, true, err
 }
 
 func (s *sources) load() (ruleset.Source, error) {

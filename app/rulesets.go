@@ -49,6 +49,7 @@ type liveRulesets struct {
 	publishes bool
 	running   func() map[string]int
 	files     sources
+	shadow    *candidate // nil if none is configured
 
 	refused prometheus.Counter
 	info    *prometheus.GaugeVec
@@ -61,12 +62,9 @@ type liveRulesets struct {
 	failed  error       // why the published current version does not run here
 
 	// Of Run's goroutine.
-	taken           string // the version last taken over from the directories
-	seen            string // what was last decided upon, good or broken
-	candidate       string // what the last look saw
-	reportedVersion string
-	reported        map[string]int
-	reportAt        time.Time
+	taken    string // the version last taken over from the directories
+	reported schemas.RulesetWorker
+	reportAt time.Time
 }
 
 // compiled is a ruleset that can run.
@@ -97,15 +95,17 @@ func newRulesets(cfg config.Config, store *rulesets.Store, own *Ruleset, publish
 		return nil, err
 	}
 	l.keep(c)
-	l.taken, l.seen, l.candidate = own.Version, own.Version, own.Version
+	l.taken, l.files.seen, l.files.last = own.Version, own.Version, own.Version
 	if !publishes {
 		l.set(c) // until the topic says otherwise
 	}
 	return l, nil
 }
 
-func (l *liveRulesets) compiled(r *Ruleset) (*compiled, error) {
-	ec, err := EngineConfig(l.cfg, false)
+func (l *liveRulesets) compiled(r *Ruleset) (*compiled, error) { return newCompiled(l.cfg, r) }
+
+func newCompiled(cfg config.Config, r *Ruleset) (*compiled, error) {
+	ec, err := EngineConfig(cfg, false)
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +254,7 @@ func (l *liveRulesets) Run(ctx context.Context) error {
 	storeCtx, endStore := context.WithCancel(context.WithoutCancel(ctx))
 	go func() { following <- l.store.Run(storeCtx); cancel() }()
 	defer func() {
-		if l.reportedVersion != "" {
+		if l.reported.Version != "" {
 			leave, end := context.WithTimeout(context.WithoutCancel(ctx), leaveWithin)
 			_ = l.store.Report(leave, schemas.RulesetWorker{})
 			end()
@@ -366,19 +366,10 @@ func (l *liveRulesets) obey(ctx context.Context) {
 // look reads the directories and publishes what changed. asked says that
 // somebody wants it now; else a change must have lasted from one look to the next.
 func (l *liveRulesets) look(ctx context.Context, asked bool) error {
-	src, err := l.files.load()
-	version := ""
-	if err == nil {
-		version = src.Version()
-	} else {
-		version = err.Error() // it may pass, like a directory that is being exchanged
-	}
-	settled := version == l.candidate
-	l.candidate = version
-	if !asked && (version == l.seen || !settled) {
+	src, version, due, err := l.files.look(asked)
+	if !due {
 		return nil
 	}
-	l.seen = version // what is broken is refused once, not at every look
 	if !asked && version == l.taken {
 		return nil // mended; whatever a command made current meanwhile stays
 	}
@@ -401,22 +392,31 @@ func (l *liveRulesets) look(ctx context.Context, asked bool) error {
 	}
 	l.keep(c)
 	if err := l.publish(ctx, r); err != nil {
-		l.seen = "" // the next look tries again
+		l.files.seen = "" // the next look tries again
 		return err
 	}
 	l.taken = version
 	return nil
 }
 
-// Reload reads the directories at once and returns when what they hold runs
-// here, or why it does not.
+// Reload reads the directories at once, the candidate's too, and returns when
+// what they hold runs here, or why it does not.
 func (l *liveRulesets) Reload(ctx context.Context) error {
 	if !l.publishes {
 		return errors.New("this process does not analyze; reload one that does")
 	}
+	err := ask(ctx, l.looks)
+	if l.shadow != nil {
+		err = errors.Join(err, l.shadow.Reload(ctx))
+	}
+	return err
+}
+
+// ask lets the goroutine that serves looks take one, and returns its answer.
+func ask(ctx context.Context, looks chan<- chan error) error {
 	answer := make(chan error, 1)
 	select {
-	case l.looks <- answer:
+	case looks <- answer:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -433,14 +433,18 @@ func (l *liveRulesets) report(ctx context.Context) {
 	if l.running == nil {
 		return
 	}
-	version, now := l.Current(), l.running()
-	if version == "" || version == l.reportedVersion && maps.Equal(now, l.reported) && time.Since(l.reportAt) < rulesets.ReportEvery {
+	w, last := schemas.RulesetWorker{Version: l.Current(), Partitions: l.running()}, &l.reported
+	if l.shadow != nil {
+		w.Shadow, w.ShadowProblem = l.shadow.state()
+	}
+	if w.Version == "" || w.Version == last.Version && maps.Equal(w.Partitions, last.Partitions) &&
+		w.Shadow == last.Shadow && w.ShadowProblem == last.ShadowProblem && time.Since(l.reportAt) < rulesets.ReportEvery {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
 	defer cancel()
-	if err := l.store.Report(ctx, schemas.RulesetWorker{Version: version, Partitions: now}); err == nil {
-		l.reportedVersion, l.reported, l.reportAt = version, now, time.Now()
+	if err := l.store.Report(ctx, w); err == nil {
+		l.reported, l.reportAt = w, time.Now()
 	}
 }
 

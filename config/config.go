@@ -57,6 +57,9 @@ type Events struct {
 	Retention time.Duration `mapstructure:"retention"`
 	// MaxBytes bounds each partition; 0 does not.
 	MaxBytes int64 `mapstructure:"max_bytes"`
+	// HistoryMaxBytes bounds the files that keep events longer than the embedded
+	// broker does; 0 keeps none. With brokers there are none.
+	HistoryMaxBytes int64 `mapstructure:"history_max_bytes"`
 }
 
 // Enroll is the enrollment listener.
@@ -107,7 +110,7 @@ func Default() Config {
 		DataDir: "data",
 		Cluster: Cluster{Name: "vedette", Timezone: "UTC"},
 		Kafka:   kafka.Default(),
-		Events:  Events{Retention: 168 * time.Hour},
+		Events:  Events{Retention: 168 * time.Hour, HistoryMaxBytes: 10 << 30},
 		Enroll:  Enroll{Listen: ":1515", UsePassword: true},
 		Ingest:  Ingest{TCP: ":1514"},
 		Analyze: analyze.Default(),
@@ -273,6 +276,9 @@ func (c Config) Validate() error {
 	if c.Events.MaxBytes < 0 {
 		bad("events.max_bytes: %d is negative", c.Events.MaxBytes)
 	}
+	if c.Events.HistoryMaxBytes < 0 {
+		bad("events.history_max_bytes: %d is negative", c.Events.HistoryMaxBytes)
+	}
 	if !c.Kafka.Embedded() {
 		if c.Cluster.KeyFile == "" {
 			bad("cluster.key_file: required with kafka.brokers, because every process must seal under the same key")
@@ -348,14 +354,16 @@ func (c Config) Validate() error {
 			bad("analyze.geoip_file: %v", err)
 		}
 	}
-	for _, r := range c.Analyze.Rulesets {
-		if r == analyze.Builtin || r == "" {
-			continue
-		}
-		if st, err := os.Stat(r); err != nil {
-			bad("analyze.rulesets: %v", err)
-		} else if !st.IsDir() && !strings.HasSuffix(r, ".conf") {
-			bad("analyze.rulesets: %s is neither a directory nor a .conf file", r)
+	for key, names := range map[string][]string{"analyze.rulesets": c.Analyze.Rulesets, "analyze.shadow": c.Analyze.Shadow} {
+		for _, r := range names {
+			if r == analyze.Builtin || r == "" {
+				continue
+			}
+			if st, err := os.Stat(r); err != nil {
+				bad("%s: %v", key, err)
+			} else if !st.IsDir() && !strings.HasSuffix(r, ".conf") {
+				bad("%s: %s is neither a directory nor a .conf file", key, r)
+			}
 		}
 	}
 	sort.Slice(errs, func(i, j int) bool { return errs[i].Error() < errs[j].Error() })

@@ -32,7 +32,7 @@ func TestTheExampleHoldsEveryKeyWithItsDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	// An empty list in a file is a list; no list is none.
-	want.Kafka.Brokers, want.Forward.OpenSearch.URLs = []string{}, []string{}
+	want.Kafka.Brokers, want.Forward.OpenSearch.URLs, want.Analyze.Shadow = []string{}, []string{}, []string{}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}

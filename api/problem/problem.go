@@ -50,6 +50,8 @@ const (
 	NoRule           Code = 1208
 	NoDecoder        Code = 1504
 	ReloadFailed     Code = 1914
+	NoRuleset        Code = 1915
+	ShadowFailed     Code = 2004
 	StoreFailed      Code = 2003
 	Timeout          Code = 3021
 	PermissionDenied Code = 4000
@@ -101,6 +103,8 @@ func init() {
 	def(AgentFilter, bad, "The agent does not meet the conditions of the request", "Change the filters")
 	def(AgentNameLength, bad, "The name is too long", "Use at most 128 characters")
 	def(ReloadFailed, bad, "The ruleset could not be taken over; the one before goes on", "Mend what is named, then reload again")
+	def(NoRuleset, bad, "The version of the ruleset does not exist", "Ask GET /rulesets for the versions there are")
+	def(ShadowFailed, internal, "The brokers do not answer", "See /readyz and the server's log")
 	def(StoreFailed, internal, "The store of alerts does not answer", "See /readyz and the server's log")
 	def(Timeout, internal, "The request took too long", "Narrow it, or use wait_for_complete=true")
 	def(PermissionDenied, http.StatusForbidden, "Permission denied", "Ask an administrator for the permission")

@@ -26,6 +26,13 @@ func (s *shell) configCommand() *cobra.Command {
 			for _, w := range rules.Warnings {
 				fmt.Fprintf(out, "warning: %s\n", w)
 			}
+			if len(cfg.Analyze.Shadow) > 0 {
+				tried := cfg.Analyze
+				tried.Rulesets = cfg.Analyze.Shadow
+				if _, err := app.LoadRuleset(tried); err != nil {
+					return fmt.Errorf("analyze.shadow: %w", err)
+				}
+			}
 			for _, w := range cfg.Warnings() {
 				fmt.Fprintf(out, "warning: %s\n", w)
 			}

@@ -23,6 +23,7 @@ const (
 	EnrollmentPassword = "enrollment-password"
 	Certificates       = "tls"
 	Store              = "store"
+	History            = "history"
 )
 
 // ErrLocked says that another process holds the directory.

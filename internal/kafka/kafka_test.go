@@ -335,3 +335,34 @@ func TestWhereRetentionTookEverythingReadingGoesOnAtTheCommit(t *testing.T) {
 		t.Errorf("read %s first", col.recs[0].Value)
 	}
 }
+
+func TestAGroupBeginsAtTheEndOnceAndForGood(t *testing.T) {
+	t.Parallel()
+	c := kafkatest.NewWith(t, 1)
+	p, err := c.NewProducer("test", quiet, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	produce := func() {
+		t.Helper()
+		if _, err := p.ProduceSync(t.Context(), schemas.Record{Topic: schemas.TopicEvents, Key: []byte("001")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lag := func(want int64, known bool) {
+		t.Helper()
+		if n, ok, err := c.GroupLag(t.Context(), "g", schemas.TopicEvents); n != want || ok != known || err != nil {
+			t.Errorf("lag %d, %v, %v", n, ok, err)
+		}
+	}
+	produce()
+	lag(0, false)
+	for range 2 { // what came after the first time is not passed over by the second
+		if err := c.BeginGroup(t.Context(), "g", schemas.TopicEvents); err != nil {
+			t.Fatal(err)
+		}
+		produce()
+	}
+	lag(2, true)
+}

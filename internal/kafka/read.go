@@ -64,7 +64,10 @@ func (c *Cluster) Read(ctx context.Context, topic string, partition int32, r Ran
 	cl, err := c.client(
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{c.Topic(topic): {partition: kgo.NewOffset().At(r.Start)}}),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.FetchMaxBytes(16<<20), kgo.FetchMaxPartitionBytes(8<<20), kgo.FetchMaxWait(100*time.Millisecond),
+		// Marks of transactions take offsets too; without them a range that ends in
+		// one would seem to have no end.
+		kgo.KeepControlRecords(),
+		kgo.FetchMaxBytes(4<<20), kgo.FetchMaxPartitionBytes(4<<20), kgo.FetchMaxWait(100*time.Millisecond),
 	)
 	if err != nil {
 		return err
@@ -86,8 +89,13 @@ func (c *Cluster) Read(ctx context.Context, topic string, partition int32, r Ran
 			if rec.Offset >= r.End {
 				return nil
 			}
-			sr, _ := fromKgo(rec, c.prefix, nil)
-			if !fn(sr) || rec.Offset+1 >= r.End {
+			if !rec.Attrs.IsControl() {
+				sr, _ := fromKgo(rec, c.prefix, nil)
+				if !fn(sr) {
+					return nil
+				}
+			}
+			if rec.Offset+1 >= r.End {
 				return nil
 			}
 		}
