@@ -32,20 +32,9 @@ func (s *shell) agentsCommand() *cobra.Command {
 
 // withRegistry runs fn with a registry that was read to its end.
 func (s *shell) withRegistry(cmd *cobra.Command, fn func(ctx context.Context, r *registry.Registry) error) error {
-	cfg, err := s.load()
-	if err != nil {
-		return fmt.Errorf("configuration:\n%w", err)
-	}
-	log, err := s.logger(cmd.ErrOrStderr())
-	if err != nil {
-		return err
-	}
-	data, err := app.OpenData(cmd.Context(), cfg, log)
-	if err != nil {
-		return err
-	}
-	defer data.Close()
-	return readRegistry(cmd.Context(), data, cfg, log, fn)
+	return s.withData(cmd, func(cfg config.Config, data *app.Data, log *slog.Logger) error {
+		return readRegistry(cmd.Context(), data, cfg, log, fn)
+	})
 }
 
 // readRegistry is withRegistry for who has the topics open.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vedette/app"
 	"vedette/config"
 )
 
@@ -110,6 +111,24 @@ func strict(c *cobra.Command) {
 
 // load reads the configuration, and lists every problem of it at once.
 func (s *shell) load() (config.Config, error) { return config.Load(s.configPath, os.Environ()) }
+
+// withData gives fn the topics, and the cluster key.
+func (s *shell) withData(cmd *cobra.Command, fn func(cfg config.Config, data *app.Data, log *slog.Logger) error) error {
+	cfg, err := s.load()
+	if err != nil {
+		return fmt.Errorf("configuration:\n%w", err)
+	}
+	log, err := s.logger(cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	data, err := app.OpenData(cmd.Context(), cfg, log)
+	if err != nil {
+		return err
+	}
+	defer data.Close()
+	return fn(cfg, data, log)
+}
 
 // logger writes text to a terminal and JSON anywhere else.
 func (s *shell) logger(w io.Writer) (*slog.Logger, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -18,20 +19,9 @@ import (
 
 // withRulesets gives fn the published versions.
 func (s *shell) withRulesets(cmd *cobra.Command, fn func(ctx context.Context, c config.Config, store *rulesets.Store) error) error {
-	cfg, err := s.load()
-	if err != nil {
-		return fmt.Errorf("configuration:\n%w", err)
-	}
-	log, err := s.logger(cmd.ErrOrStderr())
-	if err != nil {
-		return err
-	}
-	data, err := app.OpenData(cmd.Context(), cfg, log)
-	if err != nil {
-		return err
-	}
-	defer data.Close()
-	return data.Rulesets(cmd.Context(), cfg, log, func(ctx context.Context, store *rulesets.Store) error { return fn(ctx, cfg, store) })
+	return s.withData(cmd, func(cfg config.Config, data *app.Data, log *slog.Logger) error {
+		return data.Rulesets(cmd.Context(), cfg, log, func(ctx context.Context, store *rulesets.Store) error { return fn(ctx, cfg, store) })
+	})
 }
 
 func (s *shell) rulesetVersionsCommand() *cobra.Command {

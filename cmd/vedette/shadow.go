@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vedette/app"
+	"vedette/config"
 	"vedette/internal/rulesets"
 	"vedette/internal/shadowlog"
 )
@@ -31,31 +33,20 @@ Bring it in with ` + "`vedette ruleset publish DIR…`" + `.`,
 			if format != "text" && format != "json" {
 				return usageError{fmt.Errorf("--format %q: choose text or json", format)}
 			}
-			cfg, err := s.load()
-			if err != nil {
-				return fmt.Errorf("configuration:\n%w", err)
-			}
-			log, err := s.logger(cmd.ErrOrStderr())
-			if err != nil {
-				return err
-			}
-			data, err := app.OpenData(cmd.Context(), cfg, log)
-			if err != nil {
-				return err
-			}
-			defer data.Close()
-			return data.Rulesets(cmd.Context(), cfg, log, func(ctx context.Context, store *rulesets.Store) error {
-				sum, err := app.ShadowSummary(ctx, data.Cluster, store)
-				if err != nil {
-					return err
-				}
-				if format == "json" {
-					e := json.NewEncoder(cmd.OutOrStdout())
-					e.SetIndent("", "  ")
-					e.SetEscapeHTML(false)
-					return e.Encode(sum)
-				}
-				return printShadow(cmd.OutOrStdout(), sum)
+			return s.withData(cmd, func(cfg config.Config, data *app.Data, log *slog.Logger) error {
+				return data.Rulesets(cmd.Context(), cfg, log, func(ctx context.Context, store *rulesets.Store) error {
+					sum, err := app.ShadowSummary(ctx, data.Cluster, store)
+					if err != nil {
+						return err
+					}
+					if format == "json" {
+						e := json.NewEncoder(cmd.OutOrStdout())
+						e.SetIndent("", "  ")
+						e.SetEscapeHTML(false)
+						return e.Encode(sum)
+					}
+					return printShadow(cmd.OutOrStdout(), sum)
+				})
 			})
 		},
 	}
