@@ -2,11 +2,15 @@ package ruleset_test
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -200,4 +204,77 @@ func BenchmarkLoad(b *testing.B) {
 	runtime.ReadMemStats(&after)
 	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/(1<<20), "MiB")
 	runtime.KeepAlive(state)
+}
+
+// doubled returns src with every rule once more, under a new id. A clone hangs
+// below the clones of its parents as well as below the parents.
+func doubled(tb testing.TB, src ruleset.Source) ruleset.Source {
+	tb.Helper()
+	ids := map[string]string{}
+	ruleTag := regexp.MustCompile(`<rule\b[^>]*\bid="(\d+)"`)
+	for _, f := range src.Rules {
+		for _, m := range ruleTag.FindAllSubmatch(f.Data, -1) {
+			ids[string(m[1])] = ""
+		}
+	}
+	next := 200_000
+	for _, id := range slices.Sorted(maps.Keys(ids)) {
+		if len(id) < 2 {
+			continue // a root
+		}
+		for ids[id] == "" {
+			if _, taken := ids[strconv.Itoa(next)]; !taken {
+				ids[id] = strconv.Itoa(next)
+			}
+			next++
+		}
+	}
+	number := regexp.MustCompile(`\d+`)
+	parents := regexp.MustCompile(`<if_sid>[^<]*</if_sid>`)
+	root := regexp.MustCompile(`(?s)<rule\b[^>]*\bid="\d"[^>]*>.*?</rule>`)
+	out := src
+	out.Rules = slices.Clone(src.Rules)
+	for _, f := range src.Rules {
+		data := root.ReplaceAll(f.Data, nil)
+		data = ruleTag.ReplaceAllFunc(data, func(tag []byte) []byte {
+			id := ruleTag.FindSubmatch(tag)[1]
+			return bytes.Replace(tag, []byte(`id="`+string(id)+`"`), []byte(`id="`+ids[string(id)]+`"`), 1)
+		})
+		data = parents.ReplaceAllFunc(data, func(e []byte) []byte {
+			return number.ReplaceAllFunc(e, func(id []byte) []byte {
+				if clone := ids[string(id)]; clone != "" {
+					return append(append(bytes.Clone(id), ", "...), clone...)
+				}
+				return id
+			})
+		})
+		f.Name, f.Data = "zz-"+f.Name, data
+		out.Rules = append(out.Rules, f)
+	}
+	return out
+}
+
+// BenchmarkDoubled compares the stock ruleset with one of twice as many rules.
+func BenchmarkDoubled(b *testing.B) {
+	dir := stockDir(b)
+	src, err := ruleset.LoadDir(filepath.Join(dir, "stock"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	evs := loadMix(b, filepath.Join(dir, "mixes", "all.ndjson"))
+	var engines []*contender
+	for _, x := range []struct {
+		name string
+		src  ruleset.Source
+	}{{"once", src}, {"twice", doubled(b, src)}} {
+		start := time.Now()
+		p, _, err := ruleset.Compile(x.src)
+		if err != nil {
+			b.Fatal(err)
+		}
+		eng := engine.New(p, engine.Config{ManagerName: "manager"})
+		b.Logf("%s: %d rules in %d places, compiled and indexed in %v", x.name, len(p.AllRules), p.Nodes(), time.Since(start))
+		engines = append(engines, &contender{name: x.name, eng: eng})
+	}
+	benchmark(b, engines, evs)
 }

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -300,4 +301,194 @@ func madeUp() []schemas.Event {
 		})
 	}
 	return out
+}
+
+// A ruleset of twice the rules has shared subtrees, which the walk and the index
+// go through in their own ways.
+func TestDoubledRulesetEnginesAgree(t *testing.T) {
+	t.Parallel()
+	dir := stockDir(t)
+	src, err := ruleset.LoadDir(filepath.Join(dir, "stock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _, err := ruleset.Compile(doubled(t, src))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []sequence{{name: "all", events: loadMix(t, filepath.Join(dir, "mixes", "all.ndjson"))}}
+	all = append(all, mutated(all[0], 1, all[0].events))
+	compareEngines(t, p, engine.Config{ManagerName: "m"}, all)
+}
+
+// randomRuleset makes a small ruleset whose parts meet often: few words, few
+// fields, many ways to combine them.
+func randomRuleset(rnd *rand.Rand) ruleset.Source {
+	pick := func(list ...string) string { return list[rnd.IntN(len(list))] }
+	word := func() string {
+		return pick("alpha", "bravo charlie", "Delta", "failed password", "x=", "id:", "user root", "a", "9", "echo-foxtrot", "golf hotel india")
+	}
+	field := func() string { return pick("srcip", "id", "user", "f.one", "f.two", "status", "url") }
+	osregex := func() string {
+		return pick("", "^") + pick(word(), `\w+ `, `\.*`, `\S+`, `\d+`, "") + pick(word(), `\s`, ` `, "") + pick("", "$", "|"+word(), "|^"+word())
+	}
+	pcre := func() string {
+		return pick("", "(?i)", "^") + pick(word(), `\w+\s`, `.*`, `[a-c]`) + pick("", "$", "|"+word(), ".+"+word())
+	}
+	pattern := func() (attr, text string) {
+		switch rnd.IntN(4) {
+		case 0:
+			return ` type="pcre2"`, pcre()
+		case 1:
+			return ` type="osregex"`, osregex()
+		}
+		return ` type="osmatch"`, pick("", "^", "!") + word() + pick("", "$", "|"+word(), "|^"+word()+"$")
+	}
+	var d strings.Builder
+	d.WriteString(`<decoder name="json"><prematch>^{</prematch><plugin_decoder>JSON_Decoder</plugin_decoder></decoder>`)
+	d.WriteString(`<decoder name="never"><program_name>^never$</program_name></decoder>`)
+	for i := range 2 + rnd.IntN(5) {
+		name := fmt.Sprintf("d%d", i)
+		fmt.Fprintf(&d, "<decoder name=%q>", name)
+		if rnd.IntN(2) == 0 {
+			fmt.Fprintf(&d, "<program_name>%s</program_name>", pick("^sshd", "app$", "cron|app", ""))
+		}
+		fmt.Fprintf(&d, "<prematch>%s</prematch>", osregex())
+		d.WriteString("</decoder>")
+		for j := range rnd.IntN(5) {
+			fmt.Fprintf(&d, `<decoder name="%s-%d"><parent>%s</parent>`, name, j/2, name)
+			if j%2 == 0 && rnd.IntN(2) == 0 {
+				fmt.Fprintf(&d, "<prematch%s>%s</prematch>", pick("", ` offset="after_parent"`), osregex())
+			}
+			fmt.Fprintf(&d, "<regex%s>%s(%s)%s</regex><order>%s</order>", pick("", ` offset="after_parent"`),
+				word(), pick(`\S+`, `\w+`, `\.*`, `\d+`), pick("", " ", ",", "$"), field())
+			if j == 0 {
+				d.WriteString(pick("", "<fts>name, location</fts>", "<fts>srcip, id</fts>"))
+			}
+			d.WriteString("</decoder>")
+		}
+	}
+	var r strings.Builder
+	r.WriteString(`<group name="g,"><rule id="1" level="0" noalert="1"><category>syslog</category><description>root</description></rule>`)
+	for i := range 5 + rnd.IntN(40) {
+		id := 100001 + i
+		comp := i > 0 && rnd.IntN(4) == 0
+		fmt.Fprintf(&r, `<rule id="%d" level="%d"`, id, rnd.IntN(8))
+		if comp {
+			fmt.Fprintf(&r, ` frequency="%d" timeframe="%d"`, 2+rnd.IntN(3), 5+rnd.IntN(100))
+		}
+		r.WriteString(pick("", "", "", ` noalert="1"`, ` ignore="7"`, ` maxsize="20"`) + ">")
+		earlier := func() int { return 100001 + rnd.IntN(i) }
+		switch {
+		case comp && rnd.IntN(4) == 0:
+			fmt.Fprintf(&r, "<if_matched_regex>%s</if_matched_regex>", osregex())
+		case comp && rnd.IntN(2) == 0:
+			r.WriteString("<if_matched_group>g</if_matched_group>")
+		case comp:
+			fmt.Fprintf(&r, "<if_matched_sid>%d</if_matched_sid>", earlier())
+		}
+		if i > 0 && rnd.IntN(3) > 0 {
+			fmt.Fprintf(&r, "<if_sid>%d", earlier())
+			for range rnd.IntN(3) {
+				fmt.Fprintf(&r, ", %d", earlier())
+			}
+			r.WriteString("</if_sid>")
+		}
+		if comp {
+			r.WriteString(pick("", "<same_srcip />", "<same_field>f.one</same_field>", "<different_user />", "<same_id /><same_location />"))
+		}
+		for range rnd.IntN(3) {
+			attr, text := pattern()
+			if rnd.IntN(5) == 0 {
+				attr += ` negate="yes"`
+			}
+			switch rnd.IntN(6) {
+			case 0:
+				fmt.Fprintf(&r, "<decoded_as>%s</decoded_as>", pick("json", "d0", "d1"))
+			case 1:
+				fmt.Fprintf(&r, `<field name="%s"%s>%s</field>`, pick("f.one", "f.two", "f.three"), attr, text)
+			case 2:
+				el := pick("id", "url", "status", "user", "program_name", "hostname", "location")
+				fmt.Fprintf(&r, "<%s%s>%s</%s>", el, attr, text, el)
+			case 3:
+				fmt.Fprintf(&r, "<regex%s>%s</regex>", attr, text)
+			default:
+				fmt.Fprintf(&r, "<match%s>%s</match>", attr, text)
+			}
+		}
+		r.WriteString(pick("", "", "", "<check_diff />", "<if_fts />", "<if_fts />"))
+		fmt.Fprintf(&r, "<description>rule $(srcip) $(f.one)</description><group>%s,</group></rule>", pick("p", "q"))
+	}
+	r.WriteString("</group>")
+	return source(d.String(), r.String(), nil)
+}
+
+// randomEvents makes events that such a ruleset knows something about.
+func randomEvents(rnd *rand.Rand, n int) []schemas.Event {
+	words := []string{
+		"alpha", "bravo charlie", "delta", "Failed Password", "x=1.2.3.4", "id:77", "user root", "9", "echo-foxtrot", "golf hotel india", "a", "from", ",",
+	}
+	var out []schemas.Event
+	at := stockNow
+	for range n {
+		at = at.Add(time.Duration(rnd.IntN(20_000)) * time.Millisecond)
+		var log strings.Builder
+		switch rnd.IntN(4) {
+		case 0:
+			fmt.Fprintf(&log, `{"f":{"one":"%s","two":%d},"srcip":"10.0.0.%d","id":"%s","u":[1,{"a":null}]}`,
+				words[rnd.IntN(len(words))], rnd.IntN(12), rnd.IntN(3), words[rnd.IntN(len(words))])
+		case 1:
+			fmt.Fprintf(&log, "Nov 22 10:00:01 web1 %s[7]: ", []string{"sshd", "app", "cron", "never"}[rnd.IntN(4)])
+			fallthrough
+		default:
+			for range rnd.IntN(7) {
+				log.WriteString(words[rnd.IntN(len(words))])
+				log.WriteString([]string{" ", " ", "", ": "}[rnd.IntN(4)])
+			}
+		}
+		out = append(out, schemas.Event{
+			Time: at, AgentID: fmt.Sprintf("00%d", rnd.IntN(3)), AgentName: "web", Location: "/var/log/a", Queue: '1', Log: []byte(log.String()),
+		})
+	}
+	return out
+}
+
+func enginesAgree(t *testing.T, seed uint64, log string) {
+	t.Helper()
+	rnd := rand.New(rand.NewPCG(seed, 7))
+	p, _, err := ruleset.Compile(randomRuleset(rnd))
+	if err != nil {
+		return
+	}
+	s := sequence{name: fmt.Sprintf("seed %d", seed), events: randomEvents(rnd, 60)}
+	if log != "" {
+		for range 3 {
+			ev := s.events[rnd.IntN(len(s.events))]
+			ev.Time, ev.Log = s.events[len(s.events)-1].Time, []byte(log)
+			s.events = append(s.events, ev)
+		}
+	}
+	s.events = append(s.events, mutated(s, seed, s.events).events...)
+	limits := engine.Limits{Events: 3 + int(seed%40), Keys: 2}
+	compareEngines(t, p, engine.Config{ManagerName: "m", Limits: limits, Logtest: seed%3 == 0}, []sequence{s})
+}
+
+func TestEnginesAgreeOnRandomRulesets(t *testing.T) {
+	t.Parallel()
+	compiled := 0
+	for seed := range uint64(1500) {
+		if _, _, err := ruleset.Compile(randomRuleset(rand.New(rand.NewPCG(seed, 7)))); err == nil {
+			compiled++
+		} else if compiled == 0 && seed > 50 {
+			t.Fatal(err)
+		}
+		enginesAgree(t, seed, "")
+	}
+	t.Logf("%d rulesets", compiled)
+}
+
+func FuzzEnginesAgree(f *testing.F) {
+	f.Add(uint64(1), "alpha bravo charlie x=1 id:9")
+	f.Add(uint64(2), `{"f":{"one":"alpha"},"srcip":"1.2.3.4"}`)
+	f.Fuzz(enginesAgree)
 }

@@ -89,6 +89,30 @@ func (p *Pattern) Guard(least int) Guard {
 	return g
 }
 
+// Needs lists the text that each of the first alternatives of an OS_Regex needs,
+// for Hints: empty where there is none of least bytes.
+func (p *Pattern) Needs(least int) []string {
+	if p.kind != OSRegex {
+		return nil
+	}
+	var texts []string
+	known := false
+	for text := range p.osr.Needs() {
+		if len(texts) == len(Hints{}) {
+			break
+		}
+		if len(text) < least {
+			text = ""
+		}
+		known = known || text != ""
+		texts = append(texts, text)
+	}
+	if !known {
+		return nil
+	}
+	return texts
+}
+
 // Values lists, in lower case, the only subjects that p can match, if it is a
 // pattern for a few whole texts. Whether it matches them may still depend on case.
 func (p *Pattern) Values() (values []string, ok bool) {

@@ -98,9 +98,21 @@ func (m *Machine) Match(p *Pattern, s, low string) bool {
 // resumes and start and end of each group; the groups are valid until the next
 // call. Patterns without groups give none.
 func (m *Machine) Find(p *Pattern, s, low string) (next int, groups []int, ok bool) {
+	return m.FindHinted(p, s, low, nil)
+}
+
+// Hints are what is known of the texts that Pattern.Needs lists: where each
+// stands in the subject at the earliest, or Absent.
+type Hints = osregex.Hints
+
+// Absent is the hint that a text is not in the subject.
+const Absent = osregex.Absent
+
+// FindHinted is Find with hints, or nil.
+func (m *Machine) FindHinted(p *Pattern, s, low string, hints *Hints) (next int, groups []int, ok bool) {
 	switch p.kind {
 	case OSRegex:
-		_, next, m.groups, ok = m.osr.Find(p.osr, low, m.groups[:0])
+		_, next, m.groups, ok = m.osr.Find(p.osr, low, m.groups[:0], hints)
 		return next, m.groups, ok
 	case PCRE2:
 		next, m.groups, ok = m.pcre.Find(p.pc, s, low, m.groups[:0])

@@ -155,18 +155,9 @@ func (w *writer) write(id string, vedette []byte, rule, archive bool) []byte {
 	if !e.agentless {
 		w.agent()
 	}
-	w.member("manager")
-	w.raw(`{"name":`)
-	w.str(c.ManagerName)
-	w.raw(`}`)
-	w.member("id")
+	w.b = append(w.b, r.s.eng.managerJSON...)
 	w.str(id)
-	if c.ClusterName != "" {
-		w.member("cluster")
-		w.raw(`{"name":`)
-		w.str(c.ClusterName)
-		w.raw(`}`)
-	}
+	w.b = append(w.b, r.s.eng.clusterJSON...)
 	if rule && len(r.previous) >= 2 {
 		w.member("previous_output")
 		w.previousSize = w.cut(r.s.join(r.previous), w.previousMax)
@@ -381,7 +372,9 @@ func (w *writer) decoder() {
 			return
 		}
 		w.raw(sep)
-		w.raw(`"` + name + `":`)
+		w.raw(`"`)
+		w.raw(name)
+		w.raw(`":`)
 		w.str(v)
 		sep = ","
 	}

@@ -32,7 +32,7 @@ var ruleMembers = []string{
 func (w *writer) groups(r *program.Rule) {
 	e := &w.r.s.ev
 	added := e.compliance
-	if strings.Contains(r.GroupText, "rootcheck") && slices.Contains(strings.Split(r.GroupText, ","), "rootcheck") {
+	if w.r.s.eng.rootcheck[r] {
 		added = append(slices.Clip(added), bracedCompliance(e.fullLog[:min(len(e.fullLog), complianceSearch)])...)
 	}
 	b := r.JSONGroups

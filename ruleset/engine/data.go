@@ -10,6 +10,9 @@ import (
 type dataTree struct {
 	nodes []dataNode
 	array jsonReader
+	// prefix is the last name's up to its last dot, which is where object at stands.
+	prefix string
+	at     int32
 }
 
 // dataNode is a member; links are indexes into nodes, 0 meaning none, since
@@ -17,6 +20,7 @@ type dataTree struct {
 type dataNode struct {
 	name              string
 	value             string
+	json              string // see dynField
 	object            bool
 	first, last, next int32
 }
@@ -25,11 +29,16 @@ type dataNode struct {
 func (t *dataTree) child(parent int32, name string) int32 {
 	for i := t.nodes[parent].first; i != 0; i = t.nodes[i].next {
 		n := t.nodes[i].name
-		if len(n) == len(name) && (n == name || strings.EqualFold(n, name)) {
+		if len(n) == len(name) && (n == name || mayFold(n, name) && strings.EqualFold(n, name)) {
 			return i
 		}
 	}
 	return 0
+}
+
+// mayFold tells apart most names of one length that are not equal without case.
+func mayFold(a, b string) bool {
+	return a != "" && (a[0]|b[0] >= 0x80 || a[0]|0x20 == b[0]|0x20)
 }
 
 func (t *dataTree) add(parent int32, n dataNode) int32 {
@@ -47,15 +56,19 @@ func (t *dataTree) add(parent int32, n dataNode) int32 {
 
 // put nests one field: a name taken by something that is no object drops it,
 // and the first of equal names stays.
-func (t *dataTree) put(name, value string) {
-	at := int32(0)
+func (t *dataTree) put(name, value, json string) {
+	at, whole := int32(0), name
+	if t.prefix != "" && strings.HasPrefix(name, t.prefix) {
+		at, name = t.at, name[len(t.prefix):]
+	}
 	for {
 		head, rest, dotted := strings.Cut(name, ".")
 		c := t.child(at, head)
 		if !dotted {
 			if c == 0 {
-				t.add(at, dataNode{name: head, value: value})
+				t.add(at, dataNode{name: head, value: value, json: json})
 			}
+			t.prefix, t.at = whole[:len(whole)-len(name)], at
 			return
 		}
 		if c == 0 {
@@ -70,7 +83,7 @@ func (t *dataTree) put(name, value string) {
 // data writes the data member (spec/alert-format.md §1.4).
 func (w *writer) data() {
 	e, t := &w.r.s.ev, &w.r.s.tree
-	t.nodes = append(t.nodes[:0], dataNode{object: true})
+	t.nodes, t.prefix = append(t.nodes[:0], dataNode{object: true}), ""
 	for i := range e.static {
 		if e.static[i].set {
 			t.add(0, dataNode{name: program.StaticNames[i], value: e.static[i].text})
@@ -78,7 +91,7 @@ func (w *writer) data() {
 	}
 	for i := range e.dyn {
 		if e.dyn[i].text != "" {
-			t.put(e.dyn[i].name, e.dyn[i].text)
+			t.put(e.dyn[i].name, e.dyn[i].text, e.dyn[i].json)
 		}
 	}
 	if t.nodes[0].first == 0 {
@@ -106,6 +119,10 @@ func (w *writer) object(t *dataTree, at int32) {
 				w.b = append(w.b, b...)
 				continue
 			}
+		}
+		if n.json != "" && w.valueMax == 0 {
+			w.raw(n.json)
+			continue
 		}
 		w.value(n.value)
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"strings"
 
+	"vedette/internal/regex"
 	"vedette/ruleset/program"
 )
 
@@ -122,7 +123,6 @@ func (off *offsets) regexStart(d *program.Decoder) int {
 // runDecoder is step 6: the plugin or the regex of d. It tells whether that matched.
 func (s *Keyed) runDecoder(d *program.Decoder, off *offsets) bool {
 	e := &s.ev
-	log, low := e.log.text, s.lower(&e.log)
 	if d.Plugin != program.NoPlugin {
 		from := 0
 		// Offset and options are those of the event's decoder (example E13).
@@ -134,14 +134,19 @@ func (s *Keyed) runDecoder(d *program.Decoder, off *offsets) bool {
 		case program.AfterPrematch:
 			from = off.prematch
 		}
-		s.runPlugin(d.Plugin, log[from:])
+		s.runPlugin(d.Plugin, e.log.text[from:])
 		return true
 	}
 	if d.Regex == nil {
 		return false
 	}
-	from := off.regexStart(d)
-	next, groups, ok := s.rx.Find(d.Regex, log[from:], low[from:])
+	return s.takeGroups(d, off, off.regexStart(d), nil)
+}
+
+// takeGroups runs the regex of d from from on and assigns its groups.
+func (s *Keyed) takeGroups(d *program.Decoder, off *offsets, from int, hints *regex.Hints) bool {
+	log, low := s.ev.log.text, s.lower(&s.ev.log)
+	next, groups, ok := s.rx.FindHinted(d.Regex, log[from:], low[from:], hints)
 	if !ok {
 		return false
 	}

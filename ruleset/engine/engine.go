@@ -8,6 +8,7 @@ package engine
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,10 @@ type Engine struct {
 	shortName string // ManagerName up to the first dot
 	window    time.Duration
 	index     *index // nil for the plain walk
+	// rootcheck are the rules of that group, to whose compliance the log adds.
+	rootcheck map[*program.Rule]bool
+	// managerJSON and clusterJSON are the members before and behind an alert's id.
+	managerJSON, clusterJSON []byte
 }
 
 // Defaults of Config.
@@ -72,6 +77,18 @@ func New(p *program.Program, c Config) *Engine {
 	e := &Engine{p: p, c: c, shortName: short, window: p.LongestWindow()}
 	if !c.Reference {
 		e.index = newIndex(p)
+	}
+	e.managerJSON = append(appendText([]byte(`,"manager":{"name":`), c.ManagerName), `},"id":`...)
+	if c.ClusterName != "" {
+		e.clusterJSON = append(appendText([]byte(`,"cluster":{"name":`), c.ClusterName), '}')
+	}
+	for _, r := range p.AllRules {
+		if strings.Contains(r.GroupText, "rootcheck") && slices.Contains(strings.Split(r.GroupText, ","), "rootcheck") {
+			if e.rootcheck == nil {
+				e.rootcheck = map[*program.Rule]bool{}
+			}
+			e.rootcheck[r] = true
+		}
 	}
 	return e
 }

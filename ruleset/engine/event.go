@@ -30,6 +30,8 @@ type dynField struct {
 	name string
 	id   int
 	value
+	// json is the value as a JSON string, where that is known.
+	json string
 }
 
 // event is one event while it is judged. It is reused from event to event.
@@ -258,16 +260,26 @@ const locationsMax = 1024
 
 type locationKey struct{ name, ip, loc string }
 
+type location struct {
+	locationKey
+	text string
+}
+
 // agentLocation composes the location that rules see for an agent's event.
 func (s *Keyed) agentLocation(name, ip, loc string) string {
 	k := locationKey{name, ip, loc}
-	if l, ok := s.locations[k]; ok {
-		return l
+	if l := s.lastLocation; l != nil && l.locationKey == k { // events come in bursts
+		return l.text
 	}
-	l := "(" + name + ") " + ip + "->" + loc
-	if len(s.locations) >= locationsMax {
-		clear(s.locations)
+	l := s.locations[k]
+	if l == nil {
+		if len(s.locations) >= locationsMax {
+			clear(s.locations)
+		}
+		k = locationKey{strings.Clone(name), strings.Clone(ip), strings.Clone(loc)}
+		l = &location{k, "(" + name + ") " + ip + "->" + loc}
+		s.locations[k] = l
 	}
-	s.locations[locationKey{strings.Clone(name), strings.Clone(ip), strings.Clone(loc)}] = l
-	return l
+	s.lastLocation = l
+	return l.text
 }

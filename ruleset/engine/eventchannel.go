@@ -58,8 +58,9 @@ func (s *Keyed) decodeEventChannel() bool {
 				b = append(b, ',')
 			}
 			b = append(appendText(b, f.name.text[len("win.")+len(sec.name)+1:]), ':')
+			f.from = len(b)
 			b = appendText(b, f.value)
-			s.addNamed(f.name, f.value)
+			f.to = len(b)
 		}
 		b = append(b, '}')
 	}
@@ -67,6 +68,14 @@ func (s *Keyed) decodeEventChannel() bool {
 	s.buf = b
 	e.fullLog = s.texts.copy(b)
 	e.setLog(e.fullLog)
+	for i := range s.sections {
+		for _, f := range s.sections[i].fields {
+			if n := len(e.dyn); n < program.OrderMax {
+				s.addNamed(f.name, f.value)
+				e.dyn[n].json = e.fullLog[f.from:f.to]
+			}
+		}
+	}
 	return true
 }
 
@@ -79,6 +88,8 @@ type winSection struct {
 type winField struct {
 	name  *fieldName
 	value string
+	// from and to are where the value's JSON stands in the log.
+	from, to int
 }
 
 // winEvent reads one event into the sections of s.
@@ -116,7 +127,7 @@ func (w *winEvent) section(name string) int {
 
 // add adds a field to a section, unless it has one of that name.
 func (w *winEvent) add(section int, name, value string) {
-	value = strings.TrimRight(value, " \t\r\n")
+	value = trimEnd(value)
 	if section < 0 || name == "" || value == "" {
 		return
 	}
@@ -131,7 +142,7 @@ func (w *winEvent) add(section int, name, value string) {
 		return
 	}
 	n.stamp = s.ev.stamp
-	sec.fields = append(sec.fields, winField{n, value})
+	sec.fields = append(sec.fields, winField{name: n, value: value})
 }
 
 func (c *winSection) has(n *fieldName) bool {
@@ -241,7 +252,7 @@ func (w *winEvent) eventData(n int32) {
 	}
 	for i := d.nodes[n].first; i != 0; i = d.nodes[i].next {
 		c := &d.nodes[i]
-		v := strings.TrimRight(c.text, " \t\r\n")
+		v := trimEnd(c.text)
 		switch name := d.attr(i, "Name"); {
 		case c.name != "Data":
 			put(w.lowerFirst(c.name), v)
@@ -324,7 +335,7 @@ func (w *winEvent) finish(message string) {
 	}
 	// Alerts of 4.14 show the message in quotation marks: 127 of the 128 Windows
 	// events recorded in its tests have them, the agent's text has not.
-	if message = strings.TrimRight(message, " \t\r\n"); message != "" {
+	if message = trimEnd(message); message != "" {
 		t := &w.s.texts
 		w.add(sys, "message", t.keep(append(append(append(t.room(len(message)+2), '"'), message...), '"')))
 	}
@@ -492,6 +503,14 @@ func (d *xmlDocument) startTag(s string) (rest string, closed, ok bool) {
 		d.attrs = append(d.attrs, xmlAttr{name, d.unescape(s[1 : end+1])})
 		s = s[end+2:]
 	}
+}
+
+// trimEnd cuts blanks off the end.
+func trimEnd(s string) string {
+	for s != "" && xmlBlank(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 func xmlBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }

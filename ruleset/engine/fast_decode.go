@@ -3,6 +3,7 @@ package engine
 import (
 	"math/bits"
 
+	"vedette/internal/regex"
 	"vedette/ruleset/program"
 )
 
@@ -13,9 +14,9 @@ func (s *Keyed) hits(src source) []uint64 {
 		v := s.sourceValue(src)
 		set := s.eng.index.scans[src]
 		if h.bits == nil {
-			h.bits = make([]uint64, set.Words())
+			h.bits, h.at = make([]uint64, set.Words()), make([]int32, set.Texts())
 		}
-		set.Scan(s.lower(v), h.bits)
+		set.Scan(s.lower(v), h.bits, h.at)
 		h.stamp = s.ev.stamp
 	}
 	return h.bits
@@ -25,6 +26,7 @@ func (s *Keyed) hits(src source) []uint64 {
 type sourceHits struct {
 	stamp uint32
 	bits  []uint64
+	at    []int32 // see literal.Set.Scan
 }
 
 // may tells whether a pattern over the log could match.
@@ -80,9 +82,31 @@ func (s *Keyed) decodeIndexed() {
 
 // runIndexed is runDecoder, unless its regex cannot match.
 func (s *Keyed) runIndexed(c *decoderEntry, off *offsets) {
-	if c.d.Regex == nil || s.may(&c.regex, s.ev.log.low) {
+	if c.d.Regex == nil {
 		s.runDecoder(c.d, off)
+		return
 	}
+	if !s.may(&c.regex, s.ev.log.low) {
+		return
+	}
+	from := off.regexStart(c.d)
+	if len(c.regexNeeds) == 0 {
+		s.takeGroups(c.d, off, from, nil)
+		return
+	}
+	var hints regex.Hints
+	bits := s.hits(fromLog)
+	at := s.found[fromLog].at
+	for i, t := range c.regexNeeds {
+		switch {
+		case t < 0:
+		case bits[t>>6]>>(t&63)&1 == 0:
+			hints[i] = regex.Absent
+		default:
+			hints[i] = max(at[t]-int32(from), 0)
+		}
+	}
+	s.takeGroups(c.d, off, from, &hints)
 }
 
 // topDecoder finds the first top-level decoder that matches, and where its

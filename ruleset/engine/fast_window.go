@@ -1,7 +1,7 @@
 package engine
 
 import (
-	"hash/maphash"
+	"encoding/binary"
 
 	"vedette/ruleset/program"
 )
@@ -19,10 +19,12 @@ type chainKey struct {
 	global bool
 	same   []program.Source
 	fields []int
+	// whole says that no other same_… is to be tested.
+	whole bool
 }
 
 // chainKeyOf leaves out what is compared in another form than it is kept in;
-// correlates tests that anyway.
+// for such, chains hold more than what counts, and all of it is tested.
 func chainKeyOf(c *program.Composite) chainKey {
 	k := chainKey{global: c.Global, fields: c.SameFields}
 	for _, src := range c.Same {
@@ -30,17 +32,20 @@ func chainKeyOf(c *program.Composite) chainKey {
 			k.same = append(k.same, src)
 		}
 	}
+	k.whole = len(k.same) == len(c.Same)
 	return k
 }
 
-// chainSet are the chains of one history under one key, by the hash of what
-// their events agree in. Events stand as their numbers, oldest first.
+// chainSet are the chains of one history under one key.
 type chainSet struct {
-	by map[uint64][]int
+	by map[string]*chain
 	// next is the number of the first event that is in no chain yet, entered how
 	// many are.
 	next, entered int
 }
+
+// chain are the numbers of events, oldest first.
+type chain struct{ events []int }
 
 // chainsPay is the length of a history below which it is looked through as it is.
 const chainsPay = 12
@@ -60,18 +65,37 @@ func (s *Keyed) searchIndexed(k *keyState, x *ruleEntry) bool {
 		return s.search(k, r)
 	}
 	key := &s.eng.index.chainKeys[x.chain]
-	hash, ok := s.chainHash(key)
+	c := s.chains(h, x.chain, key)
+	values, ok := s.chainValues(key)
 	if !ok {
 		return false // no old event can agree with a value that is missing
 	}
+	events := c.by[string(values)]
+	if events == nil {
+		return false
+	}
 	t := tally{now: s.ev.now.UnixMilli()}
-	chain := s.chains(h, x.chain, key).by[hash]
-	for i := len(chain) - 1; i >= 0; i-- {
-		at := chain[i] - h.cut
+	// Of as many events as it takes, the oldest must not be too old.
+	first := len(events.events) - max(r.Composite.Frequency-1, 1)
+	if first < 0 {
+		return false
+	}
+	if at := events.events[first] - h.cut; at < h.head || t.over(r.Composite, h.items[at]) {
+		return false
+	}
+	for i := len(events.events) - 1; i >= 0; i-- {
+		at := events.events[i] - h.cut
 		if at < h.head {
 			return false // dropped
 		}
-		if done, fires := s.weigh(&t, r, h.items[at]); done {
+		old := h.items[at]
+		if t.over(r.Composite, old) {
+			return false
+		}
+		if !key.whole && !s.same(r.Composite, old) || !s.different(r.Composite, old) {
+			continue
+		}
+		if done, fires := s.weigh(&t, r, old); done {
 			return fires
 		}
 	}
@@ -82,7 +106,7 @@ func (s *Keyed) searchIndexed(k *keyState, x *ruleEntry) bool {
 func (s *Keyed) chains(h *history, id int32, key *chainKey) *chainSet {
 	c := h.chains[id]
 	if c == nil {
-		c = &chainSet{by: map[uint64][]int{}}
+		c = &chainSet{by: map[string]*chain{}}
 		if h.chains == nil {
 			h.chains = map[int32]*chainSet{}
 		}
@@ -93,62 +117,72 @@ func (s *Keyed) chains(h *history, id int32, key *chainKey) *chainSet {
 		c.next, c.entered = 0, 0
 	}
 	for at := max(c.next-h.cut, h.head); at < len(h.items); at++ {
-		if hash, ok := s.eng.index.rememberedHash(key, h.items[at]); ok {
-			c.by[hash] = append(c.by[hash], h.cut+at)
-			c.entered++
+		values, ok := s.oldChainValues(key, h.items[at])
+		if !ok {
+			continue
 		}
+		events := c.by[string(values)]
+		if events == nil {
+			events = &chain{}
+			c.by[string(values)] = events
+		}
+		events.events = append(events.events, h.cut+at)
+		c.entered++
 	}
 	c.next = h.cut + len(h.items)
 	return c
 }
 
-// mix adds a text to a hash. Unequal values may share a hash: a chain is then
-// longer than it need be.
-func (x *index) mix(hash uint64, text string) uint64 {
-	return (hash ^ maphash.String(x.seed, text)) * 0x9E3779B97F4A7C15
+// appendChainValue adds a value so that no two lists of values look the same.
+func appendChainValue(b []byte, text string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
 }
 
-// chainHash is the hash of the event at hand; ok is false if a value is missing.
-func (s *Keyed) chainHash(k *chainKey) (hash uint64, ok bool) {
-	x, e := s.eng.index, &s.ev
+// chainValues are what the event at hand agrees in with its chain; ok is false if
+// one is missing. They are valid until s.buf is used again.
+func (s *Keyed) chainValues(k *chainKey) (values []byte, ok bool) {
+	e, b := &s.ev, s.buf[:0]
 	if !k.global {
-		hash = x.mix(hash, e.agentID)
+		b = appendChainValue(b, e.agentID)
 	}
 	for _, src := range k.same {
 		v := e.source(src)
 		if v == nil {
-			return 0, false
+			return nil, false
 		}
-		hash = x.mix(hash, v.text)
+		b = appendChainValue(b, v.text)
 	}
 	for _, id := range k.fields {
 		v := e.field(id)
 		if v == nil {
-			return 0, false
+			return nil, false
 		}
-		hash = x.mix(hash, v.text)
+		b = appendChainValue(b, v.text)
 	}
-	return hash, true
+	s.buf = b
+	return b, true
 }
 
-// rememberedHash is the hash of an old event.
-func (x *index) rememberedHash(k *chainKey, m *remembered) (hash uint64, ok bool) {
+// oldChainValues are those of an old event.
+func (s *Keyed) oldChainValues(k *chainKey, m *remembered) (values []byte, ok bool) {
+	b := s.buf[:0]
 	if !k.global {
-		hash = x.mix(hash, m.agentID)
+		b = appendChainValue(b, m.agentID)
 	}
 	for _, src := range k.same {
 		v := m.source(src)
 		if v == nil {
-			return 0, false
+			return nil, false
 		}
-		hash = x.mix(hash, v.text)
+		b = appendChainValue(b, v.text)
 	}
 	for _, id := range k.fields {
 		text, ok := m.field(id)
 		if !ok {
-			return 0, false
+			return nil, false
 		}
-		hash = x.mix(hash, text)
+		b = appendChainValue(b, text)
 	}
-	return hash, true
+	s.buf = b
+	return b, true
 }

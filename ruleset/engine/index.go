@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"hash/maphash"
 	"math/bits"
 	"slices"
 
@@ -28,10 +27,8 @@ type index struct {
 	// scans find the texts of guards in the sources that have any.
 	scans []*literal.Set
 
-	// chainKeys are what composite rules find old events by, seed that of their
-	// hashes, which no answer depends on.
+	// chainKeys are what composite rules find old events by.
 	chainKeys []chainKey
-	seed      maphash.Seed
 
 	withProgram, withoutProgram []*decoderEntry
 	// byFirst are the places in withoutProgram that a log may match by its first
@@ -222,7 +219,9 @@ type decoderEntry struct {
 	d        *program.Decoder
 	prematch guard
 	regex    guard
-	children []*decoderEntry
+	// regexNeeds are the numbers of the texts for the regex's hints, -1 for none.
+	regexNeeds []int32
+	children   []*decoderEntry
 }
 
 // indexer builds an index.
@@ -233,6 +232,8 @@ type indexer struct {
 	guards  map[testKey]*guard
 	texts   []map[string]int32 // by source
 	lists   [][]string
+	// least is the least length of the texts of guards at the moment.
+	least int
 }
 
 type testKey struct {
@@ -243,7 +244,7 @@ type testKey struct {
 func newIndex(p *program.Program) *index {
 	sources := int(fromDynamic) + len(p.FieldIDs)
 	b := &indexer{
-		x:       &index{scans: make([]*literal.Set, sources), seed: maphash.MakeSeed()},
+		x:       &index{scans: make([]*literal.Set, sources)},
 		entries: map[*program.Rule]*ruleEntry{},
 		tests:   map[testKey]int32{},
 		guards:  map[testKey]*guard{},
@@ -251,14 +252,29 @@ func newIndex(p *program.Program) *index {
 		lists:   make([][]string, sources),
 	}
 	x := b.x
-	for _, n := range p.Roots {
-		x.roots = append(x.roots, b.rule(n))
-	}
+	b.least = literal.Min
 	for _, d := range p.WithProgram {
 		x.withProgram = append(x.withProgram, b.decoder(d))
 	}
 	for _, d := range p.WithoutProgram {
 		x.withoutProgram = append(x.withoutProgram, b.decoder(d))
+	}
+	for _, n := range p.Roots {
+		// What is below the roots comes first, since texts are numbered once.
+		for _, c := range n.Children {
+			b.conditions(c.Rule)
+		}
+	}
+	for _, list := range [][]*decoderEntry{x.withProgram, x.withoutProgram} {
+		for _, e := range list {
+			for _, c := range e.d.Children {
+				e.children = append(e.children, b.decoder(c))
+			}
+		}
+	}
+	b.least = deepTexts
+	for _, n := range p.Roots {
+		x.roots = append(x.roots, b.rule(n))
 	}
 	b.firstBytes()
 	for src, texts := range b.lists {
@@ -297,7 +313,7 @@ func (b *indexer) rule(n *program.Node) *ruleEntry {
 
 func (b *indexer) chain(k chainKey) int32 {
 	equal := func(o chainKey) bool {
-		return o.global == k.global && slices.Equal(o.same, k.same) && slices.Equal(o.fields, k.fields)
+		return o.global == k.global && o.whole == k.whole && slices.Equal(o.same, k.same) && slices.Equal(o.fields, k.fields)
 	}
 	at := slices.IndexFunc(b.x.chainKeys, equal)
 	if at < 0 {
@@ -330,6 +346,11 @@ func (b *indexer) test(c *program.Condition) test {
 	return t
 }
 
+// deepTexts is the least length of the texts that the log is scanned for on
+// behalf of rules below the top. Shorter ones are met in many logs,
+// and most events never come to where they matter.
+const deepTexts = 7
+
 // guard makes the guard of a pattern over a source, and adds its texts to those
 // that the source is scanned for.
 func (b *indexer) guard(src source, p *regex.Pattern) *guard {
@@ -337,26 +358,35 @@ func (b *indexer) guard(src source, p *regex.Pattern) *guard {
 	if g := b.guards[key]; g != nil {
 		return g
 	}
-	from := p.Guard(literal.Min)
+	from := p.Guard(b.least)
 	g := &guard{any: from.Any, exact: from.Exact, hasFirst: from.HasFirst, first: from.First}
 	b.guards[key] = g
 	for _, t := range from.Texts {
-		id, ok := b.texts[src][t]
-		if !ok {
-			if len(b.lists[src]) == literal.MaxTexts {
-				*g = guard{any: true}
-				return g
-			}
-			if b.texts[src] == nil {
-				b.texts[src] = map[string]int32{}
-			}
-			id = int32(len(b.lists[src]))
-			b.lists[src] = append(b.lists[src], t)
-			b.texts[src][t] = id
+		id := b.text(src, t)
+		if id < 0 {
+			*g = guard{any: true}
+			return g
 		}
 		g.texts = append(g.texts, id)
 	}
 	return g
+}
+
+// text numbers a text that a source is scanned for; -1 when there are too many.
+func (b *indexer) text(src source, t string) int32 {
+	if id, ok := b.texts[src][t]; ok {
+		return id
+	}
+	if len(b.lists[src]) == literal.MaxTexts {
+		return -1
+	}
+	if b.texts[src] == nil {
+		b.texts[src] = map[string]int32{}
+	}
+	id := int32(len(b.lists[src]))
+	b.lists[src] = append(b.lists[src], t)
+	b.texts[src][t] = id
+	return id
 }
 
 // fewChildren are tried one by one: each is cheaper than finding out which to try.
@@ -418,6 +448,16 @@ func (b *indexer) fill(g *group, list []*ruleEntry, places []int32) {
 	}
 }
 
+// unguarded tells whether a pattern's guard would be of no use, without adding
+// texts to a scan.
+func (b *indexer) unguarded(src source, p *regex.Pattern) bool {
+	if g := b.guards[testKey{src, p}]; g != nil {
+		return g.any
+	}
+	from := p.Guard(b.least)
+	return from.Any
+}
+
 // best finds what is known of a rule's conditions: one on a field's value, the
 // source of one that needs a text, the source of one that needs to be there; the
 // latter two are -1 if there is none.
@@ -442,10 +482,8 @@ func (b *indexer) best(e *ruleEntry) (values *test, texts, there source) {
 		if _, ok := t.cond.Pattern.Values(); ok && values == nil && t.src != fromLog {
 			values = t
 		}
-		if texts != fromLog {
-			if from := t.cond.Pattern.Guard(literal.Min); !from.Any {
-				texts = t.src
-			}
+		if texts != fromLog && !b.unguarded(t.src, t.cond.Pattern) {
+			texts = t.src
 		}
 	}
 	return values, texts, there
@@ -487,8 +525,7 @@ func (b *indexer) addTexts(g *group, src source, e *ruleEntry, at int32) {
 			return
 		}
 	}
-	g.texts = g.texts[:len(g.texts):len(g.texts)]
-	g.always = append(g.always, at)
+	g.always = append(g.always, at) // there were too many texts
 }
 
 func (g *group) addThere(src source, at int32) {
@@ -514,11 +551,24 @@ func (b *indexer) decoder(d *program.Decoder) *decoderEntry {
 		if d.RegexOffset != program.OffsetNone {
 			e.regex.withoutFirst()
 		}
-	}
-	for _, c := range d.Children {
-		e.children = append(e.children, b.decoder(c))
+		for _, t := range d.Regex.Needs(b.least) {
+			id := int32(-1)
+			if t != "" {
+				id = b.text(fromLog, t)
+			}
+			e.regexNeeds = append(e.regexNeeds, id)
+		}
 	}
 	return e
+}
+
+// conditions makes the guards of a rule's conditions on the log.
+func (b *indexer) conditions(r *program.Rule) {
+	for i := range r.Conds {
+		if c := &r.Conds[i]; c.Op == program.OpLog && c.Pattern != nil {
+			b.guard(fromLog, c.Pattern)
+		}
+	}
 }
 
 // withoutFirst is for a pattern that does not begin where the log begins.

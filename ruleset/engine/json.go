@@ -1,10 +1,13 @@
 package engine
 
 import (
+	"encoding/binary"
 	"math"
+	"math/bits"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
 	"vedette/ruleset/program"
 	"vedette/schemas"
@@ -407,47 +410,54 @@ func (r *jsonReader) str() (string, bool) {
 		return "", false
 	}
 	start := r.pos + 1
-	i := start
-	for i < len(r.s) && r.s[i] != '"' && r.s[i] != '\\' {
-		i++
-	}
-	if i >= len(r.s) {
+	i := quoteOrSlash(r.s, start)
+	if i == len(r.s) {
 		return "", false
 	}
 	if r.s[i] == '"' {
 		r.pos = i + 1
 		return r.s[start:i], true
 	}
-	end := i
-	for end < len(r.s) && r.s[end] != '"' {
-		if r.s[end] == '\\' {
-			end++
-		}
-		end++
-	}
-	if end >= len(r.s) {
-		return "", false
-	}
 	// Unescaped texts are no longer than escaped ones.
-	b := append(r.texts.room(end-start), r.s[start:i]...)
-	for i < end {
-		from := i
-		for i < end && r.s[i] != '\\' {
-			i++
-		}
-		b = append(b, r.s[from:i]...)
-		if i == end {
-			break
+	b := append(r.texts.room(len(r.s)-start), r.s[start:i]...)
+	for i < len(r.s) {
+		if r.s[i] == '"' {
+			r.pos = i + 1
+			return r.texts.keep(b), true
 		}
 		var n int
 		var ok bool
 		if b, n, ok = unescape(b, r.s[i:]); !ok {
 			return "", false
 		}
-		i += n
+		from := i + n
+		i = quoteOrSlash(r.s, from)
+		b = append(b, r.s[from:i]...)
 	}
-	r.pos = end + 1
-	return r.texts.keep(b), true
+	return "", false
+}
+
+// quoteOrSlash is the position of the first quote or backslash from i on, or the
+// length of s. It takes eight bytes at a time.
+func quoteOrSlash(s string, i int) int {
+	const (
+		ones = 0x0101010101010101
+		high = 0x8080808080808080
+	)
+	b := unsafe.Slice(unsafe.StringData(s), len(s)) // only read
+	for ; i+8 <= len(b); i += 8 {
+		w := binary.LittleEndian.Uint64(b[i:])
+		quote, slash := w^('"'*ones), w^('\\'*ones)
+		if found := ((quote-ones)&^quote | (slash-ones)&^slash) & high; found != 0 {
+			return i + bits.TrailingZeros64(found)>>3
+		}
+	}
+	for ; i < len(b); i++ {
+		if b[i] == '"' || b[i] == '\\' {
+			break
+		}
+	}
+	return i
 }
 
 // unescape appends the character of the escape at the start of s.

@@ -3,6 +3,8 @@ package engine
 import (
 	"encoding/binary"
 	"math/bits"
+	"slices"
+	"unsafe"
 
 	"vedette/schemas"
 )
@@ -14,25 +16,50 @@ func appendText(dst []byte, s string) []byte {
 		ones = 0x0101010101010101
 		high = 0x8080808080808080
 	)
-	dst = append(dst, '"')
+	src := unsafe.Slice(unsafe.StringData(s), len(s)) // only read
+	// Most texts take less than twice their length; what takes more grows below.
+	dst = slices.Grow(dst, 2*len(s)+16)
+	n := len(dst)
+	dst = dst[:cap(dst)]
+	dst[n] = '"'
+	n++
 	i := 0
-	for i+8 <= len(s) {
-		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
-			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+	for i+8 <= len(src) {
+		if n+16 > len(dst) {
+			dst = slices.Grow(dst[:n], 2*(len(s)-i)+16)
+			dst = dst[:cap(dst)]
+		}
+		w := binary.LittleEndian.Uint64(src[i:])
+		binary.LittleEndian.PutUint64(dst[n:], w)
 		quote, slash := w^('"'*ones), w^('\\'*ones)
 		// The lowest byte whose high bit is set here is the first that cannot stand
 		// as it is: a control character, a quote, a backslash, or not ASCII.
-		special := (w | (w - 0x20*ones) | (quote - ones) | (slash-ones)&^slash) & high
+		special := (w | (w - 0x20*ones) | (quote-ones)&^quote | (slash-ones)&^slash) & high
 		if special == 0 {
-			dst = binary.LittleEndian.AppendUint64(dst, w)
-			i += 8
+			n, i = n+8, i+8
 			continue
 		}
-		n := bits.TrailingZeros64(special) >> 3
-		dst = append(dst, s[i:i+n]...)
-		i += n
-		dst, i = appendByte(dst, s, i)
+		k := bits.TrailingZeros64(special) >> 3
+		n, i = n+k, i+k
+		c := src[i]
+		switch c {
+		case '"', '\\':
+		case '\n':
+			c = 'n'
+		case '\r':
+			c = 'r'
+		case '\t':
+			c = 't'
+		default:
+			dst, i = appendByte(dst[:n], s, i)
+			n = len(dst)
+			dst = dst[:cap(dst)]
+			continue
+		}
+		dst[n], dst[n+1] = '\\', c
+		n, i = n+2, i+1
 	}
+	dst = dst[:n]
 	for i < len(s) {
 		dst, i = appendByte(dst, s, i)
 	}

@@ -168,15 +168,11 @@ func (w *snapshotWriter) remembered(m *remembered) {
 	w.optional(m.location.text, m.location.set)
 	var have uint64
 	for i := range m.static {
-		if m.static[i].set {
-			have |= 1 << i
-		}
+		have |= 1 << m.static[i].at
 	}
 	w.b = binary.AppendUvarint(w.b, have)
 	for i := range m.static {
-		if m.static[i].set {
-			w.text(m.static[i].text)
-		}
+		w.text(m.static[i].text)
 	}
 	w.count(len(m.fields))
 	for _, f := range m.fields {
@@ -388,9 +384,9 @@ func (r *snapshotReader) remembered() *remembered {
 	if have>>program.NumStatic != 0 {
 		r.fail()
 	}
-	for i := range m.static {
+	for i := range program.NumStatic {
 		if have>>i&1 == 1 {
-			m.static[i] = value{text: piece(), set: true}
+			m.static = append(m.static, rememberedStatic{i, value{text: piece(), set: true}})
 		}
 	}
 	for range r.list(len(r.eng.p.FieldIDs)) {

@@ -70,15 +70,18 @@ type Keyed struct {
 	ev        event
 	res       Result
 	names     map[string]*fieldName
-	locations map[locationKey]string
+	locations map[locationKey]*location
 	tree      dataTree
 	buf       []byte
 	places    map[string]*value // see geo
 	trace     *Trace            // of Explain, else nil
 	texts     arena
-	xml       xmlDocument
-	sections  []winSection
-	stamps    timestamps
+
+	lastLocation *location
+
+	xml      xmlDocument
+	sections []winSection
+	stamps   timestamps
 
 	// Scratch of the index, all of it of bounded size. What has another stamp
 	// than the event is of an earlier one.
@@ -126,7 +129,7 @@ func (e *Engine) NewState() *Keyed {
 		eng:       e,
 		keys:      map[string]*keyState{},
 		names:     map[string]*fieldName{},
-		locations: map[locationKey]string{},
+		locations: map[locationKey]*location{},
 		ev:        event{fieldAt: make([]int32, n), stampAt: make([]uint32, n)},
 	}
 	if x := e.index; x != nil {
@@ -160,7 +163,8 @@ func (s *Keyed) Reset() {
 func (s *Keyed) Keys() int { return len(s.keys) }
 
 // StepsExceeded counts pattern matches that ran out of steps and were taken as
-// no match.
+// no match. The index does not run what it has ruled out, so it may count fewer
+// than the plain walk, never more.
 func (s *Keyed) StepsExceeded() uint64 { return s.rx.Exceeded() }
 
 // key finds or makes the state of ev's key and moves its clock.

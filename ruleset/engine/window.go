@@ -14,19 +14,27 @@ const rememberedBytes = 1024
 
 // remembered is a past event as composite rules see it.
 type remembered struct {
-	at       int64 // in milliseconds
-	agentID  string
-	fullLog  string
+	// What every search looks at stands together.
+	at      int64 // in milliseconds
+	mark    int
+	agentID string
+	fullLog string
+	dropped bool
+
+	category program.Category
 	log      value
 	location value
-	static   [program.NumStatic]value
-	dynamics int // number of dynamic fields
+	static   []rememberedStatic // in their order; most events have a few
+	dynamics int                // number of dynamic fields
 	fields   []rememberedField
-	category program.Category
 	rule     int // the index of the rule it was remembered for, which says in which histories it stands
-	mark     int
-	dropped  bool
 	size     int
+}
+
+// rememberedStatic is a static field that is set.
+type rememberedStatic struct {
+	at program.Static
+	value
 }
 
 // rememberedField is the first dynamic field of a number that rules know.
@@ -97,9 +105,12 @@ func (s *Keyed) memory(r *program.Rule) *remembered {
 		logAt = len(b)
 		b = append(b, e.log.text...)
 	}
-	b = append(b, e.location.text...)
+	statics := 0
 	for i := range e.static {
-		b = append(b, e.static[i].text...)
+		if e.static[i].set {
+			b = append(b, e.static[i].text...)
+			statics++
+		}
 	}
 	fields := 0
 	for i := range e.dyn {
@@ -118,9 +129,12 @@ func (s *Keyed) memory(r *program.Rule) *remembered {
 		rest = rest[len(v.text):]
 		return value{text: text, set: v.set}
 	}
-	m.location = piece(&e.location)
+	m.location = value{text: e.location.text, set: e.location.set} // no text of the arena
+	m.static = make([]rememberedStatic, 0, statics)
 	for i := range e.static {
-		m.static[i] = piece(&e.static[i])
+		if e.static[i].set {
+			m.static = append(m.static, rememberedStatic{program.Static(i), piece(&e.static[i])})
+		}
 	}
 	if fields > 0 {
 		m.fields = make([]rememberedField, 0, fields)
@@ -180,9 +194,23 @@ func (s *Keyed) search(k *keyState, r *program.Rule) bool {
 	if h == nil {
 		return false
 	}
-	t := tally{now: s.ev.now.UnixMilli()}
+	c, e := r.Composite, &s.ev
+	t := tally{now: e.now.UnixMilli()}
 	for i := len(h.items) - 1; i >= h.head; i-- {
-		if done, fires := s.weigh(&t, r, h.items[i]); done {
+		old := h.items[i]
+		if t.over(c, old) {
+			return false
+		}
+		if old.agentID != e.agentID && !c.Global {
+			continue
+		}
+		if c.Regex != nil && (old.category != e.category || !s.rx.Match(c.Regex, old.log.text, old.log.lower())) {
+			continue
+		}
+		if !s.correlates(c, old) {
+			continue
+		}
+		if done, fires := s.weigh(&t, r, old); done {
 			return fires
 		}
 	}
@@ -208,22 +236,15 @@ type tally struct {
 	texts  [previousMax]string
 }
 
-// weigh counts one old event for r; done says that the search is over. Old events
-// come newest first.
+// over tells whether an old event, and so all older ones, is too old to count.
+func (t *tally) over(c *program.Composite, old *remembered) bool {
+	return old.dropped || t.now-old.at > c.Timeframe.Milliseconds()
+}
+
+// weigh counts an old event that correlates, for r; done says that the search is
+// over. Old events come newest first.
 func (s *Keyed) weigh(t *tally, r *program.Rule, old *remembered) (done, fires bool) {
 	c, e := r.Composite, &s.ev
-	if old.dropped || t.now-old.at > c.Timeframe.Milliseconds() {
-		return true, false
-	}
-	if old.agentID != e.agentID && !c.Global {
-		return false, false
-	}
-	if c.Regex != nil && (old.category != e.category || !s.rx.Match(c.Regex, old.log.text, old.log.lower())) {
-		return false, false
-	}
-	if !s.correlates(c, old) {
-		return false, false
-	}
 	if old.mark > 0 && old.mark >= r.Level {
 		return true, false
 	}
@@ -251,6 +272,10 @@ func (s *Keyed) weigh(t *tally, r *program.Rule, old *remembered) (done, fires b
 
 // correlates tests same_… and different_… between the event and an old one (§7.3).
 func (s *Keyed) correlates(c *program.Composite, old *remembered) bool {
+	return s.same(c, old) && s.different(c, old)
+}
+
+func (s *Keyed) same(c *program.Composite, old *remembered) bool {
 	e := &s.ev
 	for _, src := range c.Same {
 		a, b := s.pair(src, old)
@@ -264,6 +289,11 @@ func (s *Keyed) correlates(c *program.Composite, old *remembered) bool {
 			return false
 		}
 	}
+	return true
+}
+
+func (s *Keyed) different(c *program.Composite, old *remembered) bool {
+	e := &s.ev
 	for _, src := range c.Different {
 		a, b := s.pair(src, old)
 		if a != nil && b != nil && a.text == b.text {
@@ -285,7 +315,7 @@ func (s *Keyed) correlates(c *program.Composite, old *remembered) bool {
 // pair finds a value in the event and in an old one; nil when it is missing.
 func (s *Keyed) pair(src program.Source, old *remembered) (a, b *value) {
 	if src.Kind == program.FromGeoIP {
-		return s.geo(&s.ev.static[src.Static]), s.geo(&old.static[src.Static])
+		return s.geo(&s.ev.static[src.Static]), s.geo(old.staticValue(src.Static))
 	}
 	return s.ev.source(src), old.source(src)
 }
@@ -293,7 +323,7 @@ func (s *Keyed) pair(src program.Source, old *remembered) (a, b *value) {
 func (m *remembered) source(src program.Source) *value {
 	v := &m.location
 	if src.Kind == program.FromStatic {
-		v = &m.static[src.Static]
+		v = m.staticValue(src.Static)
 	} else if src.Kind != program.FromLocation {
 		return nil
 	}
@@ -302,6 +332,19 @@ func (m *remembered) source(src program.Source) *value {
 	}
 	return v
 }
+
+// staticValue finds a static field; one that is not set is the zero value.
+func (m *remembered) staticValue(f program.Static) *value {
+	for i := range m.static {
+		if m.static[i].at == f {
+			return &m.static[i].value
+		}
+	}
+	return &unset
+}
+
+// unset is the value of all fields that are not there. It is only read.
+var unset value
 
 func (m *remembered) field(id int) (string, bool) {
 	for _, f := range m.fields {

@@ -28,23 +28,22 @@ type Coverage struct {
 // NewCoverage counts for one ruleset.
 func NewCoverage(p *program.Program) *Coverage {
 	c := &Coverage{p: p, above: map[*program.Rule][]*program.Rule{}, rules: map[*program.Rule]bool{}, decoders: map[string]bool{}}
-	var walk func(n *program.Node)
-	walk = func(n *program.Node) {
-		var chain []*program.Rule
-		for up := n.Parent; up != nil; up = up.Parent {
-			chain = append(chain, up.Rule)
-		}
+	// The way to a node is carried along, since nodes of many places are shared.
+	var walk func(n *program.Node, way []*program.Rule)
+	walk = func(n *program.Node, way []*program.Rule) {
+		chain := slices.Clone(way)
 		if old, seen := c.above[n.Rule]; seen {
 			// Of several places only what stands above all of them is sure.
 			chain = slices.DeleteFunc(chain, func(r *program.Rule) bool { return !slices.Contains(old, r) })
 		}
 		c.above[n.Rule] = chain
+		way = append(way, n.Rule)
 		for _, child := range n.Children {
-			walk(child)
+			walk(child, way)
 		}
 	}
 	for _, n := range p.Roots {
-		walk(n)
+		walk(n, nil)
 	}
 	for _, r := range p.AllRules {
 		if r.ID > rootMax {

@@ -1,40 +1,57 @@
 // Package literal finds which of many texts stand in a subject, in one pass.
 //
-// A text is found by a piece of four bytes of it. Pieces are looked up at every
-// second position only: of two neighbouring pieces of a text one begins at an
-// even position, wherever the text stands. So each text is noted under two
-// pieces, chosen to be rare, and must be five bytes long.
+// A text is found by a piece of it: of eight bytes, or of six or four if it is
+// short; the shorter a piece is, the more often it is met in vain. Pieces are
+// looked up at every second position only: of two neighbouring pieces of a text
+// one begins at an even position, wherever the text stands. So each text is noted
+// under two pieces, chosen to be rare, and must be five bytes long.
 package literal
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"slices"
+	"unsafe"
 )
 
 // Min is the least length of a text, in bytes.
-const Min = window + stride - 1
+const Min = short + stride - 1
 
 const (
-	window = 4
+	long   = 8
+	middle = 6
+	short  = 4
 	stride = 2
-	// roominess is how many places a table has per piece, so that most pieces
-	// of a subject meet an empty one.
-	roominess = 16
+)
+
+// The filters are bit sets over hashes of pieces, of sizes that the compiler
+// knows. With the texts of some thousand rules they are full to a fortieth, and
+// together they fit into a processor's first cache.
+const (
+	longBits  = 17
+	otherBits = 15
 )
 
 // Set is a set of texts, safe for concurrent use.
 type Set struct {
 	texts []string
-	shift uint
-	// full has a bit for each hash that a piece has; chains are 1 + the number of
-	// its first piece.
-	full   []uint64
+
+	long, middle, short table
+
+	longFilter                [1 << longBits / 64]uint64
+	middleFilter, shortFilter [1 << otherBits / 64]uint64
+}
+
+// table finds the pieces of one length. chains are 1 + the number of the first
+// piece of a hash.
+type table struct {
 	chains []uint16
+	shift  uint
 	pieces []piece
 }
 
 type piece struct {
-	bytes  uint32
+	bytes  uint64
 	text   uint32
 	offset uint16
 	next   uint16
@@ -47,42 +64,111 @@ const MaxTexts = 30_000
 // than Min or longer than 64 KiB, and those beyond MaxTexts, are never found.
 func New(texts []string) *Set {
 	texts = texts[:min(len(texts), MaxTexts)]
-	bitsUsed := max(bits.Len(uint(len(texts)*2*roominess)), 6)
-	s := &Set{
-		texts:  texts,
-		shift:  uint(32 - bitsUsed),
-		full:   make([]uint64, 1<<bitsUsed/64),
-		chains: make([]uint16, 1<<bitsUsed),
+	s := &Set{texts: texts}
+	var lengths [long + 1]int
+	for _, t := range texts {
+		lengths[pieceOf(t)]++
 	}
-	used := map[uint32]int{}
+	s.long, s.middle, s.short = newTable(lengths[long]), newTable(lengths[middle]), newTable(lengths[short])
+	// How often the set's own texts have a piece says how common it is in logs.
+	common := map[string]int{}
+	for _, t := range texts {
+		if width := pieceOf(t); width > 0 {
+			for at := 0; at+width <= len(t); at++ {
+				common[t[at:at+width]]++
+			}
+		}
+	}
 	for i, t := range texts {
-		if len(t) < Min || len(t) > 1<<16 {
+		width := pieceOf(t)
+		var tab *table
+		switch width {
+		case long:
+			tab = &s.long
+		case middle:
+			tab = &s.middle
+		case short:
+			tab = &s.short
+		default:
 			continue
 		}
-		at := rarest(t, used)
+		at := rarest(t, width, common)
 		for k := range stride {
-			p := piece{bytes: load(t, at+k), text: uint32(i), offset: uint16(at + k)}
-			used[p.bytes]++
-			h := s.hash(p.bytes)
-			s.full[h>>6] |= 1 << (h & 63)
-			p.next = s.chains[h]
-			s.pieces = append(s.pieces, p)
-			s.chains[h] = uint16(len(s.pieces))
+			w := uint64(0)
+			for j := range width {
+				w |= uint64(t[at+k+j]) << (8 * j)
+			}
+			tab.add(piece{bytes: w, text: uint32(i), offset: uint16(at + k)})
+			s.note(width, w)
 		}
 	}
 	return s
 }
 
-// rarest chooses the offset of t's pieces: few common letters, and not what
-// other texts are noted under already.
-func rarest(t string, used map[uint32]int) int {
+// pieceOf is the length of a text's pieces, 0 for one that is not looked for.
+func pieceOf(t string) int {
+	switch n := len(t) - (stride - 1); {
+	case n < short || len(t) > 1<<16:
+		return 0
+	case n < middle:
+		return short
+	case n < long:
+		return middle
+	}
+	return long
+}
+
+func newTable(texts int) table {
+	n := bits.Len(uint(texts*stride)) + 1
+	return table{chains: make([]uint16, 1<<n), shift: uint(64 - n)}
+}
+
+// spread is an odd number whose bits are well mixed.
+const spread = 0x9E3779B97F4A7C15
+
+// The masks leave the bytes of a piece; as it takes less time, a piece is hashed
+// at the upper end of a word, to which the shifts bring it.
+const (
+	middleMask  = 1<<(8*middle) - 1
+	shortMask   = 1<<(8*short) - 1
+	middleShift = 64 - 8*middle
+	shortShift  = 64 - 8*short
+)
+
+func (t *table) chain(w uint64) *uint16 { return &t.chains[w*spread>>(t.shift&63)] }
+
+func (t *table) add(p piece) {
+	chain := t.chain(p.bytes)
+	p.next = *chain
+	t.pieces = append(t.pieces, p)
+	*chain = uint16(len(t.pieces))
+}
+
+// note sets the bit of a piece in the filter of its length.
+func (s *Set) note(width int, w uint64) {
+	switch width {
+	case long:
+		h := w * spread
+		s.longFilter[h>>(64-longBits+6)] |= 1 << (h >> (64 - longBits) & 63)
+	case middle:
+		h := w << middleShift * spread
+		s.middleFilter[h>>(64-otherBits+6)] |= 1 << (h >> (64 - otherBits) & 63)
+	case short:
+		h := w << shortShift * spread
+		s.shortFilter[h>>(64-otherBits+6)] |= 1 << (h >> (64 - otherBits) & 63)
+	}
+}
+
+// rarest chooses the offset of t's pieces: few common letters, and not what other
+// texts have too.
+func rarest(t string, width int, common map[string]int) int {
 	best, least := 0, 0
-	for at := 0; at+window+stride-1 <= len(t); at++ {
+	for at := 0; at+width+stride-1 <= len(t); at++ {
 		cost := 0
 		for k := range stride {
-			cost += 24 * used[load(t, at+k)]
+			cost += 24 * common[t[at+k:at+k+width]]
 		}
-		for _, c := range []byte(t[at : at+window+stride-1]) {
+		for _, c := range []byte(t[at : at+width+stride-1]) {
 			cost += commonness(c)
 		}
 		if at == 0 || cost < least {
@@ -105,39 +191,92 @@ func commonness(c byte) int {
 	return 1
 }
 
-func load(s string, i int) uint32 {
-	_ = s[i+3]
-	return uint32(s[i]) | uint32(s[i+1])<<8 | uint32(s[i+2])<<16 | uint32(s[i+3])<<24
-}
-
-func (s *Set) hash(w uint32) uint32 { return w * 0x9E3779B1 >> s.shift }
-
 // Words is the length of the bit set that Scan fills.
 func (s *Set) Words() int { return (len(s.texts) + 63) / 64 }
 
-// Scan sets the bit of every text of the set that subject holds. hits has Words
-// words and is cleared first.
-func (s *Set) Scan(subject string, hits []uint64) {
+// Texts is the number of texts.
+func (s *Set) Texts() int { return len(s.texts) }
+
+// Scan sets the bit of every text of the set that subject holds, and notes where
+// it stands first: at is that position, or the one before it. hits has Words
+// words and is cleared first, at has Texts entries, of which only those of texts
+// found are set.
+func (s *Set) Scan(subject string, hits []uint64, at []int32) {
 	clear(hits)
-	for i := 0; i+window <= len(subject); i += stride {
-		w := load(subject, i)
-		h := s.hash(w)
-		if s.full[h>>6]>>(h&63)&1 == 0 {
+	b := unsafe.Slice(unsafe.StringData(subject), len(subject)) // only read
+	i := 0
+	for {
+		if i = s.candidate(b, i); i+long > len(b) {
+			break
+		}
+		w := binary.LittleEndian.Uint64(b[i:])
+		if s.mayBeLong(w) {
+			s.follow(&s.long, w, subject, i, hits, at)
+		}
+		if s.mayBeMiddle(w) {
+			s.follow(&s.middle, w&middleMask, subject, i, hits, at)
+		}
+		if s.mayBeShort(w) {
+			s.follow(&s.short, w&shortMask, subject, i, hits, at)
+		}
+		i += stride
+	}
+	for ; i+short <= len(b); i += stride {
+		w := uint64(binary.LittleEndian.Uint32(b[i:]))
+		s.follow(&s.short, w, subject, i, hits, at)
+		if i+middle <= len(b) {
+			s.follow(&s.middle, w|uint64(binary.LittleEndian.Uint16(b[i+short:]))<<(8*short), subject, i, hits, at)
+		}
+	}
+}
+
+// candidate is the first position from i on with bytes that may be a piece; fewer
+// than eight bytes are left at the end. It is where nearly all positions end, so
+// it calls nothing.
+func (s *Set) candidate(b []byte, i int) int {
+	n := len(b)
+	for b = b[i:]; len(b) >= long; b = b[stride:] {
+		w := binary.LittleEndian.Uint64(b)
+		if s.mayBeLong(w) || s.mayBeMiddle(w) || s.mayBeShort(w) {
+			break
+		}
+	}
+	return n - len(b)
+}
+
+// The filters tell whether the first bytes of w may be a piece.
+
+func (s *Set) mayBeLong(w uint64) bool {
+	h := w * spread
+	return s.longFilter[h>>(64-longBits+6)]>>(h>>(64-longBits)&63)&1 != 0
+}
+
+func (s *Set) mayBeMiddle(w uint64) bool {
+	h := w << middleShift * spread
+	return s.middleFilter[h>>(64-otherBits+6)]>>(h>>(64-otherBits)&63)&1 != 0
+}
+
+func (s *Set) mayBeShort(w uint64) bool {
+	h := w << shortShift * spread
+	return s.shortFilter[h>>(64-otherBits+6)]>>(h>>(64-otherBits)&63)&1 != 0
+}
+
+// follow looks at the texts that have w, which stands in subject at i.
+func (s *Set) follow(tab *table, w uint64, subject string, i int, hits []uint64, first []int32) {
+	for at := *tab.chain(w); at != 0; {
+		p := &tab.pieces[at-1]
+		at = p.next
+		if p.bytes != w || hits[p.text>>6]>>(p.text&63)&1 == 1 {
 			continue
 		}
-		for at := s.chains[h]; at != 0; {
-			p := &s.pieces[at-1]
-			at = p.next
-			if p.bytes != w || hits[p.text>>6]>>(p.text&63)&1 != 0 {
-				continue
-			}
-			t, from := s.texts[p.text], i-int(p.offset)
-			if from < 0 || len(subject)-from < len(t) {
-				continue
-			}
-			if sub := subject[from : from+len(t)]; sub[0] == t[0] && sub[len(sub)-1] == t[len(t)-1] && sub == t {
-				hits[p.text>>6] |= 1 << (p.text & 63)
-			}
+		t, from := s.texts[p.text], i-int(p.offset)
+		if from < 0 || len(subject)-from < len(t) {
+			continue
+		}
+		if sub := subject[from : from+len(t)]; sub[0] == t[0] && sub[len(sub)-1] == t[len(t)-1] && sub == t {
+			hits[p.text>>6] |= 1 << (p.text & 63)
+			// A text that overlaps itself can be met by its second piece one byte on.
+			first[p.text] = int32(max(from-1, 0))
 		}
 	}
 }

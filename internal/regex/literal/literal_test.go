@@ -14,20 +14,23 @@ func check(t *testing.T, texts []string, subject string) {
 	for i := range hits {
 		hits[i] = ^uint64(0) // must be cleared
 	}
-	s.Scan(subject, hits)
+	at := make([]int32, s.Texts())
+	s.Scan(subject, hits, at)
 	for i, text := range texts {
 		want := len(text) >= Min && strings.Contains(subject, text)
 		if got := hits[i/64]>>(i%64)&1 == 1; got != want {
 			t.Errorf("%q in %q: %v, want %v", text, subject, got, want)
+		} else if first := strings.Index(subject, text); got && (int(at[i]) != first && int(at[i]) != first-1) {
+			t.Errorf("%q in %q at %d, want %d", text, subject, at[i], first)
 		}
 	}
 }
 
 func TestScanFindsWhatContainsFinds(t *testing.T) {
 	t.Parallel()
-	texts := []string{"failed password", "password", "accepted", "short", "tiny", "aaaaa", "aaaaaa", "ssword for", "", "password"}
+	texts := []string{"failed password", "password", "accepted", "short", "tiny", "aaaaaaa", "aaaaaaaaa", "ssword for", "1234567", "12345678", "123456789", "", "password"}
 	for _, subject := range []string{
-		"", "fail", "failed password for root", "xfailed password", "aaaaa", "aaaa", "baaaaaa", "accepte", "accepted", " accepted", "short",
+		"", "fail", "failed password for root", "xfailed password", "aaaaaaa", "aaaaaa", "baaaaaaaaa", "x12345678", "123456789", "x1234567", "12345678", "accepte", "accepted", " accepted", "short",
 	} {
 		check(t, texts, subject)
 	}

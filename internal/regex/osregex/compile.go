@@ -36,13 +36,13 @@ type item struct {
 	kind itemKind
 	b    byte     // the literal, `+` or `*`, `(` or `)`
 	in   classBit // the class
-	mark int      // number of the mark
+	mark int16    // number of the mark
 	// quant is the quantifier of a class, 0 without one. The rest is for classes
 	// that have one: look is the item behind it and behind the one mark that may
 	// stand there, skipped that mark's number or -1.
 	quant   byte
-	look    int
-	skipped int
+	look    int16
+	skipped int16
 }
 
 type classBit uint16
@@ -108,6 +108,10 @@ type alternative struct {
 	runs []string
 	// prefix are the literals that the alternative starts with.
 	prefix string
+	// anchor is the longest text among the items that the alternative starts with
+	// and that each match one byte, anchorAt how many bytes stand before it.
+	anchor   string
+	anchorAt int
 	// plain says that the alternative is nothing but text.
 	plain bool
 	text  string
@@ -171,9 +175,8 @@ func Compile(text string) (*Regex, error) {
 	if len(r.alts) > 1 {
 		r.need = r.alts[0].needed()
 		for i := range r.alts {
-			if r.alts[i].needed() != r.need {
-				r.need = ""
-				break
+			for !strings.HasPrefix(r.alts[i].needed(), r.need) {
+				r.need = r.need[:len(r.need)-1]
 			}
 		}
 	}
@@ -197,7 +200,7 @@ func compileAlternative(text string) alternative {
 				a.items = append(a.items, item{kind: quantifier, b: text[i]})
 			}
 		case c == '(' || c == ')':
-			a.items = append(a.items, item{kind: mark, b: c, mark: a.marks})
+			a.items = append(a.items, item{kind: mark, b: c, mark: int16(a.marks)})
 			a.marks++
 		case c == '$' && i == len(text)-1:
 			a.atEnd = true
@@ -222,7 +225,24 @@ func compileAlternative(text string) alternative {
 		}
 	}
 	a.text, a.plain = a.asText()
+	a.findAnchor()
 	return a
+}
+
+func (a *alternative) findAnchor() {
+	var run []byte
+	for i, it := range a.items {
+		if it.kind == literal {
+			if run = append(run, it.b); len(run) > len(a.anchor) {
+				a.anchor, a.anchorAt = string(run), i+1-len(run)
+			}
+			continue
+		}
+		if it.kind != class || it.quant != 0 {
+			break
+		}
+		run = run[:0]
+	}
 }
 
 // link notes for each quantified class what follows it.
@@ -232,8 +252,8 @@ func (a *alternative) link() {
 		if it.kind != class || p+1 == len(a.items) || a.items[p+1].kind != quantifier {
 			continue
 		}
-		it.quant, it.look, it.skipped = a.items[p+1].b, p+2, -1
-		if it.look < len(a.items) && a.items[it.look].kind == mark {
+		it.quant, it.look, it.skipped = a.items[p+1].b, int16(p+2), -1
+		if int(it.look) < len(a.items) && a.items[it.look].kind == mark {
 			it.skipped = a.items[it.look].mark
 			it.look++
 		}

@@ -30,20 +30,34 @@ type Machine struct {
 // Match tells whether r matches low, the subject with its ASCII letters in
 // lower case.
 func (m *Machine) Match(r *Regex, low string) bool {
-	return m.first(r, low, false) != nil
+	return m.first(r, low, false, nil) != nil
 }
 
+// Hints say of each of the first alternatives where the text that Regex.Needs
+// names stands at the earliest, or Absent.
+type Hints [8]int32
+
+// Absent is for an alternative whose text the subject does not hold.
+const Absent = -1
+
 // first returns the first alternative that matches.
-func (m *Machine) first(r *Regex, low string, captures bool) *alternative {
+func (m *Machine) first(r *Regex, low string, captures bool, hints *Hints) *alternative {
 	m.steps = m.Steps
 	if m.steps == 0 {
 		m.steps = DefaultSteps
 	}
-	if r.need != "" && !strings.Contains(low, r.need) {
+	if hints == nil && r.need != "" && !strings.Contains(low, r.need) {
 		return nil
 	}
 	for i := range r.alts {
 		a := &r.alts[i]
+		at := 0
+		if hints != nil && i < len(hints) {
+			if hints[i] == Absent {
+				continue
+			}
+			at = min(int(hints[i]), len(low))
+		}
 		if a.plain {
 			var ok bool
 			if m.end, ok = a.findText(low); ok {
@@ -51,7 +65,7 @@ func (m *Machine) first(r *Regex, low string, captures bool) *alternative {
 			}
 			continue
 		}
-		if m.run(a, low, captures) {
+		if m.run(a, low, captures, at) {
 			return a
 		}
 		if m.steps < 0 {
@@ -64,9 +78,9 @@ func (m *Machine) first(r *Regex, low string, captures bool) *alternative {
 
 // Find matches low, the subject with its ASCII letters in lower case. It
 // returns the result position, the position at which the next pattern resumes,
-// and appends start and end of each group to groups.
-func (m *Machine) Find(r *Regex, low string, groups []int) (end, next int, _ []int, ok bool) {
-	a := m.first(r, low, r.groups)
+// and appends start and end of each group to groups. hints may be nil.
+func (m *Machine) Find(r *Regex, low string, groups []int, hints *Hints) (end, next int, _ []int, ok bool) {
+	a := m.first(r, low, r.groups, hints)
 	if a == nil {
 		return 0, 0, groups, false
 	}
@@ -98,7 +112,7 @@ func (m *Machine) mark(k int) int {
 	return m.more[k-marksInline]
 }
 
-func (m *Machine) setMark(k, pos int) {
+func (m *Machine) setMark(k int16, pos int) {
 	if k < marksInline {
 		m.marks[k] = pos
 	} else {
@@ -117,15 +131,18 @@ func (m *Machine) reset(marks int) {
 }
 
 // possible tests what is quickly tested: that the runs of bytes that every match
-// has stand in the subject, in order.
-func (a *alternative) possible(sub string) bool {
+// has stand in the subject, in order. The one needed stands at at or later.
+func (a *alternative) possible(sub string, at int) bool {
 	if a.atStart && !strings.HasPrefix(sub, a.prefix) {
 		return false
 	}
-	if len(a.need) > 0 && !strings.Contains(sub, a.need) {
+	if len(a.need) > 0 && !strings.Contains(sub[at:], a.need) {
 		return false
 	}
 	if len(a.runs) > 1 {
+		if a.runs[0] == a.need {
+			sub = sub[at:]
+		}
 		for _, r := range a.runs {
 			i := strings.Index(sub, r)
 			if i < 0 {
@@ -140,8 +157,8 @@ func (a *alternative) possible(sub string) bool {
 // run is the procedure of §4.3 for one alternative. Its numbers are the steps
 // there. Bytes that would go through the same steps to no other effect than on S
 // and E are taken at once.
-func (m *Machine) run(a *alternative, sub string, captures bool) bool {
-	if !a.possible(sub) {
+func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
+	if !a.possible(sub, at) {
 		return false
 	}
 	m.reset(a.marks)
@@ -154,8 +171,13 @@ func (m *Machine) run(a *alternative, sub string, captures bool) bool {
 		saved   [savedMax][2]int
 		nsaved  int
 	)
-	if a.prefix != "" && !a.atStart {
-		s = strings.Index(sub, a.prefix)
+	if a.anchor != "" && !a.atStart {
+		if a.need != a.anchor {
+			at = 0
+		}
+		if s = a.nextStart(sub, max(at-a.anchorAt, 0)); s == len(sub) {
+			return false
+		}
 	}
 	for s < len(sub) {
 		if m.steps--; m.steps < 0 {
@@ -213,7 +235,7 @@ func (m *Machine) run(a *alternative, sub string, captures bool) bool {
 					continue
 				}
 				// 2.3
-				if it.look >= n { // end
+				if int(it.look) >= n { // end
 					from := s
 					s = it.span(sub, s+1)
 					m.steps -= s - from - 1
@@ -245,12 +267,12 @@ func (m *Machine) run(a *alternative, sub string, captures bool) bool {
 				}
 				switch {
 				case next.kind != class: // take
-					p = it.look + 1
+					p = int(it.look) + 1
 					hit = false
 				case next.quant != 0: // open
-					p = it.look
+					p = int(it.look)
 				default: // take
-					p = it.look + 1
+					p = int(it.look) + 1
 				}
 				e = s // 2.5
 				s++
@@ -293,17 +315,15 @@ func (m *Machine) run(a *alternative, sub string, captures bool) bool {
 		p, e = 0, none
 		s++
 		switch {
-		case a.prefix != "":
-			// Nothing but all of the prefix can change the state here.
-			i := -1
-			if s < len(sub) {
-				i = strings.Index(sub[s:], a.prefix)
-			}
-			if i < 0 {
+		case a.prefix != "" && hit:
+			// Nothing but the first literal can change the state here.
+			if i := strings.IndexByte(sub[s:], a.prefix[0]); i >= 0 {
+				s += i
+			} else {
 				s = len(sub)
-				continue
 			}
-			s += i
+		case a.anchor != "" && !hit:
+			s = a.nextStart(sub, s)
 		case !hit && n > 0 && items[0].kind == class && items[0].quant != '*':
 			from := s
 			for s < len(sub) && !items[0].has(sub[s]) {
@@ -326,6 +346,19 @@ func (m *Machine) run(a *alternative, sub string, captures bool) bool {
 	}
 	m.end = e
 	return e != none && m.finished(items, p, hit)
+}
+
+// nextStart is where the alternative's first bytes, up to the anchor, can match
+// next from s on, or the length of sub. While M is no, an attempt that comes not
+// so far leaves nothing behind, since its items change neither M nor K.
+func (a *alternative) nextStart(sub string, s int) int {
+	if s+a.anchorAt > len(sub) {
+		return len(sub)
+	}
+	if i := strings.Index(sub[s+a.anchorAt:], a.anchor); i >= 0 {
+		return s + i
+	}
+	return len(sub)
 }
 
 // span is the end of the bytes from s on that belong to the class.

@@ -60,7 +60,7 @@ func (m *Machine) oracle(a *alternative, sub string, captures bool) bool {
 						hit = true
 					}
 					if hit { // 2.3
-						look, skipped := p+2, -1
+						look, skipped := p+2, int16(-1)
 						if look < n && items[look].kind == mark {
 							skipped = items[look].mark
 							look++
@@ -208,9 +208,24 @@ func agrees(t *testing.T, pattern, subject string) {
 	if o.steps < 0 {
 		return
 	}
-	end, _, groups, got := m.Find(r, low, nil)
-	if got != want || got && (end != wantEnd || !slices.Equal(groups, wantGroups)) {
-		t.Fatalf("%q on %q: %v %d %v, by the procedure %v %d %v", pattern, subject, got, end, groups, want, wantEnd, wantGroups)
+	var hints Hints
+	n := 0
+	for need := range r.Needs() {
+		if n < len(hints) {
+			hints[n] = int32(max(strings.Index(low, need)-n%2, Absent)) // exact, or one less
+			if !strings.Contains(low, need) {
+				hints[n] = Absent
+			} else if hints[n] == Absent {
+				hints[n] = 0
+			}
+		}
+		n++
+	}
+	for _, h := range []*Hints{nil, &hints} {
+		end, _, groups, got := m.Find(r, low, nil, h)
+		if got != want || got && (end != wantEnd || !slices.Equal(groups, wantGroups)) {
+			t.Fatalf("%q on %q, hints %v: %v %d %v, by the procedure %v %d %v", pattern, subject, h, got, end, groups, want, wantEnd, wantGroups)
+		}
 	}
 	if r.groups {
 		return

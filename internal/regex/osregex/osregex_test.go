@@ -41,7 +41,7 @@ func run(v vector) (got vector) {
 		return got
 	}
 	var m Machine
-	end, next, groups, ok := m.Find(r, lower(v.Subject), nil)
+	end, next, groups, ok := m.Find(r, lower(v.Subject), nil, nil)
 	if !ok {
 		return got
 	}
@@ -161,7 +161,7 @@ func FuzzMatch(f *testing.F) {
 			return
 		}
 		low := lower(subject)
-		_, next, groups, ok := m.Find(r, low, nil)
+		_, next, groups, ok := m.Find(r, low, nil, nil)
 		if !ok {
 			return
 		}

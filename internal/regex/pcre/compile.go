@@ -67,6 +67,9 @@ type Regex struct {
 	// first are the bytes a match can begin with, if hasFirst.
 	first    [256]bool
 	hasFirst bool
+	// second are the bytes that can follow the first one, if hasSecond.
+	second    [256]bool
+	hasSecond bool
 	// plain is what Match compares with, if not nil.
 	plain plain
 }
@@ -105,6 +108,7 @@ func Compile(text string) (*Regex, error) {
 	}
 	if empty := firstBytes(n, p.utf, &r.first); !empty {
 		r.hasFirst = true
+		r.hasSecond = !p.utf && secondBytes(n, &r.second)
 	}
 	if !p.utf {
 		if t, ok := plainTexts(n); ok {
@@ -614,6 +618,22 @@ func firstBytes(n *node, utf bool, f *[256]bool) (empty bool) {
 		return false
 	}
 	return true
+}
+
+// secondBytes adds the bytes that follow the first byte of a match; ok is false
+// if there may be none, or nothing is known.
+func secondBytes(n *node, f *[256]bool) (ok bool) {
+	for n.kind == kGroup {
+		n = n.subs[0]
+	}
+	if n.kind != kCat || len(n.subs) < 2 {
+		return false
+	}
+	first := n.subs[0]
+	for first.kind == kGroup {
+		first = first.subs[0]
+	}
+	return single(first) && !firstBytes(&node{kind: kCat, subs: n.subs[1:]}, false, f)
 }
 
 func lower(s string) string {

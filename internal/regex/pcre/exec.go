@@ -117,9 +117,16 @@ func (m *Machine) find(r *Regex, s, low string) (int, bool) {
 	} else {
 		m.regs = m.regs[:r.regs]
 	}
+	// An attempt that fails leaves captures and registers as it found them.
+	for i := range m.caps {
+		m.caps[i] = -1
+	}
+	for i := range m.regs {
+		m.regs[i] = -1
+	}
 	for start := 0; start <= len(s); start++ {
 		if r.hasFirst {
-			for start < len(s) && !r.first[s[start]] {
+			for start < len(s) && !(r.first[s[start]] && (!r.hasSecond || start+1 < len(s) && r.second[s[start+1]])) {
 				start++
 			}
 			if start == len(s) {
@@ -131,12 +138,6 @@ func (m *Machine) find(r *Regex, s, low string) (int, bool) {
 		}
 		if r.utf && start > 0 && start < len(s) && !utf8.RuneStart(s[start]) {
 			continue
-		}
-		for i := range m.caps {
-			m.caps[i] = -1
-		}
-		for i := range m.regs {
-			m.regs[i] = -1
 		}
 		m.keep = start
 		m.stack = m.stack[:0]
