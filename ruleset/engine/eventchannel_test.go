@@ -72,7 +72,7 @@ func TestHostileEventChannel(t *testing.T) {
 	} {
 		start := time.Now()
 		res := e.Process(s, agentEvent('f', "EventChannel", log))
-		if d := time.Since(start); d > 2*time.Second {
+		if d := time.Since(start); d > time.Minute {
 			t.Errorf("%s took %v", name, d)
 		}
 		if !res.Judged || res.Decoder != "windows_eventchannel" {
