@@ -31,35 +31,58 @@ type Item struct {
 
 // Verdict is what a ruleset says of an event, as far as two are compared.
 type Verdict struct {
-	Rule, Level int
-	// Groups are the names of the alert's groups, separated by commas.
-	Groups string
+	Rule  int `json:"rule"`
+	Level int `json:"level"`
+	// Groups are the names of the alert's groups, sorted, separated by commas.
+	Groups string `json:"groups,omitempty"`
 }
 
 // Source is a history.
 type Source interface {
-	// Open returns the history's lanes, for up to n workers.
-	Open(ctx context.Context, n int) ([]Lane, error)
+	// Open returns the history's lanes, for up to n workers. from, if not nil, is
+	// where each lane of an earlier Open goes on.
+	Open(ctx context.Context, n int, from []Place) ([]Lane, error)
 	// Name describes the source to people.
 	Name() string
 }
 
 // Lane is a part of a history. It is used by one goroutine.
 type Lane interface {
-	// Next returns further items, in order, or io.EOF. They are the caller's.
+	// Next returns further items, in order, or io.EOF. They are valid until the
+	// next call. When ctx ends, what was read already still comes, then an error.
 	Next(ctx context.Context) ([]Item, error)
-	// At is the position behind what Next returned, for Resume.
-	At() Position
+	// At is where to go on behind what Next returned. Like Refused it is called
+	// when Next has returned an error, or never was called.
+	At() Place
 	// Progress is how much of the lane was returned, in a unit of the source.
 	Progress() (done, total int64)
-	// Refused counts what could not be read as events, by cause.
+	// Refused counts what could not be read as events before At, by cause.
 	Refused() map[string]int64
 }
 
-// Position says where a lane goes on.
+// Position names an event of a history.
 type Position struct {
 	Partition int32
-	Next      int64
+	Offset    int64
+}
+
+// Place says where a lane goes on.
+type Place struct {
+	Partition int32
+	// Begin and End bound the lane; End is 0 for what ends where the file does.
+	Begin, End int64
+	// Next is the position of the first event that is still to come.
+	Next int64
+	// Clock is the time of a file's events that bring none of their own.
+	Clock time.Time
+	// Begun and Past are where the lane stands in its Range.
+	Begun bool
+	Past  int
+}
+
+// start is where the lane began.
+func (p Place) start() Place {
+	return Place{Partition: p.Partition, Begin: p.Begin, End: p.End, Next: p.Begin}
 }
 
 // Range bounds a history by time. Zero values do not.
@@ -70,19 +93,60 @@ type Range struct {
 	Warm time.Duration
 }
 
-// place tells whether an event belongs to the range, and whether silently.
-func (r *Range) place(t time.Time) (in, silent bool) {
+// outOfOrder is how many events in a row that are not older than Range.To end a
+// lane: times within a partition may run backwards.
+const outOfOrder = 10_000
+
+// placing is what becomes of an event in a Range.
+type placing uint8
+
+const (
+	leftOut placing = iota
+	// silent events are judged for what later ones make of them.
+	silent
+	counted
+	ended
+)
+
+// place tells what becomes of a lane's next event. Once the lane has begun,
+// events outside of the range are judged too, silently: in the whole history
+// the ones after them would have met the state that they leave.
+func (p *Place) place(r *Range, t time.Time) placing {
+	if !p.Begun && !r.From.IsZero() && t.Before(r.From.Add(-r.Warm)) {
+		return leftOut
+	}
+	p.Begun = true
 	if !r.To.IsZero() && !t.Before(r.To) {
-		return false, false
+		if p.Past++; p.Past > outOfOrder {
+			return ended
+		}
+		return silent
 	}
-	if r.From.IsZero() || !t.Before(r.From) {
-		return true, false
+	p.Past = 0
+	if !r.From.IsZero() && t.Before(r.From) {
+		return silent
 	}
-	return !t.Before(r.From.Add(-r.Warm)), true
+	return counted
 }
 
-// batchMax bounds the items that Next returns at once.
-const batchMax = 2048
+// chosen is the set of agents whose events are wanted; nil wants all.
+type chosen map[string]bool
+
+func choose(agents []string) chosen {
+	if len(agents) == 0 {
+		return nil
+	}
+	c := make(chosen, len(agents))
+	for _, a := range agents {
+		c[a] = true
+	}
+	return c
+}
+
+func (c chosen) wants(agent string) bool { return c == nil || c[agent] }
+
+// batchMax bounds the items that Next returns at once. Tests make it smaller.
+var batchMax = 2048
 
 // position names an event to people.
 func position(partition int32, offset int64) string {

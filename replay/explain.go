@@ -5,89 +5,136 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"vedette/ruleset/engine"
 )
 
-// explain judges the history once more, up to the last example, and notes for
-// each example why the verdicts differ: of the rule that one of them names, what
-// became of it in the other.
-func explain(ctx context.Context, o *Options, r *Report) error {
-	wanted := map[Position]*Sample{}
-	last := map[int32]int64{}
+// explain judges parts of the history once more, up to the last example, and
+// notes for each example why the verdicts differ: of the rule that one of them
+// names, what became of it in the other. Judging with a trace is slow, so that
+// the replay itself does without; and as keys know nothing of one another, only
+// those of the examples are judged.
+func explain(ctx context.Context, o *Options, r *Report, runs []*run) error {
+	x := &explainer{o: o, wanted: map[Position]*Sample{}, last: map[int32]int64{}, keys: map[string]bool{}}
 	for i := range r.Samples {
 		s := &r.Samples[i]
-		wanted[Position{s.Partition, s.Offset}] = s
-		last[s.Partition] = max(last[s.Partition], s.Offset)
+		x.wanted[Position{s.Partition, s.Offset}] = s
+		x.last[s.Partition] = max(x.last[s.Partition], s.Offset)
+		x.keys[s.Key] = true
 	}
-	again := *o
-	again.State = nil
-	lanes, err := o.Source.Open(ctx, 1)
+	if len(r.Samples) == 0 {
+		return nil
+	}
+	var from []Place
+	for _, run := range runs {
+		p := run.lane.At().start()
+		if _, file := o.Source.(*File); file {
+			from = nil // one lane, from its first line
+			break
+		}
+		if _, ok := x.last[p.Partition]; ok {
+			from = append(from, p)
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	lanes, err := o.Source.Open(ctx, 1, from)
 	if err != nil {
 		return err
 	}
+	work := make(chan Lane, len(lanes))
 	for _, l := range lanes {
-		j := newJudges(&again)
-		done := false
-		for !done {
-			items, err := l.Next(ctx)
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				return err
-			}
-			for i := range items {
-				it := &items[i]
-				if it.Offset > last[it.Partition] {
-					done = true // of this partition: nothing of it is wanted any more
-					break
+		work <- l
+	}
+	close(work)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	for range min(o.Workers, len(lanes)) {
+		wg.Go(func() {
+			for l := range work {
+				if err := x.lane(ctx, l); err != nil {
+					mu.Lock()
+					errs = append(errs, err)
+					mu.Unlock()
 				}
-				s := wanted[Position{it.Partition, it.Offset}]
-				if s == nil {
-					j.verdict(o.Ruleset.Engine, j.state, it)
-					if j.against != nil {
-						j.verdict(o.Against.Engine, j.against, it)
-					}
-					continue
-				}
-				_, now := o.Ruleset.Engine.Explain(j.state, &it.Event)
-				var was *engine.Trace
-				if j.against != nil {
-					_, was = o.Against.Engine.Explain(j.against, &it.Event)
-				}
-				s.Reason = why(o, s, now, was)
 			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// explainer knows which events are to be explained.
+type explainer struct {
+	o      *Options
+	wanted map[Position]*Sample // each belongs to one lane
+	last   map[int32]int64
+	keys   map[string]bool
+}
+
+// lane goes through one lane up to its last example.
+func (x *explainer) lane(ctx context.Context, l Lane) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		for err := error(nil); err == nil; {
+			_, err = l.Next(ctx) // until what feeds the lane has ended
 		}
-		// The rest of the lane is read to its end, so that what feeds it ends.
-		for {
-			if _, err := l.Next(ctx); err != nil {
-				break
+	}()
+	j := newJudges(x.o)
+	for {
+		items, err := l.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for i := range items {
+			it := &items[i]
+			if it.Offset > x.last[it.Partition] {
+				return nil
 			}
+			if !x.keys[it.Event.Key()] {
+				continue
+			}
+			s := x.wanted[Position{it.Partition, it.Offset}]
+			if s == nil {
+				j.verdict(x.o.Ruleset.Engine, j.state, it)
+				if j.against != nil {
+					j.verdict(x.o.Against.Engine, j.against, it)
+				}
+				continue
+			}
+			_, now := x.o.Ruleset.Engine.Explain(j.state, &it.Event)
+			var was *engine.Trace
+			if j.against != nil {
+				_, was = x.o.Against.Engine.Explain(j.against, &it.Event)
+			}
+			s.Reason = why(x.o, s, now, was)
 		}
 	}
-	return nil
 }
 
 // why compares what became of the rules in both.
 func why(o *Options, s *Sample, now, was *engine.Trace) string {
-	switch s.Kind {
-	case Added:
-		if was == nil {
-			return fmt.Sprintf("rule %d fires; nothing was recorded", s.Now.Rule)
-		}
+	switch {
+	case s.Kind == Added && was == nil:
+		return fmt.Sprintf("rule %d fires; nothing was recorded", s.Now.Rule)
+	case s.Kind == Added:
 		return fmt.Sprintf("rule %d fires; in %s, %s", s.Now.Rule, o.Against.Name, fate(o.Against, was, s.Now.Rule))
-	default:
-		return fmt.Sprintf("rule %d fired before; in %s, %s", s.Was.Rule, o.Ruleset.Name, fate(&o.Ruleset, now, s.Was.Rule))
+	case s.Was.Rule == s.Now.Rule && s.Was.Level != s.Now.Level:
+		return fmt.Sprintf("the level of rule %d was %d and is %d", s.Now.Rule, s.Was.Level, s.Now.Level)
+	case s.Was.Rule == s.Now.Rule:
+		return fmt.Sprintf("the groups of rule %d were %s and are %s", s.Now.Rule, s.Was.Groups, s.Now.Groups)
 	}
+	return fmt.Sprintf("rule %d fired before; in %s, %s", s.Was.Rule, o.Ruleset.Name, fate(&o.Ruleset, now, s.Was.Rule))
 }
 
 // fate says what became of a rule.
 func fate(r *Ruleset, t *engine.Trace, id int) string {
-	rule := r.Engine.Program().RuleByID[id]
-	if rule == nil {
-		return "there is no such rule"
-	}
 	var tried, chosen *engine.RuleTry
 	for i := range t.Rules {
 		x := &t.Rules[i]
@@ -99,8 +146,12 @@ func fate(r *Ruleset, t *engine.Trace, id int) string {
 		}
 	}
 	switch {
-	case chosen != nil && chosen.ID == id && rule.Level == chosen.Level:
-		return "it fires too, with level " + fmt.Sprint(chosen.Level) + ": " + t.Outcome
+	case r.Engine.Program().RuleByID[id] == nil && chosen != nil && t.Outcome == "alert":
+		return "there is no such rule"
+	case r.Engine.Program().RuleByID[id] == nil:
+		return "there is no such rule: " + t.Outcome
+	case chosen != nil && chosen.ID == id:
+		return fmt.Sprintf("it is chosen too, with level %d: %s", chosen.Level, t.Outcome)
 	case tried != nil && !tried.Matched && tried.Failed != nil:
 		return "it fails: " + failure(tried.Failed)
 	case tried != nil && tried.Matched && chosen != nil:

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -65,23 +66,35 @@ type File struct {
 	// Loop, if above 0, reads the whole file into memory before it is judged, and
 	// gives it so many times, each time later by its own span.
 	Loop int
-	// Skip leaves out the lines before it, for Resume.
-	Skip int64
-	// OnLoaded is called when a file that is looped stands in memory.
-	OnLoaded func()
 }
 
 // Name implements Source.
 func (f *File) Name() string { return f.Path }
 
+// Lines tells the format of the file's lines, which it looks for if it is to be guessed.
+func (f *File) Lines() (Format, error) {
+	r, err := openFile(f)
+	if err != nil {
+		return "", err
+	}
+	r.close()
+	return r.format, nil
+}
+
 // Open implements Source.
-func (f *File) Open(_ context.Context, n int) ([]Lane, error) {
+func (f *File) Open(ctx context.Context, n int, from []Place) ([]Lane, error) {
 	r, err := openFile(f)
 	if err != nil {
 		return nil, err
 	}
+	if len(from) > 0 {
+		// All lanes of a file end at one line.
+		if r.skip = from[0].Next; !from[0].Clock.IsZero() {
+			r.at = from[0]
+		}
+	}
 	if f.Loop > 0 {
-		return f.looped(r, n)
+		return f.looped(ctx, r, n)
 	}
 	if n <= 1 {
 		return []Lane{r}, nil
@@ -105,7 +118,10 @@ type reader struct {
 	close   func()
 	format  Format
 	line    int64
-	last    time.Time // the time of events that bring none
+	skip    int64 // lines that were judged before
+	at      Place
+	agents  chosen
+	items   []Item
 	refused map[string]int64
 	err     error
 	done    atomic.Int64
@@ -127,9 +143,9 @@ func openFile(f *File) (*reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open history: %w", err)
 	}
-	r := &reader{f: f, file: file, read: &countingReader{r: file}, format: f.Format, refused: map[string]int64{}, close: func() { _ = file.Close() }}
+	r := &reader{f: f, file: file, read: &countingReader{r: file}, format: f.Format, agents: choose(f.Agents), refused: map[string]int64{}, close: func() { _ = file.Close() }}
 	if st, err := file.Stat(); err == nil {
-		r.size, r.last = st.Size(), st.ModTime().UTC().Truncate(time.Millisecond)
+		r.size, r.at.Clock = st.Size(), st.ModTime().UTC().Truncate(time.Millisecond)
 	}
 	begin := bufio.NewReaderSize(r.read, 256<<10)
 	magic, _ := begin.Peek(4)
@@ -189,42 +205,51 @@ func (r *reader) Next(ctx context.Context) ([]Item, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	items := make([]Item, 0, batchMax)
-	for len(items) < batchMax {
-		if r.line%256 == 0 && ctx.Err() != nil {
+	items := r.items[:0]
+	for n := 0; len(items) < batchMax && r.err == nil; n++ {
+		if n%256 == 0 && ctx.Err() != nil {
+			r.err = ctx.Err()
 			break
 		}
 		line, err := r.readLine()
-		if err != nil {
+		switch {
+		case err != nil:
 			r.err = err
-			r.close()
-			break
-		}
-		if line == nil || r.line <= r.f.Skip {
-			continue
-		}
-		if it, ok := r.item(line); ok {
-			items = append(items, it)
+		case line != nil:
+			it, placed := r.item(line)
+			switch placed {
+			case silent, counted:
+				it.Silent = placed == silent
+				items = append(items, it)
+			case ended:
+				r.err = io.EOF
+			}
 		}
 	}
+	r.items = items
 	r.done.Store(r.read.n.Load())
-	if len(items) == 0 {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+	if r.err != nil {
+		r.close()
+		if len(items) == 0 {
+			return nil, r.err
 		}
-		return nil, r.err
 	}
 	return items, nil
 }
 
 // readLine returns the next line, which is the caller's, or nil for one that is
-// left out.
+// left out or was judged before.
 func (r *reader) readLine() ([]byte, error) {
 	var line []byte
 	long := false
 	for {
 		part, err := r.lines.ReadSlice('\n')
-		if !long {
+		switch {
+		case r.line < r.skip:
+			if len(part) > 0 {
+				line = append(line[:0], '.') // only tells that there was something
+			}
+		case !long:
 			line = append(line, part...)
 			long = len(line) > lineMax
 		}
@@ -239,7 +264,9 @@ func (r *reader) readLine() ([]byte, error) {
 		}
 		break
 	}
-	r.line++
+	if r.line++; r.line <= r.skip {
+		return nil, nil
+	}
 	if long {
 		r.refused["line_too_long"]++
 		return nil, nil
@@ -251,8 +278,8 @@ func (r *reader) readLine() ([]byte, error) {
 	return line, nil
 }
 
-// item makes an event of a line.
-func (r *reader) item(line []byte) (Item, bool) {
+// item makes an event of a line, and tells what becomes of it.
+func (r *reader) item(line []byte) (Item, placing) {
 	it := Item{Offset: r.line, Event: schemas.Event{AgentID: schemas.ManagerID, Location: filepath.Base(r.f.Path), Queue: '1', Log: line}}
 	var err error
 	reason := ""
@@ -271,34 +298,24 @@ func (r *reader) item(line []byte) (Item, bool) {
 	}
 	if reason != "" {
 		r.refused[reason]++
-		return it, false
+		return it, leftOut
 	}
 	if it.Event.Time.IsZero() {
-		it.Event.Time = r.last
+		it.Event.Time = r.at.Clock
 	}
-	r.last = it.Event.Time
-	if !wanted(r.f.Agents, it.Event.AgentID) {
-		return it, false
+	r.at.Clock = it.Event.Time
+	if !r.agents.wants(it.Event.AgentID) {
+		return it, leftOut
 	}
-	in, silent := r.f.Range.place(it.Event.Time)
-	it.Silent = silent
-	return it, in
+	return it, r.at.place(&r.f.Range, it.Event.Time)
 }
 
-func wanted(agents []string, id string) bool {
-	if len(agents) == 0 {
-		return true
-	}
-	for _, a := range agents {
-		if a == id {
-			return true
-		}
-	}
-	return false
+// At implements Lane. Next counts the lines that were judged.
+func (r *reader) At() Place {
+	p := r.at
+	p.Next = max(r.line, r.skip)
+	return p
 }
-
-// At implements Lane.
-func (r *reader) At() Position { return Position{Next: r.line} }
 
 // Progress implements Lane.
 func (r *reader) Progress() (done, total int64) { return r.done.Load(), r.size }
@@ -364,9 +381,15 @@ func (l *dealt) Next(ctx context.Context) ([]Item, error) {
 	return items, nil
 }
 
+// wait returns when no lane is given any more, also if none ever was.
+func (d *dealer) wait() {
+	d.begin.Do(func() { close(d.stopped) })
+	<-d.stopped
+}
+
 // At implements Lane.
-func (l *dealt) At() Position {
-	<-l.d.stopped
+func (l *dealt) At() Place {
+	l.d.wait()
 	return l.d.r.At()
 }
 
@@ -379,7 +402,7 @@ func (l *dealt) Progress() (done, total int64) {
 
 // Refused implements Lane: the first lane speaks for the file.
 func (l *dealt) Refused() map[string]int64 {
-	<-l.d.stopped
+	l.d.wait()
 	if l == l.d.lanes[0] {
 		return l.d.r.refused
 	}
@@ -387,7 +410,7 @@ func (l *dealt) Refused() map[string]int64 {
 }
 
 // looped reads the whole file and returns lanes that give it again and again.
-func (f *File) looped(r *reader, n int) ([]Lane, error) {
+func (f *File) looped(ctx context.Context, r *reader, n int) ([]Lane, error) {
 	n = max(n, 1)
 	lanes := make([]*loop, n)
 	for i := range lanes {
@@ -397,7 +420,7 @@ func (f *File) looped(r *reader, n int) ([]Lane, error) {
 	var first, last time.Time
 	var size int64
 	for {
-		items, err := r.Next(context.Background())
+		items, err := r.Next(ctx)
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -423,9 +446,6 @@ func (f *File) looped(r *reader, n int) ([]Lane, error) {
 		l.span, l.lines = last.Sub(first)+time.Millisecond, r.line
 		out[i] = l
 	}
-	if f.OnLoaded != nil {
-		f.OnLoaded()
-	}
 	return out, nil
 }
 
@@ -442,7 +462,7 @@ type loop struct {
 	refused map[string]int64
 }
 
-// Next implements Lane. The items are valid until the next call.
+// Next implements Lane.
 func (l *loop) Next(ctx context.Context) ([]Item, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -466,7 +486,7 @@ func (l *loop) Next(ctx context.Context) ([]Item, error) {
 }
 
 // At implements Lane.
-func (l *loop) At() Position { return Position{} }
+func (l *loop) At() Place { return Place{} }
 
 // Progress implements Lane.
 func (l *loop) Progress() (done, total int64) {
@@ -519,10 +539,10 @@ func document(line []byte, it *Item) (refused string) {
 	}
 	it.Recorded = &Verdict{}
 	if d.Rule != nil {
-		if _, err := fmt.Sscanf(d.Rule.ID, "%d", &it.Recorded.Rule); err != nil {
+		if it.Recorded.Rule, err = strconv.Atoi(d.Rule.ID); err != nil {
 			return "not_a_document"
 		}
-		it.Recorded.Level, it.Recorded.Groups = d.Rule.Level, strings.Join(d.Rule.Groups, ",")
+		it.Recorded.Level, it.Recorded.Groups = d.Rule.Level, joined(d.Rule.Groups)
 	}
 	return ""
 }

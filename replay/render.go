@@ -14,8 +14,12 @@ import (
 	"time"
 )
 
-// shownMax bounds the rows of a table for people; the JSON form holds all.
-const shownMax = 40
+// shownMax and agentsShownMax bound the rows of a table for people; the JSON form
+// holds all.
+const (
+	shownMax       = 40
+	agentsShownMax = 15
+)
 
 // WriteJSON writes the whole report.
 func (r *Report) WriteJSON(w io.Writer) error {
@@ -34,9 +38,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	if r.Interrupted {
 		b.WriteString("INTERRUPTED: this is what was judged so far\n")
 	}
-	fmt.Fprintf(b, "\n%s events from %s to %s (%.1f days)", number(r.Events), when(r.First), when(r.Last), r.Days)
+	fmt.Fprintf(b, "\n%s events from %s to %s (%s)", number(r.Events), when(r.First), when(r.Last), span(r.Last.Sub(r.First)))
 	if r.Warm > 0 {
-		fmt.Fprintf(b, ", after %s to warm up", number(r.Warm))
+		fmt.Fprintf(b, ", beside %s outside of it for their effect on windows", number(r.Warm))
 	}
 	fmt.Fprintf(b, "\n%s alerts, %s a day", number(r.Total.Alerts), rate(float64(r.Total.Alerts)/r.Days))
 	if r.Against != nil {
@@ -64,9 +68,23 @@ func (r *Report) WriteText(w io.Writer) error {
 			fmt.Fprintf(tw, "… and %d more\n", n)
 		}
 	}
+	for i, d := range r.Differences[:min(len(r.Differences), shownMax)] {
+		if i == 0 {
+			fmt.Fprint(tw, "\nWhat became of what\nEVENTS\tBEFORE\tNOW\n")
+		}
+		was, now := d.names()
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", number(d.Count), was, now)
+	}
+	if n := len(r.Differences) - shownMax; n > 0 {
+		fmt.Fprintf(tw, "… and %d more\n", n)
+	}
 	if r.Against != nil {
-		writeDiffering(tw, "Agents that differ", "AGENT", r.Agents, func(a *AgentCounts) (string, *Counts) { return a.ID, &a.Counts })
-		writeDiffering(tw, "Hours that differ", "HOUR", r.Hours, func(h *HourCounts) (string, *Counts) { return when(h.Hour), &h.Counts })
+		writeDiffering(tw, "Agents that differ", "AGENT", agentsShownMax, r.Agents, func(a *AgentCounts) (string, *Counts) { return a.ID, &a.Counts })
+		if days := days(r.Hours); len(days) <= 2 {
+			writeDiffering(tw, "Hours that differ", "HOUR", shownMax, r.Hours, func(h *HourCounts) (string, *Counts) { return h.Hour.Format("2006-01-02 15:04Z"), &h.Counts })
+		} else {
+			writeDiffering(tw, "Days that differ", "DAY", shownMax, days, func(h *HourCounts) (string, *Counts) { return h.Hour.Format(time.DateOnly), &h.Counts })
+		}
 	}
 	if err := tw.Flush(); err != nil {
 		return err
@@ -75,6 +93,10 @@ func (r *Report) WriteText(w io.Writer) error {
 		s := &r.Samples[i]
 		if i == 0 {
 			b.WriteString("\nExamples\n")
+		}
+		if i == shownMax {
+			fmt.Fprintf(b, "… and %d more, which --format json shows\n", len(r.Samples)-shownMax)
+			break
 		}
 		fmt.Fprintf(b, "%s rule %d: %s → %s  (%s, agent %s, %s, %s)\n  %s\n", s.Kind, s.Rule, s.Was, s.Now, position(s.Partition, s.Offset), s.Agent, s.Location, when(s.Time), s.Log)
 		if s.Reason != "" {
@@ -99,7 +121,21 @@ func (r *Report) Differing() []RuleCounts {
 	return out
 }
 
-func writeDiffering[T any](w io.Writer, title, column string, rows []T, of func(*T) (string, *Counts)) {
+// days puts the hours of a day together.
+func days(hours []HourCounts) []HourCounts {
+	var out []HourCounts
+	for _, h := range hours {
+		h.Hour = h.Hour.Truncate(24 * time.Hour)
+		if n := len(out); n > 0 && out[n-1].Hour.Equal(h.Hour) {
+			out[n-1].plus(&h.Counts)
+		} else {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+func writeDiffering[T any](w io.Writer, title, column string, shown int, rows []T, of func(*T) (string, *Counts)) {
 	n := 0
 	for i := range rows {
 		name, c := of(&rows[i])
@@ -109,12 +145,12 @@ func writeDiffering[T any](w io.Writer, title, column string, rows []T, of func(
 		if n++; n == 1 {
 			fmt.Fprintf(w, "\n%s\n%s\tALERTS\tBEFORE\tADDED\tREMOVED\tCHANGED\n", title, column)
 		}
-		if n <= shownMax {
+		if n <= shown {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", name, number(c.Alerts), number(c.Was), plus("+", c.Added), plus("-", c.Removed), plus("~", c.Changed))
 		}
 	}
-	if n > shownMax {
-		fmt.Fprintf(w, "… and %d more\n", n-shownMax)
+	if n > shown {
+		fmt.Fprintf(w, "… and %d more\n", n-shown)
 	}
 }
 
@@ -124,6 +160,15 @@ func (v Verdict) String() string {
 		return "no alert"
 	}
 	return fmt.Sprintf("%d (level %d)", v.Rule, v.Level)
+}
+
+// names puts both verdicts so that one sees how they differ.
+func (d *Difference) names() (was, now string) {
+	was, now = d.Was.String(), d.Now.String()
+	if was == now {
+		was, now = was+" "+d.Was.Groups, now+" "+d.Now.Groups
+	}
+	return was, now
 }
 
 func version(n Named) string {
@@ -153,6 +198,14 @@ func when(t time.Time) string {
 		return "–"
 	}
 	return t.UTC().Format("2006-01-02 15:04:05Z")
+}
+
+// span writes a duration as days, or as what it is below one.
+func span(d time.Duration) string {
+	if d < 24*time.Hour {
+		return d.Round(time.Second).String()
+	}
+	return fmt.Sprintf("%.1f days", d.Hours()/24)
 }
 
 // number writes thousands apart.
@@ -191,24 +244,42 @@ func sorted(m map[string]int64) func(func(string, int64) bool) {
 var page string
 
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"number": number, "when": when, "rate": rate, "version": version,
+	"number": number, "when": when, "span": span, "rate": rate, "version": version,
 	"at":  func(s Sample) string { return position(s.Partition, s.Offset) },
-	"cut": func(x []RuleCounts) []RuleCounts { return x[:min(len(x), 500)] },
+	"was": func(d Difference) string { was, _ := d.names(); return was },
+	"now": func(d Difference) string { _, now := d.names(); return now },
 }).Parse(page))
 
 // WriteHTML writes one page that needs nothing else.
 func (r *Report) WriteHTML(w io.Writer) error {
-	rows := r.Rules
-	if r.Against != nil {
-		rows = r.Differing()
-	}
-	return pageTemplate.Execute(w, struct {
+	p := struct {
 		*Report
-		Rows   []RuleCounts
-		Bars   []bar
-		Height int
-	}{r, rows, bars(r.Hours), barHeight})
+		Rows        []RuleCounts
+		Differences []Difference
+		Agents      []AgentCounts
+		Samples     []Sample
+		Bars        []bar
+		Height      int
+		Span        time.Duration
+		More        int
+	}{r, r.Rules, upTo(r.Differences), nil, upTo(r.Samples), bars(r.Hours), barHeight, r.Last.Sub(r.First), 0}
+	if r.Against != nil {
+		p.Rows = r.Differing()
+	}
+	for _, a := range r.Agents {
+		if r.Against == nil || a.differs() {
+			p.Agents = append(p.Agents, a)
+		}
+	}
+	p.More = len(p.Rows) - len(upTo(p.Rows)) + len(p.Agents) - len(upTo(p.Agents)) + len(r.Differences) - len(p.Differences) + len(r.Samples) - len(p.Samples)
+	p.Rows, p.Agents = upTo(p.Rows), upTo(p.Agents)
+	return pageTemplate.Execute(w, p)
 }
+
+// pageMax bounds the rows of each table of the page.
+const pageMax = 300
+
+func upTo[T any](x []T) []T { return x[:min(len(x), pageMax)] }
 
 const (
 	barHeight = 160
@@ -220,6 +291,7 @@ const (
 type bar struct {
 	X, Width               float64
 	Alerts, Added, Removed float64 // heights
+	Changed                float64
 	Title                  string
 }
 
@@ -237,14 +309,14 @@ func bars(hours []HourCounts) []bar {
 	for i := range hours {
 		s := &sums[int(hours[i].Hour.Sub(first)/time.Hour)/each]
 		s.plus(&hours[i].Counts)
-		most = max(most, s.Alerts, s.Was)
+		most = max(most, s.Alerts+s.Removed)
 	}
 	out := make([]bar, n)
 	width := 1000 / float64(n)
 	for i := range sums {
 		h := func(v int64) float64 { return float64(v) / float64(most) * barHeight }
 		out[i] = bar{
-			X: float64(i) * width, Width: math.Max(0.5, width*0.9), Alerts: h(sums[i].Alerts), Added: h(sums[i].Added), Removed: h(sums[i].Removed),
+			X: float64(i) * width, Width: math.Max(0.5, width*0.9), Alerts: h(sums[i].Alerts), Added: h(sums[i].Added), Removed: h(sums[i].Removed), Changed: h(sums[i].Changed),
 			Title: fmt.Sprintf("%s: %s alerts, +%s -%s ~%s", when(first.Add(time.Duration(i*each)*time.Hour)), number(sums[i].Alerts), number(sums[i].Added), number(sums[i].Removed), number(sums[i].Changed)),
 		}
 	}

@@ -32,7 +32,7 @@ type Options struct {
 	// Recorded compares with what the source says came of its events, and
 	// RecordedAlerts, if set, with these.
 	Recorded       bool
-	RecordedAlerts map[Position]Verdict
+	RecordedAlerts *Recorded
 	// Workers is how many lanes are judged at once.
 	Workers int
 	// Out takes the alerts; nil for nobody.
@@ -46,8 +46,12 @@ type Options struct {
 	Timing bool
 	// OnProgress is told now and then how far the replay is.
 	OnProgress func(Progress)
+	// Kept goes into the State of an interrupted replay.
+	Kept Kept
 	// State is where an interrupted replay goes on; nil begins.
 	State *State
+
+	judged func() // of tests: called for each event
 }
 
 // Sink takes alerts. Write is called by several goroutines; the bytes are valid
@@ -72,52 +76,59 @@ func Run(ctx context.Context, o Options) (*Report, *State, error) {
 	if o.Workers < 1 {
 		o.Workers = 1
 	}
-	lanes, err := o.Source.Open(ctx, o.Workers)
+	var from []Place
+	if o.State != nil {
+		from = o.State.places()
+	}
+	lanes, err := o.Source.Open(ctx, o.Workers, from)
 	if err != nil {
 		return nil, nil, err
+	}
+	if o.State != nil && len(o.State.Lanes) != len(lanes) {
+		return nil, nil, errors.New("resume: the source has other parts than when it was interrupted")
 	}
 	begin, cpu := time.Now(), cpuTime()
 	runs := make([]*run, len(lanes))
 	for i, l := range lanes {
-		if runs[i], err = newRun(&o, l, i); err != nil {
-			return nil, nil, err
-		}
+		runs[i] = newRun(&o, l, i)
 	}
-	if err := each(ctx, &o, runs); err != nil {
+	err = each(ctx, &o, runs)
+	if o.Out != nil {
+		err = errors.Join(err, o.Out.Close())
+	}
+	if err != nil {
 		return nil, nil, err
 	}
-	interrupted := ctx.Err() != nil
 	r := newReport(&o)
-	for i, x := range runs {
+	for _, x := range runs {
 		r.add(x.tally)
-		for reason, n := range lanes[i].Refused() {
+		for reason, n := range x.lane.Refused() {
 			r.Refused[reason] += n
 		}
+		r.Interrupted = r.Interrupted || !x.done
 	}
 	if o.State != nil {
 		for reason, n := range o.State.Refused {
 			r.Refused[reason] += n
 		}
 	}
-	r.Interrupted = interrupted
 	r.finish(&o, runs, time.Since(begin), cpuTime()-cpu)
-	var state *State
-	if interrupted {
-		if state, err = save(&o, lanes, runs, r.Refused); err != nil {
-			return r, nil, err
-		}
+	if r.Interrupted {
+		state, err := save(&o, runs, r.Refused)
+		return r, state, err
 	}
-	if o.Out != nil {
-		if err := o.Out.Close(); err != nil {
+	if o.Explain && (o.Against != nil || o.comparesRecorded()) {
+		if err := explain(ctx, &o, r, runs); err != nil {
+			if ctx.Err() == nil {
+				return r, nil, err
+			}
+			// Everything is judged; what goes on has only to explain.
+			r.Interrupted = true
+			state, err := save(&o, runs, r.Refused)
 			return r, state, err
 		}
 	}
-	if o.Explain && !interrupted && (o.Against != nil || o.comparesRecorded()) {
-		if err := explain(ctx, &o, r); err != nil && ctx.Err() == nil {
-			return r, state, err
-		}
-	}
-	return r, state, nil
+	return r, nil, nil
 }
 
 func (o *Options) comparesRecorded() bool { return o.Recorded || o.RecordedAlerts != nil }
@@ -141,11 +152,15 @@ func each(ctx context.Context, o *Options, runs []*run) error {
 	for range workers {
 		wg.Go(func() {
 			for r := range work {
-				if err := r.all(failing); err != nil && failing.Err() == nil {
+				if err := r.all(failing); err != nil {
 					mu.Lock()
 					errs = append(errs, err)
 					mu.Unlock()
 					fail()
+					// Other lanes may wait for this one to be taken from.
+					for err = nil; err == nil; {
+						_, err = r.lane.Next(failing)
+					}
 				}
 			}
 		})
@@ -185,6 +200,8 @@ type run struct {
 	lane  Lane
 	index int
 	judges
+	kept   *LaneState // where it goes on; nil once it has begun
+	done   bool       // the lane has ended
 	tally  *tally
 	doc    []byte
 	clock  time.Time     // when the batch began
@@ -206,40 +223,69 @@ func newJudges(o *Options) judges {
 	return j
 }
 
-func newRun(o *Options, l Lane, index int) (*run, error) {
-	r := &run{o: o, lane: l, index: index, judges: newJudges(o), tally: newTally()}
-	if o.State == nil {
-		return r, nil
+func newRun(o *Options, l Lane, index int) *run {
+	r := &run{o: o, lane: l, index: index, tally: newTally()}
+	if o.State != nil {
+		r.kept = &o.State.Lanes[index]
+		r.tally, r.done = r.kept.Tally.restore(), r.kept.Done
 	}
-	for i := range o.State.Lanes {
-		s := &o.State.Lanes[i]
-		if s.Index != index {
-			continue
-		}
-		var err error
-		if r.state, err = o.Ruleset.Engine.RestoreState(s.State); err != nil {
-			return nil, fmt.Errorf("resume: %w", err)
-		}
-		if o.Against != nil {
-			if r.against, err = o.Against.Engine.RestoreState(s.Against); err != nil {
-				return nil, fmt.Errorf("resume: %w", err)
-			}
-		}
-		r.tally = s.Tally.restore()
-		return r, nil
+	return r
+}
+
+// begin makes the states of the rulesets, which a lane has only while it is
+// judged: a topic may have more partitions than states have room in memory.
+func (r *run) begin() error {
+	kept := r.kept
+	r.kept = nil
+	if kept == nil || !kept.Begun {
+		r.judges = newJudges(r.o)
+		return nil
 	}
-	return nil, errors.New("resume: the source has other parts than when it was interrupted")
+	r.groups = map[*program.Rule]string{}
+	var err error
+	if r.state, err = r.o.Ruleset.Engine.RestoreState(kept.State); err == nil && r.o.Against != nil {
+		r.against, err = r.o.Against.Engine.RestoreState(kept.Against)
+	}
+	if err != nil {
+		return fmt.Errorf("resume: %w", err)
+	}
+	return nil
+}
+
+// end gives the states up.
+func (r *run) end() {
+	if r.state != nil {
+		r.count()
+	}
+	r.done, r.judges = true, judges{}
+}
+
+// count adds to the tally what the state has counted.
+func (r *run) count() {
+	r.tally.Steps += r.state.StepsExceeded()
+	r.tally.Evicted += r.state.Evicted()
 }
 
 // all judges the whole lane. It returns nil when ctx ends.
 func (r *run) all(ctx context.Context) error {
+	if r.done {
+		return nil
+	}
 	for {
 		items, err := r.lane.Next(ctx)
-		if errors.Is(err, io.EOF) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		switch {
+		case errors.Is(err, io.EOF):
+			r.end()
 			return nil
-		}
-		if err != nil {
+		case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
+			return nil
+		case err != nil:
 			return err
+		}
+		if r.state == nil {
+			if err := r.begin(); err != nil {
+				return err
+			}
 		}
 		r.clock, r.before = time.Now(), 0
 		for i := range items {
@@ -254,7 +300,7 @@ func (r *run) all(ctx context.Context) error {
 // judge judges one event.
 func (r *run) judge(it *Item) error {
 	res, got := r.verdict(r.o.Ruleset.Engine, r.state, it)
-	if res.Alert && !it.Silent {
+	if res.Alert && !it.Silent && (r.o.Out != nil || r.o.Timing) {
 		id := schemas.AlertID(it.Event.Time, it.Partition, it.Offset, 0)
 		r.doc = res.AppendAlert(r.doc[:0], id, nil)
 		if r.o.Out != nil {
@@ -272,6 +318,9 @@ func (r *run) judge(it *Item) error {
 	if r.against != nil {
 		_, want = r.verdict(r.o.Against.Engine, r.against, it)
 	}
+	if r.o.judged != nil {
+		r.o.judged()
+	}
 	if it.Silent {
 		r.tally.Warm++
 		return nil
@@ -281,19 +330,16 @@ func (r *run) judge(it *Item) error {
 	case r.against != nil:
 		r.tally.compare(r.o, it, want, got)
 	case r.o.RecordedAlerts != nil:
-		r.tally.compare(r.o, it, r.o.RecordedAlerts[Position{it.Partition, it.Offset}], got)
+		r.tally.compare(r.o, it, r.o.RecordedAlerts.verdict(it.Partition, it.Offset), got)
 	case r.o.Recorded && it.Recorded != nil:
-		want = *it.Recorded
-		if want.Level < alertLevel {
-			want = Verdict{} // archives hold events that did not alert
-		}
-		r.tally.compare(r.o, it, want, got)
+		// Archives name the rule only of what alerted.
+		r.tally.compare(r.o, it, *it.Recorded, got)
+	}
+	if r.o.Timing && r.against != nil {
+		r.before = time.Since(r.clock) // what the comparison took counts for no event
 	}
 	return nil
 }
-
-// alertLevel is the least level that alerts.
-const alertLevel = engine.DefaultAlertLevel
 
 // verdict judges an event by one engine; a zero verdict is no alert. The result
 // stands until the state's next event.

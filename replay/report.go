@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"runtime"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -28,6 +29,9 @@ type Report struct {
 	Days  float64 `json:"days"`
 	Total Counts  `json:"total"`
 
+	// Differences are the sorts of differences, the most frequent first.
+	Differences []Difference `json:"differences,omitempty"`
+	// Rules counts an alert that went from one rule to another as changed at both.
 	Rules   []RuleCounts  `json:"rules"`
 	Agents  []AgentCounts `json:"agents"`
 	Hours   []HourCounts  `json:"hours"`
@@ -43,6 +47,14 @@ type Report struct {
 type Named struct {
 	Name    string `json:"name"`
 	Version string `json:"version,omitempty"`
+}
+
+// Difference is how often one verdict became another.
+type Difference struct {
+	Kind  Kind    `json:"kind"`
+	Was   Verdict `json:"was"`
+	Now   Verdict `json:"now"`
+	Count int64   `json:"count"`
 }
 
 // RuleCounts are the alerts of a rule.
@@ -94,6 +106,9 @@ func newReport(o *Options) *Report {
 		r.Against = &Named{o.Against.Name, o.Against.Version}
 	case o.comparesRecorded():
 		r.Against = &Named{Name: "recorded"}
+		if a := o.RecordedAlerts; a != nil {
+			r.Against.Version = strings.Join(a.Rulesets, " ")
+		}
 	}
 	return r
 }
@@ -109,7 +124,15 @@ func (r *Report) finish(o *Options, runs []*run, wall, cpu time.Duration) {
 	r.Days = max(r.Last.Sub(r.First), time.Hour).Hours() / 24
 	for id, c := range t.Rules {
 		x := RuleCounts{ID: id, Counts: *c, PerDay: float64(c.Alerts) / r.Days}
-		x.Level, x.Description, x.Groups = describe(o, id)
+		var known bool
+		if x.Level, x.Description, x.Groups, known = describe(o, id); !known {
+			// Only what was recorded names it.
+			for d := range t.Differing {
+				if d.Was.Rule == id {
+					x.Level, x.Groups = max(x.Level, d.Was.Level), strings.Split(d.Was.Groups, ",")
+				}
+			}
+		}
 		r.Rules = append(r.Rules, x)
 	}
 	slices.SortFunc(r.Rules, func(a, b RuleCounts) int {
@@ -125,14 +148,33 @@ func (r *Report) finish(o *Options, runs []*run, wall, cpu time.Duration) {
 		r.Hours = append(r.Hours, HourCounts{time.Unix(h*3600, 0).UTC(), *c})
 	}
 	slices.SortFunc(r.Hours, func(a, b HourCounts) int { return a.Hour.Compare(b.Hour) })
+	for d, n := range t.Differing {
+		r.Differences = append(r.Differences, Difference{d.Kind, d.Was, d.Now, n})
+	}
+	slices.SortFunc(r.Differences, func(a, b Difference) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Was.Rule, b.Was.Rule), cmp.Compare(a.Now.Rule, b.Now.Rule),
+			cmp.Compare(a.Was.Level, b.Was.Level), cmp.Compare(a.Now.Level, b.Now.Level), cmp.Compare(a.Was.Groups, b.Was.Groups), cmp.Compare(a.Now.Groups, b.Now.Groups))
+	})
 	for _, list := range t.Examples {
 		r.Samples = append(r.Samples, list[:min(len(list), o.Samples)]...)
 	}
+	often := map[sampleKey]int64{}
+	for d, n := range t.Differing {
+		often[sampleKey{d.Kind, d.Was.Rule, d.Now.Rule}] += n
+	}
 	slices.SortFunc(r.Samples, func(a, b Sample) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
+		return cmp.Or(cmp.Compare(often[sampleKey{b.Kind, b.Was.Rule, b.Now.Rule}], often[sampleKey{a.Kind, a.Was.Rule, a.Now.Rule}]),
+			cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Was.Rule, b.Was.Rule), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
 	})
 	s := &r.Stats
-	s.Events, s.Alerts = r.Events+r.Warm, r.Total.Alerts
+	for _, x := range runs {
+		s.Events += x.events.Load()
+		if x.state != nil {
+			x.count()
+			t.Steps, t.Evicted = t.Steps+x.state.StepsExceeded(), t.Evicted+x.state.Evicted()
+		}
+	}
+	s.Alerts, s.StepBudgetExceeded, s.KeysEvicted = r.Total.Alerts, t.Steps, t.Evicted
 	s.CPUSeconds, s.WallSeconds = cpu.Seconds(), wall.Seconds()
 	if cpu > 0 {
 		s.EventsPerCPUSecond = float64(s.Events) / cpu.Seconds()
@@ -142,14 +184,22 @@ func (r *Report) finish(o *Options, runs []*run, wall, cpu time.Duration) {
 	}
 	s.MaxRSSBytes = maxRSS()
 	s.P50Microseconds, s.P99Microseconds, s.MaxMicroseconds = t.times.quantile(0.5), t.times.quantile(0.99), float64(t.times.Max)/1000
-	for _, x := range runs {
-		s.StepBudgetExceeded += x.state.StepsExceeded()
-		s.KeysEvicted += x.state.Evicted()
-	}
 	if r.Warm == 0 && r.Events > 0 {
 		r.Notes = append(r.Notes, "windows, first-time-seen and check_diff began empty: nothing was read before the first event")
 	} else if r.Warm > 0 {
 		r.Notes = append(r.Notes, "windows were warmed up by the events before; first-time-seen and check_diff know only what those held")
+	}
+	if f, ok := o.Source.(*File); ok && f.Loop == 0 && r.Events > 1 && r.First.Equal(r.Last) {
+		r.Notes = append(r.Notes, "the lines bring no times: all count as of "+when(r.First)+", so windows never end and figures a day mean nothing")
+	}
+	if o.RecordedAlerts != nil {
+		r.Notes = append(r.Notes, "only what the workers have judged is compared; they may have judged it by several rulesets, with what they remembered then")
+	}
+	if o.RecordedAlerts != nil && o.RecordedAlerts.Cut {
+		r.Notes = append(r.Notes, "the oldest alerts were removed by retention: where they are missing, alerts show as added")
+	}
+	if span := r.Last.Sub(r.First); r.Events > 0 && span < time.Hour {
+		r.Notes = append(r.Notes, "the history spans "+span.Round(time.Millisecond).String()+"; figures a day are those of an hour with these alerts, 24 times")
 	}
 	if s.KeysEvicted > 0 {
 		r.Notes = append(r.Notes, "the state of some keys was given up to keep within memory: composite rules may have counted less there")

@@ -3,9 +3,12 @@ package replay
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
+	"time"
 
 	"vedette/internal/kafka"
 	"vedette/schemas"
@@ -13,28 +16,47 @@ import (
 
 // FileSink writes one alert document per line. Alerts of one key stand in order.
 type FileSink struct {
-	mu sync.Mutex
-	f  *os.File
-	w  *bufio.Writer
+	mu   sync.Mutex
+	f    *os.File
+	w    *bufio.Writer
+	size int64
 }
 
-// NewFileSink makes the file, or goes on at its end if it is to be appended to.
-func NewFileSink(path string, appended bool) (*FileSink, error) {
-	mode := os.O_CREATE | os.O_WRONLY | os.O_TRUNC
-	if appended {
-		mode = os.O_CREATE | os.O_WRONLY | os.O_APPEND
-	}
-	f, err := os.OpenFile(path, mode, 0o600)
+// NewFileSink makes the file and keeps its first bytes: a replay that goes on
+// cuts off what was written behind its State.
+func NewFileSink(path string, keep int64) (*FileSink, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("write alerts: %w", err)
 	}
-	return &FileSink{f: f, w: bufio.NewWriterSize(f, 1<<20)}, nil
+	st, err := f.Stat()
+	if err == nil && st.Size() < keep {
+		err = fmt.Errorf("%s is shorter than when the replay was interrupted", path)
+	}
+	if err == nil && st.Mode().IsRegular() {
+		if err = f.Truncate(keep); err == nil {
+			_, err = f.Seek(keep, io.SeekStart)
+		}
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("write alerts: %w", err)
+	}
+	return &FileSink{f: f, w: bufio.NewWriterSize(f, 1<<20), size: keep}, nil
+}
+
+// Size is how long the file is once all that was written stands in it.
+func (s *FileSink) Size() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.size
 }
 
 // Write implements Sink.
 func (s *FileSink) Write(_ *Item, doc []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.size += int64(len(doc)) + 1
 	if _, err := s.w.Write(doc); err != nil {
 		return err
 	}
@@ -62,8 +84,12 @@ type TopicSink struct {
 	err error
 }
 
-// topicSinkWaiting bounds the alerts that wait for acknowledgement.
-const topicSinkWaiting = 10_000
+const (
+	// topicSinkWaiting bounds the alerts that wait for acknowledgement.
+	topicSinkWaiting = 10_000
+	// topicSinkLeave is how long an interrupted replay waits for it.
+	topicSinkLeave = 30 * time.Second
+)
 
 // NewTopicSink writes to a topic, without the prefix, by a producer that Close ends.
 // It refuses the names of Vedette's own topics: a replay never touches them.
@@ -86,8 +112,10 @@ func (s *TopicSink) Write(it *Item, doc []byte) error {
 	}
 	select {
 	case s.slots <- struct{}{}:
-	case <-s.ctx.Done():
-		return nil // interrupted
+	default:
+		if err := s.wait(); err != nil {
+			return err
+		}
 	}
 	rec := schemas.Record{Topic: s.topic, Key: []byte(it.Event.Key()), Timestamp: it.Event.Time, Value: append([]byte(nil), doc...)}
 	s.p.Produce(rec, func(err error) {
@@ -101,9 +129,33 @@ func (s *TopicSink) Write(it *Item, doc []byte) error {
 	return nil
 }
 
+// wait takes a slot when one is free. What was judged before an interruption is
+// still written, unless the brokers do not answer.
+func (s *TopicSink) wait() error {
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	case <-s.ctx.Done():
+	}
+	leave := time.NewTimer(topicSinkLeave)
+	defer leave.Stop()
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	case <-leave.C:
+		return errors.New("the brokers do not acknowledge alerts")
+	}
+}
+
 // Close implements Sink.
 func (s *TopicSink) Close() error {
-	err := s.p.Flush(context.WithoutCancel(s.ctx))
+	ctx := s.ctx
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), topicSinkLeave)
+		defer cancel()
+	}
+	err := s.p.Flush(ctx)
 	s.p.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -69,18 +69,21 @@ type Sample struct {
 	Agent     string    `json:"agent"`
 	Location  string    `json:"location"`
 	Log       string    `json:"log"`
+	// Key is the event's, for explain.
+	Key string `json:"-"`
 	// Reason says why the verdicts differ, if the replay was to explain.
 	Reason string `json:"reason,omitempty"`
 }
 
 // tally is what one lane has counted. Its exported members are what State keeps.
 type tally struct {
-	Events, Warm int64
-	Total        Counts
-	First, Last  time.Time
-	Rules        map[int]*Counts
-	Agents       map[string]*Counts
-	Hours        map[int64]*Counts // by Unix hour
+	Events, Warm   int64
+	Steps, Evicted uint64
+	Total          Counts
+	First, Last    time.Time
+	Rules          map[int]*Counts
+	Agents         map[string]*Counts
+	Hours          map[int64]*Counts // by Unix hour
 	// Differing counts differences by kind and rule, with levels and groups as in
 	// the verdicts, for conditions on them.
 	Differing map[difference]int64
@@ -109,8 +112,8 @@ func (d *difference) rule() int {
 const differencesMax = 100_000
 
 type sampleKey struct {
-	Kind Kind
-	Rule int
+	Kind     Kind
+	Was, Now int
 }
 
 func newTally() *tally {
@@ -140,7 +143,7 @@ const rulesMax = 2_000_000
 
 func (t *tally) count(it *Item, got Verdict) {
 	t.Events++
-	at := it.Event.Time
+	at := sane(it.Event.Time)
 	if t.First.IsZero() || at.Before(t.First) {
 		t.First = at
 	}
@@ -157,7 +160,7 @@ func (t *tally) each(it *Item, fn func(*Counts), rule int) {
 	fn(&t.Total)
 	fn(entry(t.Rules, rule, 0, rulesMax))
 	fn(entry(t.Agents, it.Event.AgentID, "", agentsMax))
-	if h := it.Event.Time.Unix() / 3600; t.hour == nil || h != t.at {
+	if h := sane(it.Event.Time).Unix() / 3600; t.hour == nil || h != t.at {
 		t.hour, t.at = entry(t.Hours, h, 0, hoursMax), h
 	}
 	fn(t.hour)
@@ -180,10 +183,13 @@ func (t *tally) compare(o *Options, it *Item, want, got Verdict) {
 	}
 	rule := d.rule()
 	t.each(it, func(c *Counts) { *c.kind(d.Kind)++ }, rule)
+	if d.Kind == Changed && want.Rule != rule {
+		entry(t.Rules, want.Rule, 0, rulesMax).Changed++
+	}
 	if _, known := t.Differing[d]; known || len(t.Differing) < differencesMax {
 		t.Differing[d]++
 	}
-	key := sampleKey{d.Kind, rule}
+	key := sampleKey{d.Kind, want.Rule, got.Rule}
 	if have := t.Examples[key]; len(have) < o.Samples {
 		log := string(it.Event.Log)
 		if len(log) > sampleLogMax {
@@ -191,9 +197,24 @@ func (t *tally) compare(o *Options, it *Item, want, got Verdict) {
 		}
 		t.Examples[key] = append(have, Sample{
 			Kind: d.Kind, Rule: rule, Was: want, Now: got, Partition: it.Partition, Offset: it.Offset,
-			Time: it.Event.Time, Agent: strings.Clone(it.Event.AgentID), Location: strings.Clone(it.Event.Location), Log: strings.ToValidUTF8(log, "\ufffd"),
+			Time: sane(it.Event.Time), Agent: strings.Clone(it.Event.AgentID), Location: strings.Clone(it.Event.Location), Log: strings.ToValidUTF8(log, "\ufffd"),
+			Key: strings.Clone(it.Event.Key()),
 		})
 	}
+}
+
+// latest is the last hour that a report names.
+var latest = time.Date(9999, 12, 31, 23, 0, 0, 0, time.UTC)
+
+// sane keeps a record's time within what a report can write.
+func sane(t time.Time) time.Time {
+	switch {
+	case t.After(latest):
+		return latest
+	case t.Unix() < 0:
+		return time.Unix(0, 0).UTC()
+	}
+	return t
 }
 
 // merge adds what another lane has counted. Of examples the earliest by position
@@ -201,6 +222,8 @@ func (t *tally) compare(o *Options, it *Item, want, got Verdict) {
 func (t *tally) merge(u *tally, samples int) {
 	t.Events += u.Events
 	t.Warm += u.Warm
+	t.Steps += u.Steps
+	t.Evicted += u.Evicted
 	t.Total.plus(&u.Total)
 	if t.First.IsZero() || !u.First.IsZero() && u.First.Before(t.First) {
 		t.First = u.First
@@ -292,14 +315,14 @@ func (h *histogram) quantile(q float64) float64 {
 }
 
 // describe finds what a rule says of itself in either ruleset.
-func describe(o *Options, rule int) (level int, description string, groups []string) {
+func describe(o *Options, rule int) (level int, description string, groups []string, known bool) {
 	for _, r := range []*Ruleset{&o.Ruleset, o.Against} {
 		if r == nil {
 			continue
 		}
 		if p := r.Engine.Program().RuleByID[rule]; p != nil {
-			return p.Level, p.Info.Description, p.Info.Groups
+			return p.Level, p.Info.Description, p.Info.Groups, true
 		}
 	}
-	return 0, "", nil
+	return 0, "", nil, false
 }

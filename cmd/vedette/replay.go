@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -20,6 +21,8 @@ import (
 
 	"vedette/app"
 	"vedette/config"
+	"vedette/internal/datadir"
+	eventfiles "vedette/internal/history"
 	"vedette/internal/kafka"
 	"vedette/internal/registry"
 	"vedette/internal/rulesets"
@@ -102,6 +105,8 @@ type job struct {
 	log   *slog.Logger
 	o     replay.Options
 	span  replay.Range
+	keep  []string // agents, of those that were named and of the groups
+	goes  *replay.State
 	data  *app.Data // nil until the topics are needed
 	fails []replay.Condition
 }
@@ -124,12 +129,16 @@ func (s *shell) replay(cmd *cobra.Command, f *replayFlags) error {
 	if err := j.check(); err != nil {
 		return usageError{err}
 	}
-	for _, step := range []func(context.Context) error{j.loadRulesets, j.openSource, j.openRecorded, j.goOn, j.openOut} {
+	for _, step := range []func(context.Context) error{j.loadRulesets, j.goOn, j.openSource, j.openRecorded, j.openOut, j.run} {
 		if err := step(cmd.Context()); err != nil {
+			if errors.Is(err, context.Canceled) {
+				// The state of an earlier interruption stands as it was.
+				return errors.New("interrupted before anything was judged")
+			}
 			return err
 		}
 	}
-	return j.run(cmd.Context())
+	return nil
 }
 
 // check reads the flags that need nothing else.
@@ -161,6 +170,16 @@ func (j *job) check() error {
 	if j.samples < 0 || j.samples > 100 {
 		errs = append(errs, errors.New("--samples: between 0 and 100"))
 	}
+	if j.offsets != "" && (!j.topic() || j.from != "" || j.to != "") {
+		errs = append(errs, errors.New("--offsets: for a topic, in place of --from and --to"))
+	}
+	if _, err := parseOffsets(j.offsets); err != nil {
+		errs = append(errs, fmt.Errorf("--offsets: %w", err))
+	}
+	if !j.span.From.IsZero() && !j.span.To.IsZero() && !j.span.From.Before(j.span.To) {
+		errs = append(errs, errors.New("--from: not before --to"))
+	}
+	errs = append(errs, j.checkFiles()...)
 	if j.loop < 0 || j.loop > 0 && (j.topic() || j.resume != "" || j.explain) {
 		errs = append(errs, errors.New("--loop: a number above 0, for a file, without --resume and --explain"))
 	}
@@ -179,6 +198,35 @@ func (j *job) check() error {
 		j.fails = append(j.fails, c)
 	}
 	return errors.Join(errs...)
+}
+
+// checkFiles looks at the files that are named: a history must not be written
+// over, and only documents say what was recorded.
+func (j *job) checkFiles() []error {
+	if j.topic() {
+		return nil
+	}
+	source, err := os.Stat(j.source)
+	if err != nil {
+		return []error{fmt.Errorf("--source: neither events nor archives, and no file: %w", err)}
+	}
+	if source.IsDir() {
+		return []error{fmt.Errorf("--source %s is a directory; name a file in it", j.source)}
+	}
+	var errs []error
+	for _, x := range []struct{ flag, name string }{{"--out", j.out}, {"--report", j.report}, {"--junit", j.junit}, {"--resume", j.resume}} {
+		if st, err := os.Stat(x.name); x.name != "" && err == nil && os.SameFile(source, st) {
+			errs = append(errs, fmt.Errorf("%s: %s is the history itself", x.flag, x.name))
+		}
+	}
+	format, err := replay.ParseFormat(j.input)
+	if err == nil && slices.Contains(j.against, againstRecorded) {
+		f := replay.File{Path: j.source, Format: format}
+		if format, err = f.Lines(); err == nil && format != replay.FormatDocuments {
+			errs = append(errs, fmt.Errorf("--against recorded: %s holds %s, and only alerts.json or archives.json say what was recorded", j.source, format))
+		}
+	}
+	return errs
 }
 
 // parseWhen reads a date, a time, or a time back from now.
@@ -254,8 +302,11 @@ func (j *job) loadRulesets(ctx context.Context) error {
 }
 
 func (j *job) openSource(ctx context.Context) error {
-	agents := j.agents
-	if len(j.groups) > 0 {
+	agents := slices.Clone(j.agents)
+	switch {
+	case j.goes != nil:
+		agents, j.span = j.goes.Kept.Agents, j.goes.Kept.Range
+	case len(j.groups) > 0:
 		if err := j.open(ctx); err != nil {
 			return err
 		}
@@ -274,24 +325,39 @@ func (j *job) openSource(ctx context.Context) error {
 			return fmt.Errorf("no agent is in %s", strings.Join(j.groups, ", "))
 		}
 	}
+	slices.Sort(agents)
+	agents = slices.Compact(agents)
+	j.o.Kept.Range, j.o.Kept.Agents = j.span, agents
 	if !j.topic() {
-		if j.offsets != "" {
-			return usageError{errors.New("--offsets: only for a topic")}
-		}
 		format, _ := replay.ParseFormat(j.input) // checked
 		j.o.Source = &replay.File{Path: j.source, Format: format, Range: j.span, Agents: agents, Loop: j.loop}
 		return nil
 	}
-	offsets, err := parseOffsets(j.offsets)
-	if err != nil {
-		return usageError{fmt.Errorf("--offsets: %w", err)}
-	}
+	offsets, _ := parseOffsets(j.offsets) // checked
 	if err := j.open(ctx); err != nil {
 		return err
 	}
-	j.o.Source = &replay.Topic{Cluster: j.data.Cluster, Topic: j.source, Range: j.span, Offsets: offsets, Agents: agents}
+	topic := &replay.Topic{Cluster: j.data.Cluster, Topic: j.source, Range: j.span, Offsets: offsets, Agents: agents}
+	j.o.Source = topic
+	if j.source == schemas.TopicEvents && j.cfg.Kafka.Embedded() {
+		// The embedded broker's log is short; what it removed lies beside it.
+		id, err := j.data.Cluster.TopicID(ctx, schemas.TopicEvents)
+		if err != nil {
+			return err
+		}
+		if topic.Older, err = eventfiles.Open(filepath.Join(j.cfg.DataDir, datadir.History), id); err != nil {
+			return err
+		}
+	}
+	if j.recorded() && j.source == schemas.TopicEvents {
+		var err error
+		topic.Until, err = replay.Judged(ctx, j.data.Cluster)
+		return err
+	}
 	return nil
 }
+
+func (j *job) recorded() bool { return slices.Contains(j.against, againstRecorded) }
 
 // parseOffsets reads PARTITION:FROM-TO,…; TO does not belong to the range, and
 // may be left out.
@@ -318,7 +384,7 @@ func parseOffsets(text string) (map[int32]kafka.Range, error) {
 }
 
 func (j *job) openRecorded(ctx context.Context) error {
-	if len(j.against) == 0 || j.against[0] != againstRecorded {
+	if !j.recorded() {
 		return nil
 	}
 	if j.source != schemas.TopicEvents {
@@ -326,7 +392,7 @@ func (j *job) openRecorded(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	j.o.RecordedAlerts, err = replay.Recorded(ctx, j.data.Cluster, j.span.From)
+	j.o.RecordedAlerts, err = replay.ReadRecorded(ctx, j.data.Cluster, j.span)
 	return err
 }
 
@@ -335,6 +401,9 @@ func (j *job) goOn(context.Context) error {
 	if j.resume == "" {
 		return nil
 	}
+	// Nothing that only says where answers go, or how fast, need be the same.
+	j.o.Kept.Request = fmt.Sprintf("--source %s --input %s --from %q --to %q --offsets %q --agent %q --group %q --against %q --out %s --samples %d",
+		j.source, j.input, j.from, j.to, j.offsets, j.agents, j.groups, j.against, j.out, j.samples)
 	state, err := replay.ReadState(j.resume)
 	if err != nil || state == nil {
 		return err
@@ -342,15 +411,9 @@ func (j *job) goOn(context.Context) error {
 	if err := state.Fits(&j.o); err != nil {
 		return fmt.Errorf("resume from %s: %w", j.resume, err)
 	}
-	j.o.State, j.workers = state, state.Workers
-	switch src := j.o.Source.(type) {
-	case *replay.File:
-		src.Skip = state.Lanes[0].At.Next
-	case *replay.Topic:
-		src.Resume = map[int32]int64{}
-		for _, l := range state.Lanes {
-			src.Resume[l.At.Partition] = l.At.Next
-		}
+	j.goes, j.o.State = state, state
+	if !j.topic() {
+		j.workers = state.Workers // the lanes of a file are as many
 	}
 	return nil
 }
@@ -368,12 +431,28 @@ func (j *job) openOut(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		j.o.Out, err = replay.NewTopicSink(ctx, name, p)
+		sink, err := replay.NewTopicSink(ctx, name, p)
+		if err != nil {
+			p.Close()
+			return err
+		}
+		if _, err := j.data.Cluster.Ranges(ctx, name); err != nil {
+			p.Close()
+			return fmt.Errorf("--out: make the topic %s first: %w", j.data.Cluster.Topic(name), err)
+		}
+		j.o.Out = sink
+		return nil
+	}
+	keep := int64(0)
+	if j.goes != nil {
+		keep = j.goes.OutBytes
+	}
+	sink, err := replay.NewFileSink(j.out, keep)
+	if err != nil {
 		return err
 	}
-	sink, err := replay.NewFileSink(j.out, j.o.State != nil)
 	j.o.Out = sink
-	return err
+	return nil
 }
 
 func (j *job) run(ctx context.Context) error {
@@ -392,7 +471,7 @@ func (j *job) run(ctx context.Context) error {
 	if err := j.write(report); err != nil {
 		return err
 	}
-	if j.junit != "" {
+	if j.junit != "" && !report.Interrupted { // figures of a part are no answer
 		if err := toFile(j.junit, func(w io.Writer) error { return report.WriteJUnit(w, j.fails) }); err != nil {
 			return err
 		}
