@@ -37,8 +37,8 @@ bench-pipeline: ## analysis workers on a real broker: events/s, CPU; needs Java 
 fuzz: ## every fuzz target for FUZZTIME each
 	GO=$(GO) FUZZTIME=$(FUZZTIME) test/fuzz.sh
 
-fuzz-parsers: ## the parsers of foreign bytes of the engine, two minutes each, two at once
-	GO=$(GO) FUZZTIME=2m JOBS=2 test/fuzz.sh $(PARSERS)
+fuzz-parsers: ## the parsers of foreign bytes of the engine, two minutes each, three at once
+	GO=$(GO) FUZZTIME=2m JOBS=3 test/fuzz.sh $(PARSERS)
 
 lint: ## formatting and vet
 	@test -z "$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))" || { gofmt -l $$(git ls-files -co --exclude-standard '*.go'); exit 1; }
