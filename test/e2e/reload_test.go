@@ -71,7 +71,8 @@ func TestARulesetChangesUnderLoadAndWorkersThatDie(t *testing.T) {
 	if err := os.WriteFile(rules, []byte(changed), 0o644); err != nil { //nolint:gosec // read by the server's user
 		t.Fatal(err)
 	}
-	front := in.launch("front", "enroll", "ingest", "api").Endpoints(t, time.Minute)
+	gateway := in.launch("front", "enroll", "ingest", "api")
+	front := gateway.Endpoints(t, time.Minute)
 	a1 := in.launch("analyze1", "analyze")
 	in.launch("analyze2", "analyze").Endpoints(t, time.Minute)
 	a1.Endpoints(t, time.Minute)
@@ -85,6 +86,10 @@ func TestARulesetChangesUnderLoadAndWorkersThatDie(t *testing.T) {
 	sim.WaitSent(t, 3*lines/4)
 	in.vedette(nil, "ruleset", "publish", edited)
 	sim.Wait(t)
+	// Once it has ended, all that it received stands in the log.
+	if err := gateway.Stop(time.Minute); err != nil {
+		t.Fatal(err)
+	}
 
 	events := in.records(schemas.TopicEvents)
 	want := map[string]string{}

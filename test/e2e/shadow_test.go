@@ -41,7 +41,8 @@ func TestAShadowLosesNothingWhenItsWorkersDie(t *testing.T) {
 		t.Fatal(err)
 	}
 	in.env = append(in.env, "VEDETTE_ANALYZE_SHADOW="+next)
-	front := in.launch("front", "enroll", "ingest").Endpoints(t, time.Minute)
+	gateway := in.launch("front", "enroll", "ingest")
+	front := gateway.Endpoints(t, time.Minute)
 	a1 := in.launch("analyze1", "analyze")
 	in.launch("analyze2", "analyze").Endpoints(t, time.Minute)
 	a1.Endpoints(t, time.Minute)
@@ -67,6 +68,10 @@ func TestAShadowLosesNothingWhenItsWorkersDie(t *testing.T) {
 	sim.WaitSent(t, 2*lines/3)
 	in.launch("analyze1", "analyze").Endpoints(t, time.Minute)
 	sim.Wait(t)
+	// Once it has ended, all that it received stands in the log.
+	if err := gateway.Stop(time.Minute); err != nil {
+		t.Fatal(err)
+	}
 	await("the shadow has judged everything", func() bool { n, ok := lag(); return ok && n == 0 })
 
 	events := in.records(schemas.TopicEvents)
