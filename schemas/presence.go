@@ -69,7 +69,26 @@ type Presence struct {
 	Connected int64 `json:"connected,omitempty"`
 	// Node is the cluster node name the API reports.
 	Node string `json:"node,omitempty"`
+
+	// Session names the connection that the record tells of; empty for records of
+	// the sweep. Claim is set where a connection becomes the agent's: from then on
+	// records of another session count for nothing (see Follows).
+	Session string `json:"session,omitempty"`
+	Claim   bool   `json:"claim,omitempty"`
+	// HeldBack is when the gateway last left what the agent had sent unread.
+	HeldBack int64 `json:"held_back,omitempty"`
 }
+
+// Follows reports whether p counts after before, the record that counted until
+// then. The order of claims in the topic decides who holds an agent: what a
+// connection says after another one has claimed the agent is too late. All
+// readers judge alike (docs/design.md, "Presence").
+func (p *Presence) Follows(before *Presence) bool {
+	return p.Claim || p.Session == "" || p.Session == before.Session || before.Session == "" || before.State == StateDisconnected
+}
+
+// LastSign is when the agent last gave a sign of life, in Unix milliseconds.
+func (p *Presence) LastSign() int64 { return max(p.LastKeepalive, p.Connected, p.HeldBack) }
 
 // OS is an agent's operating system as its keepalive tells it.
 type OS struct {
