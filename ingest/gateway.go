@@ -94,6 +94,9 @@ func (g *Gateway) forget(id string) {
 
 // onChange follows the registry. It runs where the registry is read.
 func (g *Gateway) onChange(c registry.Change) {
+	if c.Kind != registry.ChangeKey {
+		return
+	}
 	g.forget(c.Agent.ID)
 	g.mu.Lock()
 	for _, ch := range g.waiters[c.Agent.ID] {

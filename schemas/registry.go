@@ -27,6 +27,9 @@ const (
 	ProposalIDReserve   ProposalKind = "id.reserve"
 	ProposalUserAdd     ProposalKind = "user.add"
 	ProposalTokenKey    ProposalKind = "token.key"
+	ProposalGroupAdd    ProposalKind = "group.add"
+	ProposalGroupRemove ProposalKind = "group.remove"
+	ProposalAgentGroups ProposalKind = "agent.groups"
 )
 
 // Proposal is one record of TopicRegistry: a change somebody asks for, with all
@@ -48,6 +51,9 @@ type Proposal struct {
 	IDReserve   *IDReserve   `json:"id_reserve,omitempty"`
 	UserAdd     *UserAdd     `json:"user_add,omitempty"`
 	TokenKey    *TokenKey    `json:"token_key,omitempty"`
+	GroupAdd    *GroupName   `json:"group_add,omitempty"`
+	GroupRemove *GroupName   `json:"group_remove,omitempty"`
+	AgentGroups *AgentGroups `json:"agent_groups,omitempty"`
 }
 
 // AgentAdd asks for a new agent.
@@ -173,6 +179,12 @@ func ParseProposal(value []byte) (Proposal, error) {
 		ok = ok && p.UserAdd != nil
 	case ProposalTokenKey:
 		ok = ok && p.TokenKey != nil
+	case ProposalGroupAdd:
+		ok = ok && p.GroupAdd != nil
+	case ProposalGroupRemove:
+		ok = ok && p.GroupRemove != nil
+	case ProposalAgentGroups:
+		ok = ok && p.AgentGroups != nil
 	default:
 		ok = false
 	}

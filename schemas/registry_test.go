@@ -30,7 +30,13 @@ func goldenProposals() map[string]Proposal {
 	remove.AgentRemove = &AgentRemove{AgentID: "050", Purge: true}
 	user.UserAdd = &UserAdd{Name: "wazuh", PasswordHash: []byte("sealed"), Roles: []string{"administrator"}}
 	token.TokenKey = &TokenKey{PEM: []byte("sealed")}
-	return map[string]Proposal{"agent.add": add, "agent.remove": remove, "id.reserve": reserve, "user.add": user, "token.key": token}
+	groupAdd, groupRemove, groups := base(ProposalGroupAdd), base(ProposalGroupRemove), base(ProposalAgentGroups)
+	groupAdd.GroupAdd, groupRemove.GroupRemove = &GroupName{Name: "web"}, &GroupName{Name: "web"}
+	groups.AgentGroups = &AgentGroups{AgentID: "050", Mode: GroupsAppend, Groups: []string{"web", "db"}}
+	return map[string]Proposal{
+		"agent.add": add, "agent.remove": remove, "id.reserve": reserve, "user.add": user, "token.key": token,
+		"group.add": groupAdd, "group.remove": groupRemove, "agent.groups": groups,
+	}
 }
 
 func golden(t *testing.T, name string, got []byte) []byte {

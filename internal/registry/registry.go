@@ -35,8 +35,21 @@ const (
 // ErrBusy says that pendingMax proposals are already waiting.
 var ErrBusy = errors.New("too many registry changes are waiting for the broker")
 
+// ChangeKind says which side of an agent changed.
+type ChangeKind uint8
+
+// Kinds of changes.
+const (
+	// ChangeKey: the agent was added, replaced or removed; what was made of its
+	// key is void.
+	ChangeKey ChangeKind = iota
+	// ChangeGroups: only the agent's groups changed; its key is good.
+	ChangeGroups
+)
+
 // Change tells a subscriber what happened to an agent.
 type Change struct {
+	Kind ChangeKind
 	// Agent is the agent as it is now; Removed when it may no longer connect.
 	Agent Agent
 }
@@ -147,17 +160,8 @@ func (r *Registry) onProposal(rec schemas.Record) {
 		r.reject(rec, "shape")
 		return
 	}
-	var sealed []byte
-	switch p.Kind {
-	case schemas.ProposalAgentAdd:
-		sealed = p.AgentAdd.Key
-	case schemas.ProposalUserAdd:
-		sealed = p.UserAdd.PasswordHash
-	case schemas.ProposalTokenKey:
-		sealed = p.TokenKey.PEM
-	}
 	var opened secret.String
-	if p.Kind != schemas.ProposalAgentRemove && p.Kind != schemas.ProposalIDReserve {
+	if sealed, has := sealedField(&p); has {
 		b, err := r.box.Open(purposeSeal, sealed, []byte(p.ID))
 		if err != nil {
 			r.reject(rec, "sealed")
@@ -189,12 +193,11 @@ func (r *Registry) onProposal(rec schemas.Record) {
 	}
 	r.m.applied.WithLabelValues(string(p.Kind), outcome).Inc()
 	r.m.agents.Set(float64(agents))
-	if out.Refusal == nil && (p.Kind == schemas.ProposalAgentAdd || p.Kind == schemas.ProposalAgentRemove) {
-		for _, fn := range subs {
-			for _, old := range out.Replaced {
-				fn(Change{Agent: old})
+	if out.Refusal == nil {
+		for _, c := range changes(p.Kind, &out) {
+			for _, fn := range subs {
+				fn(c)
 			}
-			fn(Change{Agent: out.Agent})
 		}
 	}
 	if waiter != nil {
@@ -206,6 +209,34 @@ func (r *Registry) onProposal(rec schemas.Record) {
 		}
 		waiter <- out // has room for one
 	}
+}
+
+// sealedField returns the field of a proposal that is sealed, if its kind has one.
+func sealedField(p *schemas.Proposal) (sealed []byte, has bool) {
+	switch p.Kind {
+	case schemas.ProposalAgentAdd:
+		return p.AgentAdd.Key, true
+	case schemas.ProposalUserAdd:
+		return p.UserAdd.PasswordHash, true
+	case schemas.ProposalTokenKey:
+		return p.TokenKey.PEM, true
+	}
+	return nil, false
+}
+
+// changes are what subscribers are told of an accepted proposal, in order.
+func changes(kind schemas.ProposalKind, out *Outcome) []Change {
+	var cs []Change
+	if kind == schemas.ProposalAgentAdd || kind == schemas.ProposalAgentRemove {
+		for _, old := range out.Replaced {
+			cs = append(cs, Change{Agent: old})
+		}
+		cs = append(cs, Change{Agent: out.Agent})
+	}
+	for _, a := range out.Regrouped {
+		cs = append(cs, Change{Kind: ChangeGroups, Agent: a})
+	}
+	return cs
 }
 
 // locationRemoved is where 4.14 raises the event from; see spec/agent-protocol.md §8.
@@ -271,10 +302,6 @@ func (r *Registry) Agents() []Agent {
 	defer r.mu.RUnlock()
 	return r.state.Agents()
 }
-
-// GroupExists reports whether agents may be put into a group. Until groups are
-// kept in TopicFiles there is one.
-func (r *Registry) GroupExists(name string) bool { return name == schemas.DefaultGroup }
 
 // Presence returns what the gateways know of an agent; false when it never connected.
 func (r *Registry) Presence(id string) (schemas.Presence, bool) {

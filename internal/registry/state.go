@@ -75,6 +75,12 @@ const (
 	ReasonUser             Reason = "invalid_user"
 	ReasonTokenKeyExists   Reason = "token_key_exists"
 	ReasonFull             Reason = "full"
+	ReasonGroupExists      Reason = "group_exists"
+	ReasonNoGroup          Reason = "group_not_found"
+	ReasonDefaultGroup     Reason = "default_group"
+	ReasonTooManyGroups    Reason = "too_many_groups"
+	ReasonNotMember        Reason = "not_in_group"
+	ReasonOnlyDefault      Reason = "only_in_default"
 	ReasonRepeated         Reason = "repeated"
 )
 
@@ -108,6 +114,8 @@ type Outcome struct {
 	Replaced []Agent
 	// Gone are the agents that could connect before and cannot now.
 	Gone []Agent
+	// Regrouped are the agents whose groups changed, as they are now.
+	Regrouped []Agent
 }
 
 // State is the registry at one offset. It is a pure state machine: no clock, no
@@ -118,6 +126,7 @@ type State struct {
 	byHost map[string][]string
 	maxID  int
 	seq    int64
+	groups map[string]int // live agents in each; default is always there
 	users  map[string]User
 	token  secret.String
 	offset int64 // of the last record applied, -1 before the first
@@ -130,7 +139,8 @@ type State struct {
 func NewState() *State {
 	return &State{
 		agents: map[string]*Agent{}, byName: map[string]string{}, byHost: map[string][]string{},
-		users: map[string]User{}, seen: map[string]struct{}{}, offset: -1,
+		groups: map[string]int{schemas.DefaultGroup: 0},
+		users:  map[string]User{}, seen: map[string]struct{}{}, offset: -1,
 	}
 }
 
@@ -189,6 +199,12 @@ func (s *State) Apply(p *schemas.Proposal, opened secret.String, offset int64) O
 		}
 		s.token = opened
 		return Outcome{}
+	case schemas.ProposalGroupAdd:
+		return s.addGroup(p.GroupAdd.Name)
+	case schemas.ProposalGroupRemove:
+		return s.removeGroup(p.GroupRemove.Name)
+	case schemas.ProposalAgentGroups:
+		return s.setGroups(p.AgentGroups)
 	}
 	panic("registry: ParseProposal let an unknown kind through: " + string(p.Kind))
 }
@@ -227,6 +243,9 @@ func (s *State) add(p *schemas.Proposal, key secret.String) Outcome {
 	}
 	if len(q.Groups) > schemas.GroupsMax || slices.ContainsFunc(q.Groups, func(g string) bool { return !schemas.ValidGroupName(g) }) {
 		return refuse(ReasonGroups, "", "")
+	}
+	if name, ok := s.unknownGroup(q.Groups); ok {
+		return refuse(ReasonNoGroup, name, "")
 	}
 	var out Outcome
 	yield := func(old *Agent) (why string) {
@@ -283,10 +302,11 @@ func (s *State) add(p *schemas.Proposal, key secret.String) Outcome {
 	s.maxID = max(s.maxID, n)
 	s.seq++
 	a := &Agent{
-		ID: id, Name: q.Name, IP: rule.String(), Key: key, Groups: slices.Clone(q.Groups),
+		ID: id, Name: q.Name, IP: rule.String(), Key: key, Groups: distinct(q.Groups),
 		Registered: time.UnixMilli(p.Time), Rule: rule, seq: s.seq,
 	}
 	s.agents[id] = a
+	s.count(a.Groups, 1)
 	s.byName[a.Name] = id
 	if !rule.Any() {
 		s.byHost[rule.Host()] = append(s.byHost[rule.Host()], id)
@@ -334,6 +354,8 @@ func (s *State) remove(a *Agent, purge bool) {
 		} else {
 			delete(s.byHost, host)
 		}
+		s.count(a.Groups, -1)
+		a.Groups = nil
 	}
 	if purge {
 		delete(s.agents, a.ID)
@@ -365,10 +387,13 @@ func (s *State) Agents() []Agent {
 	for _, a := range s.agents {
 		out = append(out, *a)
 	}
-	slices.SortFunc(out, func(a, b Agent) int {
-		return cmp.Or(cmp.Compare(idNumber(a.ID), idNumber(b.ID)), cmp.Compare(a.ID, b.ID))
-	})
+	slices.SortFunc(out, compareAgents)
 	return out
+}
+
+// compareAgents orders by id: by its number, then by its text.
+func compareAgents(a, b Agent) int {
+	return cmp.Or(cmp.Compare(idNumber(a.ID), idNumber(b.ID)), cmp.Compare(a.ID, b.ID))
 }
 
 func idNumber(id string) int {
