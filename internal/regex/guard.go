@@ -89,8 +89,8 @@ func (p *Pattern) Guard(least int) Guard {
 	return g
 }
 
-// Needs lists the text that each of the first alternatives of an OS_Regex needs,
-// for Hints: empty where there is none of least bytes.
+// Needs lists the text that each of the alternatives of an OS_Regex needs, for
+// Hints: empty where there is none of least bytes.
 func (p *Pattern) Needs(least int) []string {
 	if p.kind != OSRegex {
 		return nil
@@ -98,9 +98,6 @@ func (p *Pattern) Needs(least int) []string {
 	var texts []string
 	known := false
 	for text := range p.osr.Needs() {
-		if len(texts) == len(Hints{}) {
-			break
-		}
 		if len(text) < least {
 			text = ""
 		}

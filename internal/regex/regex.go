@@ -101,12 +101,8 @@ func (m *Machine) Find(p *Pattern, s, low string) (next int, groups []int, ok bo
 	return m.FindHinted(p, s, low, nil)
 }
 
-// Hints are what is known of the texts that Pattern.Needs lists: where each
-// stands in the subject at the earliest, or Absent.
+// Hints are what is known of the texts that Pattern.Needs lists.
 type Hints = osregex.Hints
-
-// Absent is the hint that a text is not in the subject.
-const Absent = osregex.Absent
 
 // FindHinted is Find with hints, or nil.
 func (m *Machine) FindHinted(p *Pattern, s, low string, hints *Hints) (next int, groups []int, ok bool) {

@@ -62,7 +62,7 @@ func (s *Keyed) decodeIndexed() {
 			if c.d.PrematchOffset == program.AfterParent {
 				from = pm
 			}
-			if next, _, ok := s.rx.Find(c.d.Prematch, log[from:], low[from:]); ok {
+			if next, _, ok := s.rx.FindHinted(c.d.Prematch, log[from:], low[from:], s.hinted(c.prematchNeeds, from)); ok {
 				cm, childMatched = from+next, true
 				s.setDecoder(c.d, c.d.Parent)
 				break
@@ -90,23 +90,18 @@ func (s *Keyed) runIndexed(c *decoderEntry, off *offsets) {
 		return
 	}
 	from := off.regexStart(c.d)
-	if len(c.regexNeeds) == 0 {
-		s.takeGroups(c.d, off, from, nil)
-		return
+	s.takeGroups(c.d, off, from, s.hinted(c.regexNeeds, from))
+}
+
+// hinted are the hints of what the log's scan found of a pattern's needs, for the
+// part of the log from from on; nil if none was looked for. They are valid until
+// the next call.
+func (s *Keyed) hinted(needs []int32, from int) *regex.Hints {
+	if len(needs) == 0 {
+		return nil
 	}
-	var hints regex.Hints
-	bits := s.hits(fromLog)
-	at := s.found[fromLog].at
-	for i, t := range c.regexNeeds {
-		switch {
-		case t < 0:
-		case bits[t>>6]>>(t&63)&1 == 0:
-			hints[i] = regex.Absent
-		default:
-			hints[i] = max(at[t]-int32(from), 0)
-		}
-	}
-	s.takeGroups(c.d, off, from, &hints)
+	s.hints = regex.Hints{Texts: needs, Found: s.hits(fromLog), At: s.found[fromLog].at, From: from}
+	return &s.hints
 }
 
 // topDecoder finds the first top-level decoder that matches, and where its
@@ -117,7 +112,7 @@ func (s *Keyed) topDecoder(log, low string) (*decoderEntry, int) {
 		for _, i := range s.programDecoders() {
 			d := x.withProgram[i]
 			if s.may(&d.prematch, low) {
-				if next, ok := s.prematch(d.d, log, low); ok {
+				if next, ok := s.prematch(d, log, low); ok {
 					return d, next
 				}
 			}
@@ -127,7 +122,7 @@ func (s *Keyed) topDecoder(log, low string) (*decoderEntry, int) {
 	if low == "" {
 		// No first byte to choose by.
 		for _, d := range x.withoutProgram {
-			if next, ok := s.prematch(d.d, log, low); ok {
+			if next, ok := s.prematch(d, log, low); ok {
 				return d, next
 			}
 		}
@@ -140,7 +135,7 @@ func (s *Keyed) topDecoder(log, low string) (*decoderEntry, int) {
 	for w, set := range s.candidates {
 		for ; set != 0; set &= set - 1 {
 			d := x.withoutProgram[w<<6+bits.TrailingZeros64(set)]
-			if next, ok := s.prematch(d.d, log, low); ok {
+			if next, ok := s.prematch(d, log, low); ok {
 				s.candidates = s.candidates[:0]
 				return d, next
 			}
@@ -152,11 +147,11 @@ func (s *Keyed) topDecoder(log, low string) (*decoderEntry, int) {
 
 // prematch matches a decoder's prematch, if it has one, and returns where what
 // follows begins.
-func (s *Keyed) prematch(d *program.Decoder, log, low string) (next int, ok bool) {
-	if d.Prematch == nil {
+func (s *Keyed) prematch(d *decoderEntry, log, low string) (next int, ok bool) {
+	if d.d.Prematch == nil {
 		return 0, true
 	}
-	next, _, ok = s.rx.Find(d.Prematch, log, low)
+	next, _, ok = s.rx.FindHinted(d.d.Prematch, log, low, s.hinted(d.prematchNeeds, 0))
 	return next, ok
 }
 

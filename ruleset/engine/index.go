@@ -219,9 +219,9 @@ type decoderEntry struct {
 	d        *program.Decoder
 	prematch guard
 	regex    guard
-	// regexNeeds are the numbers of the texts for the regex's hints, -1 for none.
-	regexNeeds []int32
-	children   []*decoderEntry
+	// The numbers of the texts for the hints of its patterns, -1 for none.
+	prematchNeeds, regexNeeds []int32
+	children                  []*decoderEntry
 }
 
 // indexer builds an index.
@@ -545,21 +545,28 @@ func (b *indexer) decoder(d *program.Decoder) *decoderEntry {
 		if d.PrematchOffset != program.OffsetNone {
 			e.prematch.withoutFirst()
 		}
+		e.prematchNeeds = b.needs(d.Prematch)
 	}
 	if d.Regex != nil {
 		e.regex = *b.guard(fromLog, d.Regex)
 		if d.RegexOffset != program.OffsetNone {
 			e.regex.withoutFirst()
 		}
-		for _, t := range d.Regex.Needs(b.least) {
-			id := int32(-1)
-			if t != "" {
-				id = b.text(fromLog, t)
-			}
-			e.regexNeeds = append(e.regexNeeds, id)
-		}
+		e.regexNeeds = b.needs(d.Regex)
 	}
 	return e
+}
+
+// needs numbers the texts for a pattern's hints on the log.
+func (b *indexer) needs(p *regex.Pattern) (ids []int32) {
+	for _, t := range p.Needs(b.least) {
+		id := int32(-1)
+		if t != "" {
+			id = b.text(fromLog, t)
+		}
+		ids = append(ids, id)
+	}
+	return ids
 }
 
 // conditions makes the guards of a rule's conditions on the log.

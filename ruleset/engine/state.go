@@ -91,6 +91,7 @@ type Keyed struct {
 	candidates  []uint64           // stack of sets of children
 	programs    map[string][]int32 // decoders by program name
 	programList []int32
+	hints       regex.Hints
 }
 
 // keyState is what the engine remembers under one record key.

@@ -8,6 +8,7 @@ package osregex
 
 import (
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -103,9 +104,13 @@ type alternative struct {
 	marks          int
 	atStart, atEnd bool
 	// need is a run of literals without which the alternative cannot match; runs
-	// are all such runs, in the order in which they must stand in the subject.
+	// are such runs, that one among them, in the order in which they must stand in
+	// the subject.
 	need string
 	runs []string
+	// short says that an attempt comes to its end soon, since it begins at the
+	// subject's start and nothing in it takes any byte as often as it likes.
+	short bool
 	// prefix are the literals that the alternative starts with.
 	prefix string
 	// anchor is the longest text among the items that the alternative starts with
@@ -224,6 +229,9 @@ func compileAlternative(text string) alternative {
 			a.need, best = r, n
 		}
 	}
+	// Single common bytes stand in every subject.
+	a.runs = slices.DeleteFunc(a.runs, func(r string) bool { return r != a.need && rarity(r) < 3 })
+	a.short = a.atStart && !slices.ContainsFunc(a.items, func(it item) bool { return it.quant != 0 && it.in == classAny })
 	a.text, a.plain = a.asText()
 	a.findAnchor()
 	return a

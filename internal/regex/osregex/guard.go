@@ -18,8 +18,9 @@ func (a *alternative) asText() (string, bool) {
 	return string(b), true
 }
 
-// findText is what the procedure comes to for plain text. It needs no steps.
-func (a *alternative) findText(sub string) (end int, ok bool) {
+// findText is what the procedure comes to for plain text, which stands at at or
+// later. It needs no steps.
+func (a *alternative) findText(sub string, at int) (end int, ok bool) {
 	switch {
 	case a.atEnd && a.atStart:
 		return max(len(sub)-1, 0), sub == a.text
@@ -31,8 +32,8 @@ func (a *alternative) findText(sub string) (end int, ok bool) {
 	case a.atEnd:
 		return len(sub) - 1, strings.HasSuffix(sub, a.text)
 	}
-	i := strings.Index(sub, a.text)
-	return i + len(a.text) - 1, i >= 0
+	i := strings.Index(sub[at:], a.text)
+	return at + i + len(a.text) - 1, i >= 0
 }
 
 // Needs lists, for each alternative, what its matches have in common: a text they

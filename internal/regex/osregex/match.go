@@ -33,12 +33,33 @@ func (m *Machine) Match(r *Regex, low string) bool {
 	return m.first(r, low, false, nil) != nil
 }
 
-// Hints say of each of the first alternatives where the text that Regex.Needs
-// names stands at the earliest, or Absent.
-type Hints [8]int32
+// Hints say where the texts that Regex.Needs names stand, as a scan found them.
+type Hints struct {
+	// Texts are the scan's numbers of the first alternatives' texts, -1 for one
+	// that was not looked for.
+	Texts []int32
+	// Found is the set of the numbers of texts that the scan met, and At where each
+	// of them stands first, or the position before.
+	Found []uint64
+	At    []int32
+	// From is where the subject begins in what was scanned.
+	From int
+}
 
-// Absent is for an alternative whose text the subject does not hold.
-const Absent = -1
+// absent is for an alternative whose text the subject does not hold.
+const absent = -1
+
+// at is where the text of alternative i stands at the earliest, or absent.
+func (h *Hints) at(i int) (at int, known bool) {
+	if h == nil || i >= len(h.Texts) || h.Texts[i] < 0 {
+		return 0, false
+	}
+	t := h.Texts[i]
+	if h.Found[t>>6]>>(t&63)&1 == 0 {
+		return absent, true
+	}
+	return max(int(h.At[t])-h.From, 0), true
+}
 
 // first returns the first alternative that matches.
 func (m *Machine) first(r *Regex, low string, captures bool, hints *Hints) *alternative {
@@ -46,21 +67,27 @@ func (m *Machine) first(r *Regex, low string, captures bool, hints *Hints) *alte
 	if m.steps == 0 {
 		m.steps = DefaultSteps
 	}
-	if hints == nil && r.need != "" && !strings.Contains(low, r.need) {
-		return nil
-	}
+	common := -1 // where r.need stands first, -1 before it was looked for
 	for i := range r.alts {
 		a := &r.alts[i]
-		at := 0
-		if hints != nil && i < len(hints) {
-			if hints[i] == Absent {
-				continue
+		at, known := hints.at(i)
+		switch {
+		case at == absent:
+			continue
+		case known:
+			at = min(at, len(low))
+		case r.need != "":
+			// Every alternative's need begins with it.
+			if common < 0 {
+				if common = strings.Index(low, r.need); common < 0 {
+					return nil
+				}
 			}
-			at = min(int(hints[i]), len(low))
+			at = common
 		}
 		if a.plain {
 			var ok bool
-			if m.end, ok = a.findText(low); ok {
+			if m.end, ok = a.findText(low, at); ok {
 				return a
 			}
 			continue
@@ -131,35 +158,50 @@ func (m *Machine) reset(marks int) {
 }
 
 // possible tests what is quickly tested: that the runs of bytes that every match
-// has stand in the subject, in order. The one needed stands at at or later.
-func (a *alternative) possible(sub string, at int) bool {
-	if a.atStart && !strings.HasPrefix(sub, a.prefix) {
-		return false
+// has stand in the subject, in order. The one needed stands at at or later; where
+// it does is returned, -1 if there can be no match.
+func (a *alternative) possible(sub string, at int) int {
+	if a.need == "" {
+		return at
 	}
-	if len(a.need) > 0 && !strings.Contains(sub[at:], a.need) {
-		return false
-	}
-	if len(a.runs) > 1 {
-		if a.runs[0] == a.need {
-			sub = sub[at:]
+	if rest := sub[at:]; !strings.HasPrefix(rest, a.need) {
+		// What hints say may be the position before.
+		i := -1
+		if len(rest) > 0 && strings.HasPrefix(rest[1:], a.need) {
+			i = 1
+		} else {
+			i = strings.Index(rest, a.need)
 		}
-		for _, r := range a.runs {
-			i := strings.Index(sub, r)
-			if i < 0 {
-				return false
-			}
-			sub = sub[i+len(r):]
+		if i < 0 {
+			return -1
 		}
+		at += i
 	}
-	return true
+	runs := a.runs
+	if len(runs) > 0 && runs[0] == a.need {
+		sub, runs = sub[at+len(a.need):], runs[1:]
+	}
+	for _, r := range runs {
+		i := strings.Index(sub, r)
+		if i < 0 {
+			return -1
+		}
+		sub = sub[i+len(r):]
+	}
+	return at
 }
 
 // run is the procedure of §4.3 for one alternative. Its numbers are the steps
 // there. Bytes that would go through the same steps to no other effect than on S
 // and E are taken at once.
 func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
-	if !a.possible(sub, at) {
+	if a.atStart && !strings.HasPrefix(sub, a.prefix) {
 		return false
+	}
+	if !a.short {
+		if at = a.possible(sub, at); at < 0 {
+			return false
+		}
 	}
 	m.reset(a.marks)
 	items := a.items
@@ -172,11 +214,10 @@ func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
 		nsaved  int
 	)
 	if a.anchor != "" && !a.atStart {
-		if a.need != a.anchor {
-			at = 0
-		}
-		if s = a.nextStart(sub, max(at-a.anchorAt, 0)); s == len(sub) {
-			return false
+		if s = at - a.anchorAt; a.need != a.anchor || s < 0 {
+			if s = a.nextStart(sub, 0); s == len(sub) {
+				return false
+			}
 		}
 	}
 	for s < len(sub) {

@@ -211,13 +211,14 @@ func agrees(t *testing.T, pattern, subject string) {
 	var hints Hints
 	n := 0
 	for need := range r.Needs() {
-		if n < len(hints) {
-			hints[n] = int32(max(strings.Index(low, need)-n%2, Absent)) // exact, or one less
-			if !strings.Contains(low, need) {
-				hints[n] = Absent
-			} else if hints[n] == Absent {
-				hints[n] = 0
-			}
+		at := strings.Index(low, need)
+		hints.Texts = append(hints.Texts, int32(n))
+		hints.At = append(hints.At, int32(max(at-n%2, 0))) // exact, or one less
+		if n%64 == 0 {
+			hints.Found = append(hints.Found, 0)
+		}
+		if at >= 0 {
+			hints.Found[n/64] |= 1 << (n % 64)
 		}
 		n++
 	}
