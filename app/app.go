@@ -302,6 +302,9 @@ func (a *App) Describe(w io.Writer) {
 	fmt.Fprintln(w, "\nVedette is ready.")
 	line("agents connect to", a.ends.Ingest)
 	line("agents enroll at", a.ends.Enroll)
+	for _, t := range []string{"udp", "tcp", "tls"} {
+		line("syslog over "+t, strings.Join(a.ends.Syslog[t], ", "))
+	}
 	line("REST API", prefixed("https://", a.ends.API))
 	line("metrics, health", prefixed("http://", a.ends.Metrics))
 	line("embedded broker", a.ends.Kafka)

@@ -83,7 +83,7 @@ func (a *App) build(names []string) error {
 		errs = append(errs, a.buildEnroll())
 	}
 	if has(RoleIngest) {
-		errs = append(errs, a.buildIngest())
+		errs = append(errs, a.buildIngest(), a.buildInputs())
 	}
 	if has(RoleAnalyze) {
 		errs = append(errs, a.buildAnalyze())

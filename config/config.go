@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"reflect"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"vedette/analyze"
 	"vedette/forward/alertsfile"
+	"vedette/ingest/syslog"
 	"vedette/internal/kafka"
 	"vedette/internal/secret"
 )
@@ -73,9 +75,11 @@ type Enroll struct {
 	Key         string `mapstructure:"key"`
 }
 
-// Ingest is the agent channel.
+// Ingest is where events come from: the agent channel, and what needs no agent.
 type Ingest struct {
 	TCP string `mapstructure:"tcp"`
+	// Syslog takes messages of devices.
+	Syslog syslog.Config `mapstructure:"syslog"`
 }
 
 // Forward says where alerts go.
@@ -112,7 +116,7 @@ func Default() Config {
 		Kafka:   kafka.Default(),
 		Events:  Events{Retention: 168 * time.Hour, HistoryMaxBytes: 10 << 30},
 		Enroll:  Enroll{Listen: ":1515", UsePassword: true},
-		Ingest:  Ingest{TCP: ":1514"},
+		Ingest:  Ingest{TCP: ":1514", Syslog: syslog.Default()},
 		Analyze: analyze.Default(),
 		API:     API{Listen: ":55000"},
 		Metrics: Metrics{Listen: "127.0.0.1:9100"},
@@ -230,6 +234,9 @@ func Keys() []string {
 	walk = func(t reflect.Type, prefix string) {
 		for i := range t.NumField() {
 			f := t.Field(i)
+			if f.Tag.Get("mapstructure") == "-" {
+				continue
+			}
 			k := prefix + f.Tag.Get("mapstructure")
 			if f.Type.Kind() == reflect.Struct {
 				walk(f.Type, k+".")
@@ -267,8 +274,10 @@ func (c Config) Validate() error {
 	if _, err := time.LoadLocation(c.Cluster.Timezone); err != nil || c.Cluster.Timezone == "Local" {
 		bad("cluster.timezone: %q is no time zone that every worker would agree on", c.Cluster.Timezone)
 	}
-	if err := c.Kafka.Validate(); err != nil {
-		errs = append(errs, err)
+	for _, err := range []error{c.Kafka.Validate(), c.Ingest.Syslog.Validate()} {
+		if err != nil {
+			errs = append(errs, single(err)...)
+		}
 	}
 	if c.Events.Retention < 0 || (c.Events.Retention > 0 && c.Events.Retention < time.Minute) {
 		bad("events.retention: %s; at least 1m, or 0 to keep for ever", c.Events.Retention)
@@ -378,6 +387,9 @@ func (c Config) Warnings() []string {
 	}
 	if !c.Kafka.Embedded() && !c.Kafka.TLS.Enabled {
 		w = append(w, "kafka.tls.enabled is false: events and sealed secrets cross the network in the clear")
+	}
+	if slices.Contains(c.Ingest.Syslog.Allowed, "any") && c.Ingest.Syslog.Enabled() {
+		w = append(w, "ingest.syslog.allowed holds any: whoever reaches the port can write events")
 	}
 	for _, u := range c.Forward.OpenSearch.URLs {
 		if strings.HasPrefix(u, "http://") {

@@ -18,6 +18,9 @@ func tree(v reflect.Value) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode}
 	for i := range v.NumField() {
 		name := v.Type().Field(i).Tag.Get("mapstructure")
+		if name == "-" {
+			continue
+		}
 		key := &yaml.Node{Kind: yaml.ScalarNode, Value: name}
 		var value yaml.Node
 		switch f := v.Field(i).Interface().(type) {

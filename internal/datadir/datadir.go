@@ -80,6 +80,8 @@ type Endpoints struct {
 	Ingest  string `json:"ingest,omitempty"`
 	API     string `json:"api,omitempty"`
 	Metrics string `json:"metrics,omitempty"`
+	// Syslog holds addresses by transport: "udp", "tcp", "tls".
+	Syslog map[string][]string `json:"syslog,omitempty"`
 }
 
 // WriteEndpoints publishes where this process listens.

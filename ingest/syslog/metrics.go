@@ -1,0 +1,127 @@
+package syslog
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Transports, as metrics name them.
+const (
+	transportUDP = "udp"
+	transportTCP = "tcp"
+	transportTLS = "tls"
+)
+
+// Reasons for which a message is not written.
+const (
+	refusedSource     = "source_not_allowed"
+	refusedEmpty      = "empty"
+	refusedTooLarge   = "too_large"
+	refusedFraming    = "framing"
+	refusedIncomplete = "incomplete"
+	refusedWindow     = "window_full"
+	refusedShutdown   = "shutdown"
+	refusedProduce    = "produce"
+)
+
+// Reasons for which a connection ends.
+const (
+	closedEOF        = "end_of_stream"
+	closedSource     = "source_not_allowed"
+	closedTooMany    = "too_many_connections"
+	closedOfSource   = "too_many_of_one_source"
+	closedHandshake  = "tls_handshake"
+	closedTooLarge   = "message_too_large"
+	closedFraming    = "framing"
+	closedIdle       = "idle"
+	closedIncomplete = "message_not_complete_in_time"
+	closedNetwork    = "network_error"
+	closedShutdown   = "shutdown"
+)
+
+type metrics struct {
+	received    *prometheus.CounterVec
+	written     *prometheus.CounterVec
+	refused     *prometheus.CounterVec
+	inflight    prometheus.Gauge
+	connections prometheus.Gauge
+	paused      prometheus.Gauge
+	accepted    prometheus.Counter
+	closed      *prometheus.CounterVec
+	readBytes   *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer, kernelDrops func() float64) *metrics {
+	const prefix = "vedette_ingest_syslog_"
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, labels))
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return register(reg, prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + name, Help: help}))
+	}
+	m := &metrics{
+		received:    counter("messages_received_total", "Messages taken from devices: written + refused + in flight.", "transport"),
+		written:     counter("messages_written_total", "Messages that the brokers have acknowledged.", "transport"),
+		refused:     counter("messages_refused_total", "Messages that were not written, by reason.", "transport", "reason"),
+		inflight:    gauge("in_flight_messages", "Messages handed to the brokers and not yet acknowledged."),
+		connections: gauge("connections", "Open connections."),
+		paused:      gauge("paused_connections", "Connections that are not read because their messages wait for the brokers."),
+		closed:      counter("connections_closed_total", "Connections that ended, by reason.", "reason"),
+		readBytes:   counter("read_bytes_total", "Bytes read from devices.", "transport"),
+	}
+	m.accepted = register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "connections_total", Help: "Connections accepted."}))
+	register(reg, prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: prefix + "kernel_dropped_total", Help: "Datagrams the kernel dropped because a socket's receive buffer was full.",
+	}, kernelDrops))
+	for _, t := range []string{transportUDP, transportTCP, transportTLS} {
+		m.received.WithLabelValues(t)
+		m.written.WithLabelValues(t)
+		m.readBytes.WithLabelValues(t)
+		for _, r := range []string{refusedEmpty, refusedShutdown, refusedProduce} {
+			m.refused.WithLabelValues(t, r)
+		}
+		only := []string{refusedTooLarge, refusedFraming, refusedIncomplete}
+		if t == transportUDP {
+			only = []string{refusedSource, refusedWindow}
+		}
+		for _, r := range only {
+			m.refused.WithLabelValues(t, r)
+		}
+	}
+	for _, r := range []string{
+		closedEOF, closedSource, closedTooMany, closedOfSource, closedHandshake, closedTooLarge, closedFraming, closedIdle,
+		closedIncomplete, closedNetwork, closedShutdown,
+	} {
+		m.closed.WithLabelValues(r)
+	}
+	return m
+}
+
+// transport is what the counters of one transport are, looked up once.
+type transport struct {
+	name                         string
+	received, written, readBytes prometheus.Counter
+}
+
+func (m *metrics) of(name string) transport {
+	return transport{name, m.received.WithLabelValues(name), m.written.WithLabelValues(name), m.readBytes.WithLabelValues(name)}
+}
+
+// register adds a collector, or returns the one that stands there already, so
+// that a role that is made anew in one process goes on counting.
+func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
+	if reg == nil {
+		return c
+	}
+	if err := reg.Register(c); err != nil {
+		var are prometheus.AlreadyRegisteredError
+		if errors.As(err, &are) {
+			if old, ok := are.ExistingCollector.(C); ok {
+				return old
+			}
+		}
+		panic(err) // two different metrics under one name
+	}
+	return c
+}
