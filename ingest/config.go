@@ -12,6 +12,8 @@ import (
 type Config struct {
 	// Listen is the address of the agent port.
 	Listen string `mapstructure:"listen"`
+	// ListenUDP is the same for datagrams; empty takes none.
+	ListenUDP string `mapstructure:"listen_udp"`
 	// WindowBytes is how much of one agent may wait for its acknowledgement;
 	// TotalBytes is the same for all agents of this gateway.
 	WindowBytes int64 `mapstructure:"window_bytes"`
@@ -23,6 +25,8 @@ type Config struct {
 	OvertakeTime time.Duration `mapstructure:"overtake_time"`
 	// DisconnectionTime is how long an agent may send no keepalive.
 	DisconnectionTime time.Duration `mapstructure:"disconnection_time"`
+	// PushBytesPerSecond bounds what shared configuration takes of the network.
+	PushBytesPerSecond int64 `mapstructure:"push_bytes_per_second"`
 	// AllowHigherVersions admits agents newer than ServerVersion.
 	AllowHigherVersions bool `mapstructure:"allow_higher_versions"`
 
@@ -40,7 +44,7 @@ func Default() Config {
 	l := listen.DefaultLimits()
 	return Config{
 		Listen: ":1514", WindowBytes: l.WindowBytes, TotalBytes: l.TotalBytes, MaxConnections: l.Connections,
-		OvertakeTime: time.Minute, DisconnectionTime: 15 * time.Minute, Node: "node01", ServerVersion: "v4.14.7", Limits: l,
+		OvertakeTime: time.Minute, DisconnectionTime: 15 * time.Minute, PushBytesPerSecond: 64 << 20, Node: "node01", ServerVersion: "v4.14.7", Limits: l,
 	}
 }
 
@@ -62,6 +66,9 @@ func (c Config) Validate() error {
 	}
 	if c.DisconnectionTime < time.Second {
 		bad("ingest.disconnection_time: %v is less than 1s", c.DisconnectionTime)
+	}
+	if c.PushBytesPerSecond < 64<<10 {
+		bad("ingest.push_bytes_per_second: %d is less than 65536", c.PushBytesPerSecond)
 	}
 	return errors.Join(errs...)
 }

@@ -2,9 +2,8 @@ package ingest
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
-	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,10 +36,21 @@ type agent struct {
 	// method is the cipher of the agent's latest message.
 	method atomic.Uint32
 	// revoked is set when the agent was removed or replaced.
-	revoked       atomic.Bool
-	lastKeepalive atomic.Int64 // unix milliseconds
+	revoked atomic.Bool
 
-	conn *listen.Conn // that is bound to the agent; guarded by Gateway.mu
+	// conn is the connection that is bound to the agent, session its name in the
+	// presence records. claimSeen says that its claim has been read back; lost,
+	// since when another connection's claim came after it. udp is where the
+	// agent's last control message on UDP came from. Guarded by Gateway.mu.
+	conn      *listen.Conn
+	session   string
+	claimSeen bool
+	lost      time.Time
+	udp       udpPeer
+
+	reclaim  atomic.Bool  // the next keepalive is to say that it holds the agent
+	conflict atomic.Int64 // when two holders of the key were last told of
+	pushed   push
 
 	// One presence record of an agent is under way at most; a newer one
 	// replaces the one that waits.
@@ -90,11 +100,15 @@ func (g *Gateway) forget(id string) {
 	if conn != nil {
 		conn.Kill(reasonKeyChanged)
 	}
+	if g.udp != nil {
+		g.udp.forget(id)
+	}
 }
 
 // onChange follows the registry. It runs where the registry is read.
 func (g *Gateway) onChange(c registry.Change) {
 	if c.Kind != registry.ChangeKey {
+		g.pushes.regrouped(&c.Agent)
 		return
 	}
 	g.forget(c.Agent.ID)
@@ -158,6 +172,8 @@ type link struct {
 	s      *session.Session
 	byHost bool // identified by address, not by id
 	bound  bool
+	// connection names this connection in presence records.
+	connection string
 }
 
 // Unit handles one unit of an agent.
@@ -175,7 +191,7 @@ func (l *link) Unit(unit []byte, now time.Time) error {
 	var r listen.Reason
 	if errors.As(err, &r) && r != listen.ReasonShutdown {
 		l.g.m.units.WithLabelValues(string(r)).Inc()
-		l.g.logRefused(r, a, l.c, now)
+		l.g.logRefused(r, a, l.c.Source(), now)
 	}
 	return err
 }
@@ -211,12 +227,23 @@ func (l *link) identify(unit []byte) (*agent, []byte, error) {
 		a, ok = l.g.await(string(id), l.c)
 	}
 	if !ok {
+		l.g.unknown(string(id), l.c.Source())
 		return nil, nil, reasonUnknown
 	}
 	if !a.reg.Rule.Match(l.c.Source()) {
+		l.g.unknown(a.reg.ID, l.c.Source())
 		return a, nil, reasonAddress
 	}
 	return a, body, nil
+}
+
+// unknown asks for the key of an agent that cannot be understood here.
+//
+// Source: spec/agent-protocol.md §3, spec/enrollment.md §9.
+func (g *Gateway) unknown(id string, source netip.Addr) {
+	if g.svc.Keys != nil {
+		g.svc.Keys.Unknown(id, schemas.AddressText(source))
+	}
 }
 
 func (l *link) message(a *agent, body []byte, now time.Time) error {
@@ -224,11 +251,17 @@ func (l *link) message(a *agent, body []byte, now time.Time) error {
 	m, err := d.Open(a.key, body)
 	if err != nil {
 		l.g.decoders.Put(d)
+		l.g.unknown(a.reg.ID, l.c.Source())
 		return openReason(err)
 	}
 	a.method.Store(uint32(m.Method))
 	control := session.Control(m.Payload)
-	if !l.bound {
+	if l.bound {
+		if err := l.stillHere(a, now); err != nil {
+			l.g.decoders.Put(d)
+			return err
+		}
+	} else {
 		if err := l.claim(a, control, now); err != nil {
 			l.g.decoders.Put(d)
 			return err
@@ -237,8 +270,11 @@ func (l *link) message(a *agent, body []byte, now time.Time) error {
 	if l.a == nil {
 		l.a = a
 		p, _ := l.g.reg.Presence(a.reg.ID)
-		l.s = session.New(l.g.identity(a, l.c.Source().String()), p)
+		l.s = session.New(l.g.identity(a, l.c.Source().String(), l.connection), p)
 		l.c.Authenticated()
+	}
+	if control && a.reclaim.Swap(false) {
+		l.s.Reclaim()
 	}
 	r := l.s.Handle(now, m.Payload)
 	l.g.decoders.Put(d) // nothing of r aliases the payload
@@ -247,32 +283,42 @@ func (l *link) message(a *agent, body []byte, now time.Time) error {
 	if r.Reply != "" {
 		l.c.Send(l.g.seal(a, r.Reply))
 	}
+	return l.g.follow(a, l.s, &r, l.c, now)
+}
+
+// follow does what follows from a message, but for the answer. c is nil on UDP.
+func (g *Gateway) follow(a *agent, s *session.Session, r *session.Result, c *listen.Conn, now time.Time) error {
 	if r.Kind != session.Event {
-		l.g.m.control.WithLabelValues(r.Kind.String()).Inc()
-	}
-	if r.Kind == session.Keepalive {
-		a.lastKeepalive.Store(now.UnixMilli())
+		g.m.control.WithLabelValues(r.Kind.String()).Inc()
 	}
 	if r.LabelsCut {
-		l.g.m.labels.Inc()
+		g.m.labels.Inc()
 	}
 	if r.WritePresence {
-		l.g.writePresence(a, l.s.Presence())
+		g.writePresence(a, s.Presence())
+	}
+	switch r.Kind {
+	case session.Keepalive:
+		if r.MergedSum != "" {
+			g.configure(a, r.MergedSum, now)
+		}
+	case session.Request:
+		g.answered(a, r.RequestID, r.Answer)
 	}
 	if r.Refused != nil {
-		l.g.m.receivedAgent.Inc()
+		g.m.receivedAgent.Inc()
 		if errors.Is(r.Refused, secure.ErrEventKeepalive) {
-			l.g.m.refused.WithLabelValues(refusedKeepalive).Inc()
+			g.m.refused.WithLabelValues(refusedKeepalive).Inc()
 		} else {
-			l.g.m.refused.WithLabelValues(refusedMalformed).Inc()
+			g.m.refused.WithLabelValues(refusedMalformed).Inc()
 		}
 	}
 	if r.Raised {
-		received := l.g.m.receivedAgent
+		received := g.m.receivedAgent
 		if r.Kind != session.Event {
-			received = l.g.m.receivedGateway
+			received = g.m.receivedGateway
 		}
-		if !l.g.produce(l.c, &r.Event, received) {
+		if !g.produce(c, &r.Event, received) && c != nil {
 			return listen.ReasonShutdown // or the reason for which the connection is already over
 		}
 	}
@@ -288,7 +334,7 @@ func (l *link) claim(a *agent, control bool, now time.Time) error {
 		holder := a.conn
 		if holder == l.c || holder == nil {
 			if control {
-				a.conn, l.bound = l.c, true
+				l.bind(a)
 			}
 			l.g.mu.Unlock()
 			return nil
@@ -296,7 +342,7 @@ func (l *link) claim(a *agent, control bool, now time.Time) error {
 		silent := now.Sub(holder.LastSeen())
 		overtake := l.g.cfg.OvertakeTime > 0 && silent > l.g.cfg.OvertakeTime
 		if overtake {
-			a.conn, l.bound = l.c, true
+			l.bind(a)
 		}
 		l.g.mu.Unlock()
 		if overtake {
@@ -308,6 +354,7 @@ func (l *link) claim(a *agent, control bool, now time.Time) error {
 		}
 		left := time.Until(wait)
 		if left <= 0 {
+			l.g.conflict(a, l.g.cfg.Node, holder.Source().String(), now)
 			return reasonKeyInUse
 		}
 		t := time.NewTimer(left)
@@ -319,21 +366,21 @@ func (l *link) claim(a *agent, control bool, now time.Time) error {
 	}
 }
 
-// Life sends a sign of life while the connection is not read.
+// Life sends a sign of life while the connection is not read, and tells the
+// others that the agent's silence is not its own.
 func (l *link) Life() {
 	if l.a != nil {
 		l.c.Send(l.g.seal(l.a, secure.AckText))
+		if l.s.HeldBack(time.Now()) {
+			l.g.writePresence(l.a, l.s.Presence())
+		}
 	}
 }
 
 // Closed releases the agent.
 func (l *link) Closed() {
 	if l.bound {
-		l.g.mu.Lock()
-		if l.a != nil && l.a.conn == l.c {
-			l.a.conn = nil
-		}
-		l.g.mu.Unlock()
+		l.release()
 	}
 }
 
@@ -355,31 +402,15 @@ func openReason(err error) listen.Reason {
 	return reasonKey
 }
 
-func (g *Gateway) identity(a *agent, address string) session.Identity {
+func (g *Gateway) identity(a *agent, address, connection string) session.Identity {
 	return session.Identity{
 		ID: a.reg.ID, Name: a.reg.Name, Host: a.reg.Rule.Host(), Address: address, Gateway: g.cfg.Node,
-		ServerVersion: g.cfg.ServerVersion, AllowHigherVersions: g.cfg.AllowHigherVersions,
+		ServerVersion: g.cfg.ServerVersion, AllowHigherVersions: g.cfg.AllowHigherVersions, Connection: connection,
 	}
-}
-
-// seal returns the frame that carries payload to an agent.
-func (g *Gateway) seal(a *agent, payload string) []byte {
-	g.counterMu.Lock()
-	global, local := g.counter.Next()
-	g.counterMu.Unlock()
-	e := g.encoders.Get()
-	defer g.encoders.Put(e)
-	frame := make([]byte, secure.FrameHeader, 192)
-	frame, err := e.Append(frame, a.key, secure.Method(a.method.Load()), "", uint16(rand.Uint32()), global, local, []byte(payload))
-	if err != nil {
-		panic("ingest: a control message does not seal: " + err.Error()) // they are constants
-	}
-	binary.LittleEndian.PutUint32(frame, uint32(len(frame)-secure.FrameHeader))
-	return frame
 }
 
 // logRefused tells of refused units; the counters have them all.
-func (g *Gateway) logRefused(r listen.Reason, a *agent, c *listen.Conn, now time.Time) {
+func (g *Gateway) logRefused(r listen.Reason, a *agent, source netip.Addr, now time.Time) {
 	if !g.logNow(r, now) {
 		return
 	}
@@ -387,7 +418,7 @@ func (g *Gateway) logRefused(r listen.Reason, a *agent, c *listen.Conn, now time
 	if a != nil {
 		id = a.reg.ID
 	}
-	g.log.Warn("agent connection refused", "reason", string(r), "agent_id", id, "source", c.Source().String())
+	g.log.Warn("agent connection refused", "reason", string(r), "agent_id", id, "source", source.String())
 }
 
 // logNow allows one line per reason and logEvery.

@@ -14,8 +14,8 @@ import (
 
 	"vedette/ingest/listen"
 	"vedette/ingest/secure"
-	"vedette/ingest/session"
 	"vedette/internal/registry"
+	"vedette/internal/secret"
 	"vedette/schemas"
 )
 
@@ -25,9 +25,10 @@ type Registry interface {
 	Agent(id string) (registry.Agent, bool)
 	AgentByHost(host string) (registry.Agent, bool)
 	Presence(id string) (schemas.Presence, bool)
-	Presences(keep func(*schemas.Presence) bool) []schemas.Presence
 	SetPresence(p schemas.Presence, done func(error))
 	Subscribe(fn func(registry.Change)) (cancel func())
+	SubscribePresence(fn func(rec, current *schemas.Presence, stale bool)) (cancel func())
+	SetGroups(ctx context.Context, agentID string, mode schemas.GroupMode, groups []string) error
 }
 
 // Producer is where events go; *kafka.Producer is one.
@@ -44,8 +45,16 @@ type Gateway struct {
 	log  *slog.Logger
 	m    *metrics
 	srv  *listen.Server
+	udp  *udpPort // nil without
+	svc  Services
 
-	started  time.Time
+	connections atomic.Uint64 // numbers connections in presence records
+	run         string        // this run of the process, in front of the number
+	pushes      *pusher
+	requests    requests
+	sent        sentCommands
+	upgrades    atomic.Int64 // under way
+
 	stopping chan struct{} // closed when Run begins to end
 	serving  atomic.Bool
 	presence atomic.Int64 // presence records under way
@@ -72,7 +81,7 @@ func New(cfg Config, reg Registry, prod Producer, log *slog.Logger, promReg prom
 	}
 	cfg.Limits.WindowBytes, cfg.Limits.TotalBytes, cfg.Limits.Connections = cfg.WindowBytes, cfg.TotalBytes, cfg.MaxConnections
 	g := &Gateway{
-		cfg: cfg, reg: reg, prod: prod, log: log, started: time.Now(), stopping: make(chan struct{}),
+		cfg: cfg, reg: reg, prod: prod, log: log, stopping: make(chan struct{}), run: secret.RandomHex(4),
 		decoders: secure.NewPool(secure.NewDecoder),
 		encoders: secure.NewPool(func() *secure.Encoder { return &secure.Encoder{} }),
 		logged:   map[listen.Reason]time.Time{}, agents: map[string]*agent{}, waiters: map[string][]chan struct{}{},
@@ -86,19 +95,34 @@ func New(cfg Config, reg Registry, prod Producer, log *slog.Logger, promReg prom
 		}
 		return float64(g.srv.InFlight())
 	}, float64(cfg.TotalBytes))
-	srv, err := listen.New(cfg.Listen, cfg.Limits, g.m.listen, log, func(c *listen.Conn) listen.Peer { return &link{g: g, c: c} })
+	srv, err := listen.New(cfg.Listen, cfg.Limits, g.m.listen, log, func(c *listen.Conn) listen.Peer {
+		return &link{g: g, c: c, connection: fmt.Sprintf("%s/%s/%d", cfg.Node, g.run, g.connections.Add(1))}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("agent port: %w", err)
 	}
 	g.srv = srv
+	g.pushes = newPusher(g)
+	if cfg.ListenUDP != "" {
+		if g.udp, err = newUDPPort(g, cfg.ListenUDP); err != nil {
+			_ = srv.Close()
+			return nil, fmt.Errorf("agent port (UDP): %w", err)
+		}
+	}
 	return g, nil
 }
 
 // Addr is the bound address.
 func (g *Gateway) Addr() net.Addr { return g.srv.Addr() }
 
-// Close gives the port back when Run is never called.
-func (g *Gateway) Close() error { return g.srv.Close() }
+// Close gives the ports back when Run is never called.
+func (g *Gateway) Close() error {
+	err := g.srv.Close()
+	if g.udp != nil {
+		err = errors.Join(err, g.udp.close())
+	}
+	return err
+}
 
 // Ready says what keeps the gateway from taking events, or nothing.
 func (g *Gateway) Ready() error {
@@ -122,11 +146,19 @@ func (g *Gateway) Run(ctx context.Context) error {
 	select {
 	case <-g.reg.Ready():
 	case <-ctx.Done():
-		return g.srv.Close()
+		return g.Close()
 	}
 	unsubscribe := g.reg.Subscribe(g.onChange)
 	defer unsubscribe()
-	g.started = time.Now()
+	unwatch := g.reg.SubscribePresence(g.onPresence)
+	defer unwatch()
+	if g.svc.Groups != nil {
+		select {
+		case <-g.svc.Groups.Ready(): // so that no agent is sent what stood there before
+		case <-ctx.Done():
+			return g.Close()
+		}
+	}
 	g.serving.Store(true)
 	defer g.serving.Store(false)
 	g.log.Info("agent port is open", "address", g.srv.Addr().String(), "node", g.cfg.Node)
@@ -134,7 +166,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
-	wg.Go(func() { g.sweeper(ctx) })
+	wg.Go(func() { g.pushes.run(ctx) })
+	if g.udp != nil {
+		wg.Go(func() { g.udp.run(ctx) })
+	}
 	stop := context.AfterFunc(ctx, func() { close(g.stopping) })
 	err := g.srv.Run(ctx)
 	cancel()
@@ -190,6 +225,7 @@ func (g *Gateway) writePresence(a *agent, p schemas.Presence) {
 	}
 	a.presMu.Lock()
 	if a.presPending {
+		p.Claim = p.Claim || a.presNext != nil && a.presNext.Claim && a.presNext.Session == p.Session
 		a.presNext = &p
 		a.presMu.Unlock()
 		return
@@ -201,6 +237,9 @@ func (g *Gateway) writePresence(a *agent, p schemas.Presence) {
 		result := "written"
 		if err != nil {
 			result = "failed"
+			if p.Claim { // otherwise what follows it would count for nothing
+				a.reclaim.Store(true)
+			}
 		}
 		g.m.presence.WithLabelValues(result).Inc()
 		a.presMu.Lock()
@@ -216,65 +255,4 @@ func (g *Gateway) writePresence(a *agent, p schemas.Presence) {
 		}
 		g.presence.Add(-1)
 	})
-}
-
-// sweeper finds agents that have been silent for too long.
-func (g *Gateway) sweeper(ctx context.Context) {
-	every := min(max(g.cfg.DisconnectionTime/10, 50*time.Millisecond), time.Minute)
-	t := time.NewTicker(every)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-t.C:
-			if g.prod.Healthy() {
-				g.sweep(now)
-			}
-		}
-	}
-}
-
-// sweep marks the agents of this gateway whose last sign of life is too old.
-// What this process cannot have heard, because it was not running or did not
-// read the socket, is not held against an agent.
-func (g *Gateway) sweep(now time.Time) {
-	mine := g.reg.Presences(func(p *schemas.Presence) bool {
-		return p.Gateway == g.cfg.Node && (p.State == schemas.StateActive || p.State == schemas.StatePending) &&
-			now.Sub(time.UnixMilli(max(p.LastKeepalive, p.Connected))) >= g.cfg.DisconnectionTime
-	})
-	for _, p := range mine {
-		a, ok := g.agent(p.ID)
-		if !ok {
-			continue
-		}
-		last := time.UnixMilli(a.lastKeepalive.Load())
-		if g.started.After(last) {
-			last = g.started
-		}
-		g.mu.RLock()
-		conn := a.conn
-		g.mu.RUnlock()
-		if conn != nil {
-			paused, resumed := conn.Paused()
-			if paused {
-				continue
-			}
-			if resumed.After(last) {
-				last = resumed
-			}
-		}
-		a.presMu.Lock()
-		pending := a.presPending
-		a.presMu.Unlock()
-		if pending || now.Sub(last) < g.cfg.DisconnectionTime {
-			continue
-		}
-		p.State, p.StatusCode = schemas.StateDisconnected, schemas.StatusNoKeepalive
-		p.DisconnectionTime, p.Updated = now.UnixMilli(), now.UnixMilli()
-		s := session.New(g.identity(a, p.Address), p)
-		g.writePresence(a, s.Presence())
-		e := s.Disconnected(now)
-		g.produce(nil, &e, g.m.receivedGateway)
-	}
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // Reasons for which a connection is closed, besides those of listen. All but
-// the last two are units that were refused.
+// the last three are units that were refused.
 const (
 	reasonEmpty      listen.Reason = "empty_unit"
 	reasonID         listen.Reason = "identifier_malformed"
@@ -27,7 +27,11 @@ const (
 	reasonKeyInUse   listen.Reason = "key_in_use"
 	reasonOvertaken  listen.Reason = "overtaken"
 	reasonKeyChanged listen.Reason = "agent_removed"
+	reasonElsewhere  listen.Reason = "connected_elsewhere"
 )
+
+// reasonNoRoom refuses datagrams that come faster than they can be handled.
+const reasonNoRoom listen.Reason = "no_room"
 
 // Reasons for which an event is refused.
 const (
@@ -56,7 +60,17 @@ type metrics struct {
 	// The two sources of received, looked up once.
 	receivedAgent, receivedGateway prometheus.Counter
 	presence                       *prometheus.CounterVec
+
+	moved, conflicts prometheus.Counter
+	pushes           *prometheus.CounterVec
+	pushBytes        prometheus.Counter
+	pushWaiting      prometheus.Gauge
+	requests         *prometheus.CounterVec
+	commands         *prometheus.CounterVec
 }
+
+// reason is why a unit was refused.
+type reason = listen.Reason
 
 func newMetrics(reg prometheus.Registerer, inflightBytes func() float64, totalBytes float64) *metrics {
 	counter := func(name, help string) prometheus.Counter {
@@ -86,9 +100,17 @@ func newMetrics(reg prometheus.Registerer, inflightBytes func() float64, totalBy
 		control:  vec("control_messages_total", "kind", "Messages from agents that are not events."),
 		labels:   counter("labels_cut_total", "Keepalives with more labels than are kept."),
 		presence: vec("presence_writes_total", "result", "Presence records written, or not."),
+
+		moved:       counter("agents_moved_total", "Connections here whose agent has connected elsewhere."),
+		conflicts:   counter("key_conflicts_total", "Times two peers were found to hold one agent's key."),
+		pushes:      vec("config_pushes_total", "result", "Merged files sent to agents, or not."),
+		pushBytes:   counter("config_push_bytes_total", "Bytes of merged files sent to agents."),
+		pushWaiting: gauge("config_pushes_waiting", "Agents that wait for their merged file."),
+		requests:    vec("request_answers_total", "result", "Answers of agents to requests."),
 	}
+	m.commands = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vedette_ingest_commands_total", Help: "Commands to agents connected here, by what came of them."}, []string{"kind", "result"})
 	for _, r := range append(listen.Reasons(), reasonEmpty, reasonID, reasonUnknown, reasonAddress, reasonOther, reasonTag, reasonKey,
-		reasonInflate, reasonTooLong, reasonTooShort, reasonChecksum, reasonCounters, reasonKeyInUse, reasonOvertaken, reasonKeyChanged) {
+		reasonInflate, reasonTooLong, reasonTooShort, reasonChecksum, reasonCounters, reasonKeyInUse, reasonOvertaken, reasonKeyChanged, reasonElsewhere) {
 		m.listen.Closed.WithLabelValues(string(r))
 	}
 	for _, r := range []string{refusedMalformed, refusedKeepalive, refusedProduce, refusedShutdown, refusedOver} {
@@ -115,6 +137,13 @@ func newMetrics(reg prometheus.Registerer, inflightBytes func() float64, totalBy
 	register(reg, &m.control)
 	register(reg, &m.labels)
 	register(reg, &m.presence)
+	register(reg, &m.moved)
+	register(reg, &m.conflicts)
+	register(reg, &m.pushes)
+	register(reg, &m.pushBytes)
+	register(reg, &m.pushWaiting)
+	register(reg, &m.requests)
+	register(reg, &m.commands)
 	register(reg, &bytes)
 	register(reg, &capacity)
 	m.receivedAgent, m.receivedGateway = m.received.WithLabelValues(sourceAgent), m.received.WithLabelValues(sourceGateway)

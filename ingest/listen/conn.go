@@ -52,6 +52,7 @@ type Conn struct {
 	out      [][]byte
 	outBytes int
 	writing  bool
+	room     chan struct{} // closed when something was written; nil while nobody waits
 }
 
 // Source is the peer's address, IPv4 never in its mapped form.
@@ -114,6 +115,41 @@ func (c *Conn) Send(frame []byte) bool {
 	return true
 }
 
+// SendWait queues one unit like Send, but first waits until less than half of
+// the queue is taken, so that bulk leaves room for everything else. It returns
+// false when the connection ends, or after timeout.
+func (c *Conn) SendWait(frame []byte, timeout time.Duration) bool {
+	var limit *time.Timer
+	for {
+		c.mu.Lock()
+		l := &c.s.limits
+		if c.over {
+			c.mu.Unlock()
+			return false
+		}
+		if len(c.out) < l.OutUnits/2 && c.outBytes+len(frame) <= l.OutBytes/2 {
+			c.mu.Unlock()
+			return c.Send(frame)
+		}
+		if c.room == nil {
+			c.room = make(chan struct{})
+		}
+		room := c.room
+		c.mu.Unlock()
+		if limit == nil {
+			limit = time.NewTimer(timeout)
+			defer limit.Stop()
+		}
+		select {
+		case <-room:
+		case <-c.done:
+			return false
+		case <-limit.C:
+			return false
+		}
+	}
+}
+
 // write sends what is queued and ends; the next Send starts it again, so an
 // idle connection has no second goroutine.
 func (c *Conn) write() {
@@ -133,6 +169,10 @@ func (c *Conn) write() {
 		_, err := frames.WriteTo(c.c)
 		c.mu.Lock()
 		c.outBytes -= min(n, c.outBytes)
+		if c.room != nil {
+			close(c.room)
+			c.room = nil
+		}
 		half := c.draining
 		c.mu.Unlock()
 		if err != nil && !half {

@@ -66,6 +66,9 @@ type Identity struct {
 	ServerVersion string
 	// AllowHigherVersions switches the version test off.
 	AllowHigherVersions bool
+	// Connection names this connection among all of the agent's; empty on UDP,
+	// which binds nothing.
+	Connection string
 }
 
 // Result is what follows from one message.
@@ -82,6 +85,12 @@ type Result struct {
 	WritePresence bool
 	// LabelsCut says that the keepalive carried more labels than are kept.
 	LabelsCut bool
+	// RequestID and Answer are those of an answer to a request.
+	RequestID string
+	Answer    string
+	// MergedSum is what a keepalive reports of the shared configuration; empty
+	// when it reports nothing.
+	MergedSum string
 }
 
 // Session is the state of one agent's connection. It is not safe for concurrent use.
@@ -92,6 +101,7 @@ type Session struct {
 	agentIP  string
 	written  time.Time
 	last     uint64 // hash of the last keepalive text
+	claimed  bool   // a record of this connection has said that it holds the agent
 }
 
 var seed = maphash.MakeSeed()
@@ -108,6 +118,21 @@ func New(id Identity, p schemas.Presence) *Session {
 // Presence is the agent's presence now.
 func (s *Session) Presence() schemas.Presence { return s.presence }
 
+// Reclaim has the next keepalive say once more that this connection holds the agent.
+func (s *Session) Reclaim() { s.claimed = false }
+
+// HeldBack notes that the agent's socket was not read for lack of room, so that
+// its silence is not held against it, and reports whether that is to be written.
+func (s *Session) HeldBack(now time.Time) bool {
+	if s.presence.State != schemas.StateActive && s.presence.State != schemas.StatePending || now.Sub(s.written) < presenceEvery {
+		return false
+	}
+	s.here()
+	s.presence.HeldBack = now.UnixMilli()
+	s.wrote(now)
+	return true
+}
+
 // derive computes what events carry from what keepalives said.
 func (s *Session) derive() {
 	s.labels = secure.VisibleLabels(s.presence.Labels)
@@ -123,8 +148,9 @@ func (s *Session) Handle(now time.Time, payload []byte) Result {
 		return s.event(now, payload)
 	}
 	text := string(secure.CutNUL(payload))
-	if strings.HasPrefix(text, secure.RequestPrefix) {
-		return Result{Kind: Request}
+	if rest, ok := strings.CutPrefix(text, secure.RequestPrefix); ok {
+		id, answer, _ := strings.Cut(rest, " ")
+		return Result{Kind: Request, RequestID: id, Answer: answer}
 	}
 	text = strings.ToValidUTF8(text, "\ufffd")
 	switch {
@@ -190,12 +216,15 @@ func (s *Session) startup(now time.Time, about string) Result {
 	s.presence.State, s.presence.StatusCode, s.presence.DisconnectionTime = schemas.StatePending, schemas.StatusNone, 0
 	s.presence.Connected = now.UnixMilli()
 	s.wrote(now)
+	s.claimed = true
 	r.Reply, r.WritePresence = secure.AckText, true
 	return r
 }
 
 func (s *Session) here() {
-	s.presence.Gateway, s.presence.Node, s.presence.Address = s.id.Gateway, s.id.Gateway, s.id.Address
+	p := &s.presence
+	p.Gateway, p.Node, p.Address = s.id.Gateway, s.id.Gateway, s.id.Address
+	p.Session, p.Claim = s.id.Connection, !s.claimed && s.id.Connection != ""
 }
 
 func (s *Session) wrote(now time.Time) {
@@ -230,9 +259,11 @@ func (s *Session) keepalive(now time.Time, text string) Result {
 	s.here()
 	s.presence.State, s.presence.StatusCode, s.presence.DisconnectionTime = schemas.StateActive, schemas.StatusNone, 0
 	s.presence.LastKeepalive = now.UnixMilli()
-	if changed(&before, &s.presence) || now.Sub(s.written) >= presenceEvery {
+	r.MergedSum = s.presence.MergedSum
+	if changed(&before, &s.presence) || s.presence.Claim || now.Sub(s.written) >= presenceEvery {
 		s.wrote(now)
 		r.WritePresence = true
+		s.claimed = true
 	}
 	return r
 }

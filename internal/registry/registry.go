@@ -73,6 +73,8 @@ type Registry struct {
 	pending    map[string]chan Outcome
 	subs       map[int]func(Change)
 	nextSub    int
+	// presenceSubs are told of presence records.
+	presenceSubs map[int]func(rec, current *schemas.Presence, stale bool)
 	deadLetter func(rec schemas.Record, cause string)
 }
 
@@ -260,15 +262,7 @@ func (r *Registry) onPresence(rec schemas.Record) {
 		r.reject(rec, "presence")
 		return
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch _, known := r.presences[p.ID]; {
-	case gone:
-		delete(r.presences, p.ID)
-	case known || len(r.presences) < presencesMax:
-		r.presences[p.ID] = p
-	}
-	r.m.presences.Set(float64(len(r.presences)))
+	r.setPresence(&p, gone)
 }
 
 // Agent returns an agent that may connect.

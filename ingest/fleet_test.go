@@ -1,0 +1,512 @@
+package ingest
+
+import (
+	"bytes"
+	"crypto/md5"  //nolint:gosec // the protocol's
+	"crypto/sha1" //nolint:gosec // the protocol's
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"vedette/ingest/secure"
+	"vedette/internal/groups"
+	"vedette/internal/kafka"
+	"vedette/schemas"
+
+	"context"
+)
+
+// fakeGroups gives merged files under the test's control.
+type fakeGroups struct {
+	mu   sync.Mutex
+	text map[string]string
+}
+
+func (f *fakeGroups) Ready() <-chan struct{} { c := make(chan struct{}); close(c); return c }
+
+func (f *fakeGroups) Merged(names []string) *groups.Merged {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key := strings.Join(names, ",")
+	if key == "" {
+		key = "default"
+	}
+	sum := md5.Sum([]byte(f.text[key]))
+	return &groups.Merged{Sum: hex.EncodeToString(sum[:]), Data: []byte(f.text[key])}
+}
+
+func (f *fakeGroups) set(key, text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.text[key] = text
+}
+
+func sumKeepalive(sum string) string {
+	return "#!-Linux |h |5.1 |#1 |x86_64 [Ubuntu|ubuntu: 22.04] - Wazuh v4.14.7 / ab\n" + sum + " merged.mg\n#\"_agent_ip\":192.168.7.7\n"
+}
+
+// file reads a transfer to its end and checks its sum. Acks in between are left out.
+func (c *client) file() string {
+	c.b.t.Helper()
+	var sum string
+	var data []byte
+	for {
+		p, _ := c.answer()
+		switch {
+		case p == secure.AckText:
+		case strings.HasPrefix(p, "#!-up file "):
+			sum, data = strings.Fields(p)[2], nil
+		case p == "#!-close file ":
+			if got := md5.Sum(data); hex.EncodeToString(got[:]) != sum {
+				c.b.t.Errorf("the file's sum is not %s", sum)
+			}
+			return string(data)
+		case strings.HasPrefix(p, "#!-"):
+			c.b.t.Fatalf("%q within a transfer", p)
+		default:
+			if len(p) > pieceBytes {
+				c.b.t.Errorf("a piece of %d bytes", len(p))
+			}
+			data = append(data, p...)
+		}
+	}
+}
+
+func TestAnAgentIsSentWhatItsGroupShares(t *testing.T) {
+	t.Parallel()
+	fg := &fakeGroups{text: map[string]string{"default": "#default\n" + strings.Repeat("0123456789\n", 300), "web": "#web\n"}}
+	b := startWith(t, Services{Groups: fg}, nil)
+	c := b.agent()
+	c.expect("#!-agent startup ", "#!-agent ack ")
+	c.send(sumKeepalive("x"))
+	if got := c.file(); got != fg.text["default"] {
+		t.Errorf("%q", got)
+	}
+	// An agent without a group is given one.
+	b.wait("the group", func() bool { a, _ := b.reg.Agent("001"); return len(a.Groups) == 1 && a.Groups[0] == "default" })
+	// It is not sent again while the agent has not said what came of it.
+	c.expect(sumKeepalive("x"), "#!-agent ack ")
+	sum := fg.Merged([]string{"default"}).Sum
+	c.expect(sumKeepalive(sum), "#!-agent ack ")
+	// The files change: it is sent without being asked for.
+	fg.set("default", "#default\nnew")
+	b.g.GroupsChanged()
+	if got := c.file(); got != "#default\nnew" {
+		t.Errorf("%q", got)
+	}
+	c.expect(sumKeepalive(fg.Merged(nil).Sum), "#!-agent ack ")
+	// Its groups change.
+	if err := b.reg.SetGroups(t.Context(), "001", schemas.GroupsOverride, []string{"web"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.file(); got != "#web\n" {
+		t.Errorf("%q", got)
+	}
+	if n := testutil.ToFloat64(b.g.m.pushes.WithLabelValues("sent")); n != 3 {
+		t.Errorf("%v files sent", n)
+	}
+}
+
+func TestNoPieceBeginsLikeAControlMessage(t *testing.T) {
+	t.Parallel()
+	for at := pieceBytes - 4; at < pieceBytes+4; at++ {
+		data := append(bytes.Repeat([]byte("a"), at), "#!-#!-##!-#"...)
+		data = append(data, bytes.Repeat([]byte("#!-"), 700)...)
+		var whole []byte
+		for p := range pieces(data) {
+			if bytes.HasPrefix(p, []byte("#!-")) || len(p) > pieceBytes || len(p) == 0 {
+				t.Errorf("%d: piece %.10q of %d bytes", at, p, len(p))
+			}
+			whole = append(whole, p...)
+		}
+		if !bytes.Equal(whole, data) {
+			t.Errorf("%d: the pieces are not the file", at)
+		}
+	}
+}
+
+func command(t *testing.T, c schemas.Command) schemas.Record {
+	t.Helper()
+	now := time.Now().UnixMilli()
+	if c.Time == 0 {
+		c.Time = now
+	}
+	if c.Expires == 0 {
+		c.Expires = c.Time + 60_000
+	}
+	r, err := c.Record()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// replies returns what came of commands, as `<command> <status> <text>`.
+func (p *fakeProducer) repliesSoFar() (out []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.replies {
+		r := &p.replies[i]
+		out = append(out, fmt.Sprintf("%s %s %s", r.CommandID, r.Status, r.Text))
+	}
+	return out
+}
+
+func TestCommandsAreSentOnceAndInTime(t *testing.T) {
+	t.Parallel()
+	var buried []string
+	b := startWith(t, Services{
+		Verify: func(r *schemas.Record) bool { return len(r.Headers) == 0 },
+		Bury:   func(_ schemas.Record, cause, _ string) { buried = append(buried, cause) },
+	}, nil)
+	c := b.agent()
+	c.expect("#!-agent startup ", "#!-agent ack ")
+	ar := schemas.Command{ID: "a/fw/001", Kind: schemas.CommandResponse, AgentID: "001", Text: `{"a":"!$"}`, Legacy: "fw0 - - 1.2 3 x - -"}
+	b.g.OnCommand(command(t, ar)) // no version is known before the first keepalive
+	c.expect(keepalive, "#!-agent ack ")
+	ar.ID = "b/fw/001"
+	b.g.OnCommand(command(t, ar))
+	b.g.OnCommand(command(t, ar)) // stands in the topic twice
+	if got, _ := c.answer(); got != `#!-execd {"a":"!$"}` {
+		t.Errorf("%q", got)
+	}
+	late := command(t, schemas.Command{ID: "late", Kind: schemas.CommandControl, AgentID: "001", Text: "force_reconnect", Time: 1, Expires: 2})
+	b.g.OnCommand(late)
+	forged := command(t, schemas.Command{ID: "forged", Kind: schemas.CommandControl, AgentID: "001", Text: "force_reconnect"})
+	forged.Headers = []schemas.Header{{Key: "x"}}
+	b.g.OnCommand(forged)
+	b.g.OnCommand(command(t, schemas.Command{ID: "x", Kind: schemas.CommandControl, AgentID: "999", Text: "force_reconnect"}))
+	b.g.OnCommand(command(t, schemas.Command{ID: "last", Kind: schemas.CommandControl, AgentID: "001", Text: "syscheck restart"}))
+	if got, _ := c.answer(); got != "#!-syscheck restart" {
+		t.Errorf("%q", got)
+	}
+	want := []string{"a/fw/001 refused the agent's version is not known", "b/fw/001 sent ", "late expired it came after its time", "last sent "}
+	b.wait("replies", func() bool { return len(b.prod.repliesSoFar()) == len(want) })
+	if d := cmp.Diff(want, b.prod.repliesSoFar()); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]string{"command_mac"}, buried); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestAResponseIsWordedForTheAgentsVersion(t *testing.T) {
+	t.Parallel()
+	c := &schemas.Command{Text: "a!b$c'd`", Legacy: "old"}
+	f := func(version, want string) {
+		t.Helper()
+		got, why := responseText(c, version)
+		if got != want || (want == "") != (why != "") {
+			t.Errorf("%s: %q, %q", version, got, why)
+		}
+	}
+	f("Wazuh v4.14.7", c.Text)
+	f("Wazuh v4.2.5", c.Text)
+	f("Wazuh v5.0.0", c.Text)
+	f("Wazuh v4.2.4", `a\\x21b\\x24c\\x27d\\x60`)
+	f("Wazuh v4.1.5", "old")
+	f("Wazuh v3.13.0", "old")
+	f("", "")
+}
+
+func TestRequestsAreAnsweredOrEnd(t *testing.T) {
+	t.Parallel()
+	b := startWith(t, Services{Verify: func(*schemas.Record) bool { return true }}, nil)
+	c := b.agent()
+	c.expect("#!-agent startup ", "#!-agent ack ")
+	now := time.Now().UnixMilli()
+	b.g.OnCommand(command(t, schemas.Command{ID: "q1", Kind: schemas.CommandRequest, AgentID: "001", Text: "agent getstate"}))
+	got, _ := c.answer()
+	f := strings.Fields(got)
+	if len(f) != 4 || f[0] != "#!-req" || f[2]+" "+f[3] != "agent getstate" {
+		t.Fatalf("%q", got)
+	}
+	c.send("#!-req 77777777 ok not asked")
+	c.send("#!-req " + f[1] + " ok  {\"two\": \"spaces\"}")
+	b.wait("the answer", func() bool { return len(b.prod.repliesSoFar()) == 1 })
+	b.g.OnCommand(command(t, schemas.Command{ID: "q2", Kind: schemas.CommandRequest, AgentID: "001", Text: "agent getstate", Time: now, Expires: time.Now().UnixMilli() + 300}))
+	_, _ = c.answer()
+	b.wait("the end", func() bool { return len(b.prod.repliesSoFar()) == 2 })
+	want := []string{`q1 answered ok  {"two": "spaces"}`, "q2 timed_out err Response timeout"}
+	if d := cmp.Diff(want, b.prod.repliesSoFar()); d != "" {
+		t.Error(d)
+	}
+}
+
+type fakePackages []byte
+
+func (p fakePackages) Package(context.Context, *schemas.AgentUpgrade) ([]byte, error) { return p, nil }
+
+func TestAPackageIsSentInChunksAndChecked(t *testing.T) {
+	t.Parallel()
+	pkg := bytes.Repeat([]byte("0123456789"), 1000)
+	b := startWith(t, Services{Verify: func(*schemas.Record) bool { return true }, Packages: fakePackages(pkg)}, nil)
+	c := b.agent()
+	c.expect("#!-agent startup ", "#!-agent ack ")
+	sum := sha1.Sum(pkg)
+	u := &schemas.AgentUpgrade{File: "x.wpk", SHA256: strings.Repeat("0", 64), SHA1: hex.EncodeToString(sum[:]), Size: int64(len(pkg)), Installer: "upgrade.sh", ChunkBytes: 4096}
+	b.g.OnCommand(command(t, schemas.Command{ID: "u", Kind: schemas.CommandUpgrade, AgentID: "001", Upgrade: u}))
+	var got []byte
+	var steps []string
+	for len(steps) == 0 || steps[len(steps)-1] != "upgrade" {
+		text, _ := c.answer()
+		f := strings.SplitN(text, " ", 4)
+		if f[2] == "com" {
+			steps = append(steps, f[3])
+			c.send("#!-req " + f[1] + " ok ")
+			continue
+		}
+		var q struct {
+			Command    string
+			Parameters struct{ File, Buffer, Installer string }
+		}
+		if err := json.Unmarshal([]byte(f[3]), &q); err != nil || q.Parameters.File != "x.wpk" {
+			t.Fatalf("%q: %v", text, err)
+		}
+		steps = append(steps, q.Command)
+		message := "ok"
+		switch q.Command {
+		case "write":
+			part, err := base64.StdEncoding.DecodeString(q.Parameters.Buffer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, part...)
+		case "sha1":
+			s := sha1.Sum(got)
+			message = hex.EncodeToString(s[:])
+		case "upgrade":
+			message = "0"
+		}
+		c.send(fmt.Sprintf(`#!-req %s {"error":0,"message":"%s","data":[]}`, f[1], message))
+	}
+	if d := cmp.Diff([]string{"lock_restart -1", "open", "write", "write", "write", "close", "sha1", "upgrade"}, steps); d != "" {
+		t.Error(d)
+	}
+	b.wait("the end", func() bool { r := b.prod.repliesSoFar(); return len(r) == 1 && strings.HasPrefix(r[0], "u done") })
+}
+
+func (r *fakeRegistry) read(p schemas.Presence) {
+	r.mu.Lock()
+	old, known := r.presences[p.ID]
+	stale := known && !p.Follows(&old)
+	if !stale {
+		r.presences[p.ID] = p
+	}
+	current, fn := r.presences[p.ID], r.presSub
+	r.mu.Unlock()
+	fn(&p, &current, stale)
+}
+
+// The claim that stands last in the topic holds the agent.
+func TestAClaimElsewhereEndsTheConnectionHere(t *testing.T) {
+	t.Parallel()
+	b := start(t, nil)
+	c := b.agent()
+	c.expect("#!-agent startup ", "#!-agent ack ")
+	mine, _ := b.reg.Presence("001")
+	if !mine.Claim || mine.Session == "" {
+		t.Fatalf("%+v", mine)
+	}
+	other := mine
+	other.Gateway, other.Session, other.Address = "gw2", "gw2/x/1", "10.9.9.9"
+	// The other's claim stands before this one's, so it has lost.
+	b.reg.read(other)
+	b.reg.read(mine)
+	b.g.mu.RLock()
+	lost := b.g.agents["001"].lost
+	b.g.mu.RUnlock()
+	if !lost.IsZero() {
+		t.Fatal("the later claim has lost")
+	}
+	// Something it says too late changes nothing, but is answered by a claim.
+	stale := other
+	stale.Claim = false
+	b.reg.read(stale)
+	c.expect(keepalive, "#!-agent ack ")
+	if p, _ := b.reg.Presence("001"); !p.Claim || p.Gateway != "gw1" {
+		t.Errorf("%+v", p)
+	}
+	// Now it claims the agent after this one.
+	other.Claim = true
+	b.reg.read(other)
+	c.expect(keepalive, "#!-agent ack ") // may have been on its way
+	b.g.mu.Lock()
+	b.g.agents["001"].lost = time.Now().Add(-time.Minute)
+	b.g.mu.Unlock()
+	c.send(keepalive)
+	c.ends("two holders of a key")
+	if n := testutil.ToFloat64(b.g.m.conflicts); n != 1 {
+		t.Errorf("%v conflicts counted", n)
+	}
+	var raised []string
+	for _, e := range b.prod.got() {
+		raised = append(raised, e.Location+" "+string(e.Log))
+	}
+	if len(raised) != 1 || !strings.Contains(raised[0], "vedette-ingest vedette: Agent key already in use: 'ag1->any', connected at gw") {
+		t.Errorf("%q", raised)
+	}
+}
+
+func TestSilentAgentsAreFoundOnceByTheOwnerOfTheirPartition(t *testing.T) {
+	t.Parallel()
+	reg, prod := newRegistry(), &fakeProducer{}
+	cfg := Default()
+	cfg.Node, cfg.DisconnectionTime = "gw1", time.Second
+	s := NewSweep(cfg, reg, prod, slog.New(slog.DiscardHandler), nil)
+	now := time.Now().UnixMilli()
+	ids := []string{"001", "002", "003", "004", "005"}
+	var recs []schemas.Record
+	for _, id := range ids {
+		reg.put(id, "ag"+id, "any", "key-"+id)
+		p := schemas.Presence{ID: id, State: schemas.StateActive, Gateway: "gone", AgentIP: "192.168.7.7", LastKeepalive: now, Updated: now}
+		switch id {
+		case "002":
+			p.State = schemas.StateDisconnected
+		case "003":
+			p.HeldBack = now + 3_600_000
+		case "004":
+			p.State, p.LastKeepalive, p.Connected = schemas.StatePending, 0, now
+		}
+		reg.presences[id] = p
+		if id == "005" {
+			continue // another owner's
+		}
+		rec, err := p.Record()
+		if err != nil {
+			t.Fatal(err)
+		}
+		recs = append(recs, rec)
+	}
+	h, err := s.open(t.Context(), kafka.Assignment{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if err := h.Handle(t.Context(), recs); err != nil {
+		t.Fatal(err)
+	}
+	raised := func() (out []string) {
+		for _, e := range prod.got() {
+			out = append(out, e.AgentID+" "+e.AgentIP+" "+e.Location+" "+string(e.Log))
+		}
+		return out
+	}
+	for end := time.Now().Add(20 * time.Second); len(raised()) < 2 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	}
+	time.Sleep(300 * time.Millisecond)
+	got := raised()
+	if len(got) == 2 && got[0] > got[1] {
+		got[0], got[1] = got[1], got[0]
+	}
+	want := []string{
+		"001 192.168.7.7 wazuh-monitord ossec: Agent disconnected: 'ag001-any'.",
+		"004 192.168.7.7 wazuh-monitord ossec: Agent disconnected: 'ag004-any'.",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if p, _ := reg.Presence("001"); p.StatusCode != schemas.StatusNoKeepalive || p.DisconnectionTime == 0 || p.State != schemas.StateDisconnected {
+		t.Errorf("%+v", p)
+	}
+}
+
+// udpClient is an agent on UDP.
+type udpClient struct {
+	*client
+	u *net.UDPConn
+}
+
+func (b *bench) dialUDP(id, name, key string) *udpClient {
+	b.t.Helper()
+	u, err := net.DialUDP("udp", nil, b.g.UDPAddr().(*net.UDPAddr))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { u.Close() })
+	_ = u.SetDeadline(time.Now().Add(30 * time.Second))
+	return &udpClient{client: &client{b: b, key: secure.NewKey(id, name, key), id: id, enc: secure.Encoder{Level: 1}}, u: u}
+}
+
+func (c *udpClient) send(payload string) {
+	c.b.t.Helper()
+	if _, err := c.u.Write(c.unit(payload)); err != nil {
+		c.b.t.Fatal(err)
+	}
+}
+
+func (c *udpClient) answer() string {
+	c.b.t.Helper()
+	buf := make([]byte, 65536)
+	n, err := c.u.Read(buf)
+	if err != nil {
+		c.b.t.Fatal(err)
+	}
+	m, err := secure.NewDecoder().Open(c.key, buf[:n])
+	if err != nil {
+		c.b.t.Fatal(err)
+	}
+	return string(m.Payload)
+}
+
+func TestAgentsOnUDP(t *testing.T) {
+	t.Parallel()
+	fg := &fakeGroups{text: map[string]string{"default": "#default\nx"}}
+	b := startWith(t, Services{Groups: fg, Verify: func(*schemas.Record) bool { return true }}, func(c *Config) { c.ListenUDP = "127.0.0.1:0" })
+	c := b.dialUDP("001", "ag1", "key-1")
+	if _, err := c.u.Write([]byte("#ping and more")); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 10)
+	if n, err := c.u.Read(buf); err != nil || string(buf[:n]) != "#pong" {
+		t.Fatalf("%q %v", buf[:n], err)
+	}
+	c.method = secure.Blowfish
+	c.send("#!-agent startup {\"version\":\"v4.14.7\"}")
+	if got := c.answer(); got != "#!-agent ack " {
+		t.Errorf("%q", got)
+	}
+	c.send("1:/var/log/x:hello")
+	b.wait("the event", func() bool { return len(b.prod.got()) == 1 })
+	c.send(sumKeepalive("x"))
+	var got []string
+	for len(got) == 0 || got[len(got)-1] != "#!-close file " {
+		got = append(got, c.answer())
+	}
+	sum := fg.Merged(nil).Sum
+	if d := cmp.Diff([]string{"#!-agent ack ", "#!-up file " + sum + " merged.mg\n", "#default\nx", "#!-close file "}, got); d != "" {
+		t.Error(d)
+	}
+	// A request is sent again until the agent says that it came.
+	b.g.OnCommand(command(t, schemas.Command{ID: "q", Kind: schemas.CommandRequest, AgentID: "001", Text: "agent getstate"}))
+	first, again := c.answer(), c.answer()
+	if first != again || !strings.HasPrefix(first, "#!-req ") {
+		t.Errorf("%q, %q", first, again)
+	}
+	id := strings.Fields(first)[1]
+	c.send("#!-req " + id + " ack")
+	c.send("#!-req " + id + " ok {}")
+	if got := c.answer(); got != "#!-req "+id+" ack" {
+		t.Errorf("%q", got)
+	}
+	b.wait("the answer", func() bool { r := b.prod.repliesSoFar(); return len(r) == 1 && r[0] == "q answered ok {}" })
+	// Damaged and foreign units are counted and change nothing.
+	for _, u := range [][]byte{[]byte("!001!#AES:damaged........"), []byte("!777!#AES:................"), []byte("x"), {}} {
+		_, _ = c.u.Write(u)
+	}
+	b.wait("the refusals", func() bool {
+		return testutil.ToFloat64(b.g.m.units.WithLabelValues(string(reasonUnknown))) >= 1 && testutil.ToFloat64(b.g.m.units.WithLabelValues(string(reasonKey))) >= 1
+	})
+	c.send("#!-agent shutdown ")
+	b.wait("the goodbye", func() bool { p, _ := b.reg.Presence("001"); return p.State == schemas.StateDisconnected })
+}
