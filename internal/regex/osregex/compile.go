@@ -10,6 +10,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"vedette/internal/regex/around"
 )
 
 // MaxPattern bounds a pattern, in bytes.
@@ -107,10 +109,7 @@ type alternative struct {
 	// are such runs, that one among them, in the order in which they must stand in
 	// the subject.
 	need string
-	runs []string
-	// short says that an attempt comes to its end soon, since it begins at the
-	// subject's start and nothing in it takes any byte as often as it likes.
-	short bool
+	runs []around.Text
 	// prefix are the literals that the alternative starts with.
 	prefix string
 	// anchor is the longest text among the items that the alternative starts with
@@ -222,16 +221,17 @@ func compileAlternative(text string) alternative {
 	}
 	a.prefix = string(prefix)
 	a.link()
-	a.runs = runs(a.items)
+	a.runs = a.surround(runs(a.items))
 	best := 0
-	for _, r := range a.runs {
-		if n := rarity(r); n > best {
-			a.need, best = r, n
+	for i := range a.runs {
+		if n := rarity(a.runs[i].Text); n > best {
+			a.need, best = a.runs[i].Text, n
 		}
 	}
-	// Single common bytes stand in every subject.
-	a.runs = slices.DeleteFunc(a.runs, func(r string) bool { return r != a.need && rarity(r) < 3 })
-	a.short = a.atStart && !slices.ContainsFunc(a.items, func(it item) bool { return it.quant != 0 && it.in == classAny })
+	// Every subject has a common byte somewhere.
+	a.runs = slices.DeleteFunc(a.runs, func(t around.Text) bool {
+		return t.Text != a.need && rarity(t.Text) < 3 && !t.Rare()
+	})
 	a.text, a.plain = a.asText()
 	a.findAnchor()
 	return a
@@ -298,14 +298,15 @@ const leftUnread = 5
 //
 // A last literal right behind a class does not count, because step 3.1 can
 // succeed at the class; classes at the end do not count either.
-func runs(items []item) []string {
-	var out []string
-	var run []byte
-	flush := func() {
-		if len(run) > 0 {
-			out = append(out, string(run))
+func runs(items []item) []stretch {
+	var out []stretch
+	var text []byte
+	from := 0
+	flush := func(to int) {
+		if len(text) > 0 {
+			out = append(out, stretch{string(text), from, to})
 		}
-		run = nil
+		text = nil
 	}
 	for i, it := range items {
 		b, fixed := it.b, false
@@ -323,13 +324,22 @@ func runs(items []item) []string {
 			}
 		}
 		if !fixed {
-			flush()
+			flush(i)
 			continue
 		}
-		run = append(run, b)
+		if text == nil {
+			from = i
+		}
+		text = append(text, b)
 	}
-	flush()
+	flush(len(items))
 	return out
+}
+
+// stretch is a run of bytes, of the items from from to to.
+type stretch struct {
+	text     string
+	from, to int
 }
 
 func lowerByte(c byte) byte {

@@ -2,7 +2,10 @@ package osregex
 
 import (
 	"iter"
+	"math/bits"
 	"strings"
+
+	"vedette/internal/regex/around"
 )
 
 // asText returns the alternative as plain text, if it has neither classes nor
@@ -35,6 +38,130 @@ func (a *alternative) findText(sub string, at int) (end int, ok bool) {
 	i := strings.Index(sub[at:], a.text)
 	return at + i + len(a.text) - 1, i >= 0
 }
+
+// attempt is what decides how an attempt goes on: the item that it is at, and the
+// procedure's M.
+type attempt struct {
+	p int
+	m bool
+}
+
+// surround works out what can stand around runs. It follows the procedure of run,
+// with sets in place of bytes, from all states that an attempt can begin in; a
+// return to a saved position counts as if the byte there had been taken by the
+// class that it was saved for.
+func (a *alternative) surround(runs []stretch) []around.Text {
+	n := len(a.items)
+	before := map[attempt]around.Bytes{} // what an attempt has taken last
+	var todo []attempt
+	arrive := func(at attempt, last around.Bytes) {
+		if at.p < n && a.items[at.p].kind == mark {
+			at.p++
+		}
+		known, met := before[at]
+		if last = last.Or(known); !met || last != known {
+			before[at] = last
+			todo = append(todo, at)
+		}
+	}
+	arrive(attempt{0, false}, around.Any)
+	arrive(attempt{0, true}, around.Any)
+	for len(todo) > 0 {
+		at := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if at.p >= n {
+			continue
+		}
+		it := &a.items[at.p]
+		own := it.bytes()
+		switch {
+		case it.quant == 0:
+			arrive(attempt{at.p + 1, at.m}, own)
+		case !at.m && it.quant == '+':
+			arrive(attempt{at.p, true}, own)
+		default:
+			arrive(attempt{at.p, true}, own)
+			arrive(attempt{at.p, false}, own)
+			if int(it.look) < n {
+				next := &a.items[it.look]
+				taken := own.And(next.bytes())
+				switch {
+				case next.kind != class:
+					arrive(attempt{int(it.look) + 1, false}, taken)
+				case next.quant != 0:
+					arrive(attempt{int(it.look), true}, taken)
+				default:
+					arrive(attempt{int(it.look) + 1, true}, taken)
+				}
+			}
+		}
+		// Left without taking anything.
+		switch {
+		case it.quant == '+' && at.m:
+			arrive(attempt{at.p + 2, false}, before[at])
+		case it.quant == '*':
+			arrive(attempt{at.p + 2, at.m}, before[at])
+		}
+	}
+	out := make([]around.Text, 0, len(runs))
+	for _, r := range runs {
+		var left, right around.Bytes
+		for _, m := range []bool{false, true} {
+			if last, met := before[attempt{r.from, m}]; met {
+				left = left.Or(last)
+			}
+			if _, met := before[a.behind(r.to, m)]; met {
+				right = right.Or(a.follows(a.behind(r.to, m)))
+			}
+		}
+		out = append(out, around.New(r.text, left, right, true))
+	}
+	return out
+}
+
+// behind is the state in which an attempt comes to item p.
+func (a *alternative) behind(p int, m bool) attempt {
+	if p < len(a.items) && a.items[p].kind == mark {
+		p++
+	}
+	return attempt{p, m}
+}
+
+// follows is what an attempt can meet next without failing.
+func (a *alternative) follows(at attempt) around.Bytes {
+	n := len(a.items)
+	if at.p >= n {
+		return around.Any
+	}
+	it := &a.items[at.p]
+	own := it.bytes()
+	switch {
+	case it.kind == class && (at.m || it.quant == '*') && at.p+leftUnread >= n:
+		return around.Any // it may end here
+	case it.quant == '+' && at.m:
+		return own.Or(a.follows(a.behind(at.p+2, false)))
+	case it.quant == '*':
+		return own.Or(a.follows(a.behind(at.p+2, at.m)))
+	}
+	return own
+}
+
+// bytes are what the item matches.
+func (it *item) bytes() (b around.Bytes) {
+	if it.in == 0 {
+		b.Add(it.b)
+		return b
+	}
+	return classBytes[bits.TrailingZeros16(uint16(it.in))]
+}
+
+// classBytes are the sets of the classes, by their bit.
+var classBytes = func() (t [16]around.Bytes) {
+	for i := range t {
+		t[i] = around.Of(func(c byte) bool { return inClass[c]>>i&1 == 1 })
+	}
+	return t
+}()
 
 // Needs lists, for each alternative, what its matches have in common: a text they
 // hold, which may be empty, and the bytes they begin with, nil if that is not known.

@@ -1,6 +1,10 @@
 package osregex
 
-import "strings"
+import (
+	"strings"
+
+	"vedette/internal/regex/around"
+)
 
 // savedMax is how many positions the procedure can return to.
 const savedMax = 4
@@ -164,6 +168,7 @@ func (a *alternative) possible(sub string, at int) int {
 	if a.need == "" {
 		return at
 	}
+	runs := a.runs
 	if rest := sub[at:]; !strings.HasPrefix(rest, a.need) {
 		// What hints say may be the position before.
 		i := -1
@@ -177,16 +182,17 @@ func (a *alternative) possible(sub string, at int) int {
 		}
 		at += i
 	}
-	runs := a.runs
-	if len(runs) > 0 && runs[0] == a.need {
-		sub, runs = sub[at+len(a.need):], runs[1:]
-	}
-	for _, r := range runs {
-		i := strings.Index(sub, r)
-		if i < 0 {
+	if runs[0].Text == a.need {
+		if at = runs[0].Index(sub, at); at < 0 {
 			return -1
 		}
-		sub = sub[i+len(r):]
+		if !around.InOrder(runs[1:], sub, at+len(a.need)) {
+			return -1
+		}
+		return at
+	}
+	if !around.InOrder(runs, sub, 0) {
+		return -1
 	}
 	return at
 }
@@ -198,7 +204,10 @@ func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
 	if a.atStart && !strings.HasPrefix(sub, a.prefix) {
 		return false
 	}
-	if !a.short {
+	// An attempt at the subject's start mostly fails sooner than runs are found,
+	// unless it takes bytes of any kind.
+	tested := !a.atStart
+	if tested {
 		if at = a.possible(sub, at); at < 0 {
 			return false
 		}
@@ -274,6 +283,11 @@ func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
 					e = s // 2.5
 					s++
 					continue
+				}
+				if !tested && it.in == classAny {
+					if tested = true; a.possible(sub, at) < 0 {
+						return false
+					}
 				}
 				// 2.3
 				if int(it.look) >= n { // end
