@@ -8,28 +8,44 @@ import (
 // Config says who may enroll and how.
 type Config struct {
 	// Listen is the address of the enrollment port.
-	Listen string `mapstructure:"listen"`
+	Listen string
 	// UsePassword demands Password from every agent.
-	UsePassword bool          `mapstructure:"use_password"`
-	Password    secret.String `mapstructure:"password"`
+	UsePassword bool
+	Password    secret.String
 	// UseSourceIP registers agents that name no address under the one they come from.
-	UseSourceIP bool `mapstructure:"use_source_ip"`
+	UseSourceIP bool
 	// AllowHigherVersions admits agents newer than ServerVersion.
-	AllowHigherVersions bool `mapstructure:"allow_higher_versions"`
+	AllowHigherVersions bool
 	// Certificate and Key are PEM files; empty means a self-signed pair made in DataDir.
-	Certificate string `mapstructure:"certificate"`
-	Key         string `mapstructure:"key"`
-	DataDir     string `mapstructure:"-"`
+	Certificate string
+	Key         string
+	DataDir     string
+	// AgentCA is a PEM file of CAs. When set, an agent must show a certificate
+	// that chains to one of them.
+	AgentCA string
+	// VerifyAgentAddress demands, with AgentCA, that the agent's certificate names
+	// the address it comes from.
+	VerifyAgentAddress bool
+	// RatePerSource is how many connections a second one address (IPv6: one /64)
+	// may open in the long run; rateBurst seconds' worth may come at once. 0: any.
+	RatePerSource int
 	// ServerVersion is the release this server is compatible with.
-	ServerVersion string `mapstructure:"-"`
+	ServerVersion string
 	// HostName is the server's own name, which no agent may take; empty means
 	// this machine's.
-	HostName string `mapstructure:"-"`
+	HostName string
 	// Force says when an existing agent gives way.
-	Force schemas.ForcePolicy `mapstructure:"-"`
+	Force schemas.ForcePolicy
 }
+
+// DefaultRatePerSource lets 20,000 agents behind one address enroll at once, and
+// all of them again every 20 seconds.
+const DefaultRatePerSource = 1000
 
 // Default returns the configuration of a server that demands nothing.
 func Default() Config {
-	return Config{Listen: ":1515", ServerVersion: "v4.14.7", DataDir: "data", Force: schemas.DefaultForcePolicy()}
+	return Config{
+		Listen: ":1515", ServerVersion: "v4.14.7", DataDir: "data", Force: schemas.DefaultForcePolicy(),
+		RatePerSource: DefaultRatePerSource,
+	}
 }

@@ -8,7 +8,9 @@
 // The port is bound by New, so that a conflict is an error at start, and served
 // once the registry was read to its end; until then connections wait.
 //
-// Limits: connectionsMax simultaneous connections (further ones are closed at
-// once), requestTimeout from connecting to the newline, protocol.MaxRequest
-// bytes per request, registryTimeout for the registry's answer.
+// Limits: Config.RatePerSource connections a second from one address,
+// connectionsMax simultaneous connections (then the one that has been without a
+// request longest gives way), requestTimeout from connecting to the newline,
+// protocol.MaxRequest bytes per request, registryTimeout for the registry's
+// answer.
 package enroll

@@ -18,13 +18,13 @@ import (
 
 	"vedette/enroll/protocol"
 	"vedette/internal/registry"
-	"vedette/internal/tlsconf"
 )
 
 // Bounds of the port.
 const (
-	// connectionsMax simultaneous connections, as in the reference.
-	connectionsMax = 999
+	// connectionsMax simultaneous connections; 4.14 has 999 and lets idle ones
+	// keep their place.
+	connectionsMax = 4096
 	// requestTimeout bounds handshake and request together: agents wait no
 	// longer for their reply.
 	requestTimeout = 60 * time.Second
@@ -52,7 +52,8 @@ type Server struct {
 	m     *metrics
 	tls   *tls.Config
 	ln    net.Listener
-	slots chan struct{}
+	slots *slots
+	rate  *limiter
 	limit time.Duration // requestTimeout, shorter in tests
 }
 
@@ -71,7 +72,7 @@ func New(cfg Config, reg Registry, log *slog.Logger, promReg prometheus.Register
 		}
 		cfg.HostName = name
 	}
-	cert, err := tlsconf.LoadOrCreate(cfg.Certificate, cfg.Key, cfg.DataDir, nil)
+	conf, err := serverTLS(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("enrollment port: %w", err)
 	}
@@ -80,8 +81,8 @@ func New(cfg Config, reg Registry, log *slog.Logger, promReg prometheus.Register
 		return nil, fmt.Errorf("enrollment port: %w", err)
 	}
 	return &Server{
-		cfg: cfg, reg: reg, log: log, m: newMetrics(promReg), tls: tlsconf.Server(cert), ln: ln,
-		slots: make(chan struct{}, connectionsMax), limit: requestTimeout,
+		cfg: cfg, reg: reg, log: log, m: newMetrics(promReg), tls: conf, ln: ln,
+		slots: newSlots(connectionsMax), rate: newLimiter(cfg.RatePerSource), limit: requestTimeout,
 	}, nil
 }
 
@@ -124,22 +125,27 @@ func (s *Server) Run(ctx context.Context) error {
 			continue
 		}
 		s.m.accepted.Inc()
-		select {
-		case s.slots <- struct{}{}:
-		default:
+		source := sourceKey(sourceAddr(conn))
+		if !s.rate.allow(source, time.Now()) {
+			s.m.dropped.WithLabelValues(dropRate).Inc()
+			conn.Close()
+			continue
+		}
+		place := s.slots.take(conn, source)
+		if place == nil {
 			s.m.dropped.WithLabelValues(dropTooMany).Inc()
 			conn.Close()
 			continue
 		}
 		s.m.connections.Inc()
 		wg.Go(func() {
-			defer func() { <-s.slots; s.m.connections.Dec() }()
-			s.serve(ctx, conn)
+			defer func() { place.free(); s.m.connections.Dec() }()
+			s.serve(ctx, conn, place)
 		})
 	}
 }
 
-func (s *Server) serve(ctx context.Context, raw net.Conn) {
+func (s *Server) serve(ctx context.Context, raw net.Conn, place *slot) {
 	defer raw.Close()
 	// The end of the role ends the wait for requests; it does not cut replies.
 	reading := true
@@ -159,24 +165,37 @@ func (s *Server) serve(ctx context.Context, raw net.Conn) {
 	mu.Unlock()
 
 	conn := tls.Server(raw, s.tls)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		s.drop(err, dropTLS)
+	// The deadline ends a handshake; a context would cost a goroutine more.
+	if err := conn.Handshake(); err != nil {
+		why := dropTLS
+		if certificateError(err) {
+			why = dropCertificate
+		}
+		s.drop(place, err, why)
+		return
+	}
+	source := sourceAddr(raw)
+	if s.cfg.AgentCA != "" && s.cfg.VerifyAgentAddress && !namesAddress(conn.ConnectionState().PeerCertificates[0], source) {
+		s.drop(place, nil, dropAddress)
 		return
 	}
 	line, err := readLine(conn)
 	if err != nil {
+		why := dropEnd
 		if errors.Is(err, errTooLarge) {
-			s.drop(err, dropTooLarge)
-		} else {
-			s.drop(err, dropEnd)
+			why = dropTooLarge
 		}
+		s.drop(place, err, why)
+		return
+	}
+	if !place.asked() {
+		s.m.dropped.WithLabelValues(dropGaveWay).Inc()
 		return
 	}
 	mu.Lock()
 	reading = false
 	mu.Unlock()
 
-	source := sourceAddr(raw)
 	reply, agent := s.answer(ctx, line, source)
 	_ = raw.SetDeadline(time.Now().Add(replyTimeout))
 	_, err = io.WriteString(conn, reply)
@@ -192,6 +211,7 @@ func (s *Server) serve(ctx context.Context, raw net.Conn) {
 		s.m.enrolled.Inc()
 		s.log.Info("agent enrolled", "agent_id", agent.ID, "agent_name", agent.Name, "source", source.String())
 	}
+	place.answered()
 	linger(raw)
 }
 
@@ -205,9 +225,13 @@ func linger(raw net.Conn) {
 	_, _ = io.CopyN(io.Discard, raw, lingerBytes)
 }
 
-func (s *Server) drop(err error, otherwise string) {
+// drop counts a connection that ended before its request was there.
+func (s *Server) drop(place *slot, err error, otherwise string) {
 	var ne net.Error
-	if errors.As(err, &ne) && ne.Timeout() || errors.Is(err, context.Canceled) {
+	switch {
+	case place.gaveWay():
+		otherwise = dropGaveWay
+	case errors.As(err, &ne) && ne.Timeout():
 		otherwise = dropTimeout
 	}
 	s.m.dropped.WithLabelValues(otherwise).Inc()

@@ -18,12 +18,16 @@ type metrics struct {
 
 // Reasons for which a connection ends without a reply.
 const (
-	dropTooMany  = "too_many_connections"
-	dropTLS      = "tls"
-	dropTimeout  = "timeout"
-	dropTooLarge = "request_too_large"
-	dropEnd      = "end_of_stream"
-	dropReply    = "reply_not_delivered"
+	dropRate        = "rate"                 // more than enroll.rate_per_source
+	dropTooMany     = "too_many_connections" // every place is held by a request that is being answered
+	dropGaveWay     = "gave_way"             // the longest without a request, when a place was needed
+	dropTLS         = "tls"
+	dropCertificate = "agent_certificate" // none, or none that chains to enroll.agent_ca
+	dropAddress     = "agent_address"     // the certificate does not name where the agent comes from
+	dropTimeout     = "timeout"
+	dropTooLarge    = "request_too_large"
+	dropEnd         = "end_of_stream"
+	dropReply       = "reply_not_delivered"
 )
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -37,7 +41,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	for _, c := range protocol.Causes() {
 		m.refused.WithLabelValues(string(c))
 	}
-	for _, r := range []string{dropTooMany, dropTLS, dropTimeout, dropTooLarge, dropEnd, dropReply} {
+	for _, r := range []string{
+		dropRate, dropTooMany, dropGaveWay, dropTLS, dropCertificate, dropAddress, dropTimeout, dropTooLarge, dropEnd, dropReply,
+	} {
 		m.dropped.WithLabelValues(r)
 	}
 	register(reg, &m.connections)
