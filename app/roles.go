@@ -165,6 +165,8 @@ func (a *App) buildEnroll() error {
 	cfg.Listen, cfg.UsePassword = c.Listen, c.UsePassword
 	cfg.Certificate, cfg.Key, cfg.DataDir = c.Certificate, c.Key, a.dir.File(datadir.Certificates)
 	cfg.Password = c.Password
+	cfg.AgentCA, cfg.VerifyAgentAddress, cfg.UseSourceIP = c.AgentCA, c.VerifyAgentAddress, c.UseSourceIP
+	cfg.RatePerSource, cfg.Force, cfg.AllowHigherVersions = c.RatePerSource, c.Policy(), a.cfg.Agents.AllowHigherVersions
 	switch {
 	case !c.UsePassword || c.Password != "":
 	case c.PasswordFile != "":
@@ -196,6 +198,7 @@ func (a *App) buildEnroll() error {
 func (a *App) buildIngest() error {
 	cfg := ingest.Default()
 	cfg.Listen, cfg.Node = a.cfg.Ingest.TCP, a.node
+	cfg.AllowHigherVersions = a.cfg.Agents.AllowHigherVersions
 	p, err := a.cluster.NewProducer("ingest", a.log, a.reg)
 	if err != nil {
 		return err

@@ -17,10 +17,12 @@ import (
 	"github.com/spf13/viper"
 
 	"vedette/analyze"
+	"vedette/enroll"
 	"vedette/forward/alertsfile"
 	"vedette/ingest/syslog"
 	"vedette/internal/kafka"
 	"vedette/internal/secret"
+	"vedette/schemas"
 )
 
 // Config is the whole configuration. config.example.yaml at the root of the
@@ -34,6 +36,7 @@ type Config struct {
 	Events  Events         `mapstructure:"events"`
 	Enroll  Enroll         `mapstructure:"enroll"`
 	Ingest  Ingest         `mapstructure:"ingest"`
+	Agents  Agents         `mapstructure:"agents"`
 	Analyze analyze.Config `mapstructure:"analyze"`
 	Forward Forward        `mapstructure:"forward"`
 	API     API            `mapstructure:"api"`
@@ -73,13 +76,59 @@ type Enroll struct {
 	// Certificate and Key are PEM files; generated under data_dir when empty.
 	Certificate string `mapstructure:"certificate"`
 	Key         string `mapstructure:"key"`
+	// AgentCA is a PEM file of CAs, one of which must have signed an agent's
+	// certificate; VerifyAgentAddress demands that it names where the agent is.
+	AgentCA            string `mapstructure:"agent_ca"`
+	VerifyAgentAddress bool   `mapstructure:"verify_agent_address"`
+	// UseSourceIP registers agents under the address they come from.
+	UseSourceIP bool `mapstructure:"use_source_ip"`
+	// Purge forgets agents that are replaced instead of keeping them as removed.
+	Purge bool `mapstructure:"purge"`
+	// RatePerSource bounds the connections a second of one address; 0: any.
+	RatePerSource int   `mapstructure:"rate_per_source"`
+	Force         Force `mapstructure:"force"`
+}
+
+// Force says when an agent gives way to a new one of its name or address.
+type Force struct {
+	Enabled     bool `mapstructure:"enabled"`
+	KeyMismatch bool `mapstructure:"key_mismatch"`
+	// DisconnectedTime counts only with DisconnectedTimeEnabled; 0 is at once.
+	DisconnectedTimeEnabled bool          `mapstructure:"disconnected_time_enabled"`
+	DisconnectedTime        time.Duration `mapstructure:"disconnected_time"`
+	// AfterRegistrationTime 0 switches the test off.
+	AfterRegistrationTime time.Duration `mapstructure:"after_registration_time"`
+}
+
+// Policy is what proposals carry.
+func (e Enroll) Policy() schemas.ForcePolicy {
+	return schemas.ForcePolicy{
+		Enabled: e.Force.Enabled, KeyMismatch: e.Force.KeyMismatch, Purge: e.Purge,
+		DisconnectedTimeEnabled: e.Force.DisconnectedTimeEnabled, DisconnectedTime: int64(e.Force.DisconnectedTime / time.Second),
+		AfterRegistrationTime: int64(e.Force.AfterRegistrationTime / time.Second),
+	}
 }
 
 // Ingest is where events come from: the agent channel, and what needs no agent.
 type Ingest struct {
 	TCP string `mapstructure:"tcp"`
+	// UDP takes agents' datagrams; empty: none.
+	UDP string `mapstructure:"udp"`
 	// Syslog takes messages of devices.
 	Syslog syslog.Config `mapstructure:"syslog"`
+}
+
+// Agents is what is kept of agents, whichever gateway they connect to.
+type Agents struct {
+	// AllowHigherVersions admits agents newer than the release served.
+	AllowHigherVersions bool `mapstructure:"allow_higher_versions"`
+	// DisconnectedAfter is how long an agent may send no keepalive.
+	DisconnectedAfter time.Duration `mapstructure:"disconnected_after"`
+	// GroupsDir holds a directory per group with the files its agents share, as
+	// etc/shared does; empty: they are published by the API only.
+	GroupsDir string `mapstructure:"groups_dir"`
+	// PushBytesPerSecond bounds what one gateway sends of them.
+	PushBytesPerSecond int64 `mapstructure:"push_bytes_per_second"`
 }
 
 // Forward says where alerts go.
@@ -115,8 +164,12 @@ func Default() Config {
 		Cluster: Cluster{Name: "vedette", Timezone: "UTC"},
 		Kafka:   kafka.Default(),
 		Events:  Events{Retention: 168 * time.Hour, HistoryMaxBytes: 10 << 30},
-		Enroll:  Enroll{Listen: ":1515", UsePassword: true},
+		Enroll: Enroll{
+			Listen: ":1515", UsePassword: true, Purge: true, RatePerSource: enroll.DefaultRatePerSource,
+			Force: Force{Enabled: true, KeyMismatch: true, DisconnectedTimeEnabled: true, DisconnectedTime: time.Hour, AfterRegistrationTime: time.Hour},
+		},
 		Ingest:  Ingest{TCP: ":1514", Syslog: syslog.Default()},
+		Agents:  Agents{DisconnectedAfter: 15 * time.Minute, PushBytesPerSecond: 64 << 20},
 		Analyze: analyze.Default(),
 		API:     API{Listen: ":55000"},
 		Metrics: Metrics{Listen: "127.0.0.1:9100"},
@@ -302,6 +355,19 @@ func (c Config) Validate() error {
 	if n := len(c.Enroll.Password); n > 4094 || strings.ContainsAny(c.Enroll.Password.Reveal(), "\r\n") || n == 1 {
 		bad("enroll.password: between 2 and 4094 characters on one line")
 	}
+	for key, d := range map[string]time.Duration{
+		"enroll.force.disconnected_time": c.Enroll.Force.DisconnectedTime, "enroll.force.after_registration_time": c.Enroll.Force.AfterRegistrationTime,
+	} {
+		if d < 0 || d%time.Second != 0 {
+			bad("%s: %s; whole seconds, 0 or more", key, d)
+		}
+	}
+	if c.Enroll.RatePerSource < 0 {
+		bad("enroll.rate_per_source: %d is negative", c.Enroll.RatePerSource)
+	}
+	if c.Enroll.VerifyAgentAddress && c.Enroll.AgentCA == "" {
+		bad("enroll.verify_agent_address: needs enroll.agent_ca, because only then agents show a certificate")
+	}
 	for key, addr := range map[string]string{
 		"enroll.listen": c.Enroll.Listen, "ingest.tcp": c.Ingest.TCP, "api.listen": c.API.Listen,
 		"metrics.listen": c.Metrics.Listen, "kafka.embedded_listen": c.Kafka.EmbeddedListen,
@@ -349,6 +415,11 @@ func (c Config) Validate() error {
 			bad("forward.opensearch.urls: %q does not begin with https:// or http://", u)
 		}
 	}
+	if f := c.Enroll.AgentCA; f != "" {
+		if _, err := os.Stat(f); err != nil {
+			bad("enroll.agent_ca: %v", err)
+		}
+	}
 	if len(c.Forward.OpenSearch.URLs) == 0 && (c.Forward.OpenSearch.Username != "" || c.Forward.OpenSearch.PasswordFile != "") {
 		bad("forward.opensearch.urls: empty, but a login is given")
 	}
@@ -361,6 +432,17 @@ func (c Config) Validate() error {
 	if f := c.Analyze.GeoIPFile; f != "" {
 		if _, err := os.Stat(f); err != nil {
 			bad("analyze.geoip_file: %v", err)
+		}
+	}
+	if d := c.Agents.DisconnectedAfter; d < 10*time.Second {
+		bad("agents.disconnected_after: %s; at least 10s, because agents send a keepalive that often", d)
+	}
+	if n := c.Agents.PushBytesPerSecond; n < 64<<10 {
+		bad("agents.push_bytes_per_second: %d; at least 65536", n)
+	}
+	if d := c.Agents.GroupsDir; d != "" {
+		if st, err := os.Stat(d); err != nil || !st.IsDir() {
+			bad("agents.groups_dir: %q is no directory", d)
 		}
 	}
 	for key, names := range map[string][]string{"analyze.rulesets": c.Analyze.Rulesets, "analyze.shadow": c.Analyze.Shadow} {
@@ -382,7 +464,7 @@ func (c Config) Validate() error {
 // Warnings returns what is allowed and still unwise.
 func (c Config) Warnings() []string {
 	var w []string
-	if !c.Enroll.UsePassword {
+	if !c.Enroll.UsePassword && c.Enroll.AgentCA == "" {
 		w = append(w, "enroll.use_password is false: anyone who reaches the port can enroll an agent")
 	}
 	if !c.Kafka.Embedded() && !c.Kafka.TLS.Enabled {
