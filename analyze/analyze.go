@@ -102,6 +102,7 @@ type partition struct {
 	a       kafka.Assignment
 	rules   judging
 	state   *engine.Keyed // nil until the first record
+	seen    Repeats       // what sources that repeat themselves have written
 	live    int64         // output is due from this offset; kafka.NoOffset from the first record
 	next    int64         // outputs of all records before it are acknowledged
 	clean   bool          // the state has seen nothing at or behind next
@@ -119,7 +120,7 @@ func (r *Role) open(_ context.Context, a kafka.Assignment) (kafka.Handler, error
 	if r.ck != nil {
 		p.keeper = &keeper{c: r.ck, last: time.Now()}
 		if l := r.ck.take(a.Partition); l != nil {
-			p.state, p.keeper.slot, p.rules = l.state, l.slot, l.rules
+			p.state, p.seen, p.keeper.slot, p.rules = l.state, l.seen, l.slot, l.rules
 			if p.live = max(p.live, l.offset); l.cut {
 				p.live = l.offset
 			}
@@ -197,7 +198,7 @@ func (p *partition) begin(ctx context.Context, first int64) error {
 	if p.a.From != kafka.NoOffset && first < p.a.From {
 		// The brokers began anew at the start: offsets lie below what the state
 		// has seen. Everything that is there is judged; repeats overwrite themselves.
-		p.state, p.live, p.rules.floor = nil, first, first
+		p.state, p.seen, p.live, p.rules.floor = nil, Repeats{}, first, first
 		p.r.ck.reject(p.a.Partition, "log_cut", nil)
 	} else if p.live != kafka.NoOffset && first > p.live {
 		n := first - p.live
@@ -225,6 +226,12 @@ func (p *partition) judge(rec *schemas.Record, out *batch) {
 	default:
 		if live {
 			out.dead(rec, reason(err), err.Error())
+		}
+		return
+	}
+	if p.seen.Seen(rec.Key, ev.EventID) {
+		if live {
+			p.r.m.repeated.Inc()
 		}
 		return
 	}

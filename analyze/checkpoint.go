@@ -103,6 +103,7 @@ type manifest struct {
 // loadedState waits between startAt and open.
 type loadedState struct {
 	state  *engine.Keyed // nil when there is none
+	seen   Repeats       // as of state
 	rules  judging       // of the state, and what is known of the changes
 	offset int64         // of the state; or, when cut, of the log's start
 	slot   int           // for the next checkpoint
@@ -197,7 +198,10 @@ func (c *checkpoints) load(ctx context.Context, a kafka.Assignment) (int64, bool
 			return 0, false, err
 		}
 		if reason == "" {
-			if l.state, err = eng.RestoreState(data); err == nil {
+			if l.seen, data, err = RestoreRepeats(data); err == nil {
+				l.state, err = eng.RestoreState(data)
+			}
+			if err == nil {
 				l.offset, l.slot = m.Offset, (m.Slot+1)%schemas.CheckpointSlots
 				l.rules.version, l.rules.engine = m.Ruleset, eng
 				l.rules.floor = min(log.End, max(l.rules.floor, m.Offset+kafka.HandleRecordsMax))
@@ -211,6 +215,7 @@ func (c *checkpoints) load(ctx context.Context, a kafka.Assignment) (int64, bool
 				}
 				return max(m.Offset, log.Start), true, nil
 			}
+			l.seen, l.state = Repeats{}, nil // what is read again must not count as a repeat
 			reason = "state"
 			if errors.Is(err, engine.ErrSnapshotForeign) {
 				reason = "other_form"
@@ -481,7 +486,8 @@ func (k *keeper) due(p *partition) {
 func (k *keeper) begin(p *partition, offset int64, within time.Duration) {
 	c := k.c
 	k.last, k.events = time.Now(), 0
-	data, err := p.state.AppendSnapshot(c.buffer[:0], c.policy.BytesMax)
+	data := p.seen.AppendSnapshot(c.buffer[:0])
+	data, err := p.state.AppendSnapshot(data, c.policy.BytesMax-len(data))
 	if err != nil {
 		c.r.m.checkpointFailed.WithLabelValues("too_large").Inc()
 		<-c.busy

@@ -8,6 +8,7 @@ type metrics struct {
 	alerts     prometheus.Counter
 	archives   prometheus.Counter
 	rekeyed    prometheus.Counter
+	repeated   prometheus.Counter
 	lost       prometheus.Counter
 	deadletter *prometheus.CounterVec
 	busy       prometheus.Counter
@@ -39,6 +40,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		alerts:   counter("alerts_total", "Alerts acknowledged by the brokers."),
 		archives: counter("archives_total", "Archive documents acknowledged by the brokers."),
 		rekeyed:  counter("rekeyed_events_total", "Events produced once more under the right key."),
+		repeated: counter("repeated_events_total", "Events dropped because their source had written them before (event.id)."),
 		lost:     counter("lost_events_total", "Events that retention removed before they were judged."),
 		steps:    counter("pattern_budget_exceeded_total", "Matches given up because a pattern took more steps than it may."),
 		evicted:  counter("evicted_keys_total", "Record keys whose state was given up to keep within memory: the longest unused first."),

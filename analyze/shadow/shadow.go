@@ -159,6 +159,7 @@ type partition struct {
 	running, candidate judge
 	// groups are those of rules met, sorted, as they are compared.
 	groups  map[*program.Rule]string
+	seen    analyze.Repeats
 	started bool
 }
 
@@ -261,6 +262,9 @@ func (p *partition) compare(rec *schemas.Record, out *batch) {
 	ev, err := schemas.ParseEvent(rec)
 	if err != nil {
 		return // the workers see to it
+	}
+	if p.seen.Seen(rec.Key, ev.EventID) {
+		return // as the workers do
 	}
 	before, was := p.verdict(&p.running, &ev)
 	live := rec.Offset >= p.a.Committed
