@@ -26,9 +26,14 @@ const (
 	// pollRecordsMax bounds what one poll returns.
 	pollRecordsMax = 5000
 	// A partition is paused while more than queueRecordsHigh records wait for
-	// its handler, and resumed below queueRecordsLow.
+	// its handler, and resumed below queueRecordsLow. What the client fetched
+	// before comes in addition.
 	queueRecordsHigh = 10_000
 	queueRecordsLow  = 2500
+	// queueBytesHigh and queueBytesLow are the same for the bytes of the values:
+	// records of other producers may be large.
+	queueBytesHigh = 64 << 20
+	queueBytesLow  = 16 << 20
 	// drainTimeout is how long a handler may finish its batch when its
 	// partition is taken away or the role ends.
 	drainTimeout = 8 * time.Second
@@ -115,6 +120,7 @@ type worker struct {
 
 	mu     sync.Mutex
 	queue  []schemas.Record
+	bytes  int // of the values in queue
 	paused bool
 	hwm    int64
 }
@@ -403,13 +409,14 @@ func (w *worker) add(recs []*kgo.Record, hwm int64) (pause bool) {
 		var rec schemas.Record
 		rec, hs = fromKgo(r, w.m.c.prefix, hs)
 		w.queue = append(w.queue, rec)
+		w.bytes += len(rec.Value)
 	}
 	w.hwm = hwm
 	select {
 	case w.wake <- struct{}{}:
 	default:
 	}
-	if !w.paused && len(w.queue) > queueRecordsHigh {
+	if !w.paused && (len(w.queue) > queueRecordsHigh || w.bytes > queueBytesHigh) {
 		w.paused = true
 		return true
 	}
@@ -421,10 +428,13 @@ func (w *worker) take() []schemas.Record {
 	n := min(len(w.queue), HandleRecordsMax)
 	batch := w.queue[:n:n]
 	w.queue = w.queue[n:]
+	for i := range batch {
+		w.bytes -= len(batch[i].Value)
+	}
 	if len(w.queue) == 0 {
 		w.queue = nil
 	}
-	resume := w.paused && len(w.queue) < queueRecordsLow
+	resume := w.paused && len(w.queue) < queueRecordsLow && w.bytes < queueBytesLow
 	if resume {
 		w.paused = false
 	}

@@ -1,0 +1,271 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"vedette/internal/kafka"
+	"vedette/internal/registry"
+	"vedette/schemas"
+)
+
+const (
+	// batchRecordsMax and batchBytesMax bound what waits for acknowledgement per partition.
+	batchRecordsMax = 2000
+	batchBytesMax   = 4 << 20
+	// pauseMax is the longest pause after a failure.
+	pauseMax = 30 * time.Second
+	// logEvery bounds the log of refused records, per topic.
+	logEvery = 10 * time.Second
+)
+
+// Registry is what is asked about the agents that events belong to.
+type Registry interface {
+	Ready() <-chan struct{}
+	Agent(id string) (registry.Agent, bool)
+	Presence(id string) (schemas.Presence, bool)
+}
+
+// Options is what the role is built from.
+type Options struct {
+	Topics   []Config
+	Cluster  *kafka.Cluster
+	Registry Registry
+	// Node names this gateway in events.
+	Node string
+	// MaxAge is how old an event's time may be; an older one becomes now. It must
+	// lie well below the retention of events, which the oldest would end early.
+	MaxAge     time.Duration
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+
+	fault func() error // of tests: after a batch was acknowledged
+}
+
+// Role takes part in the groups of all configured topics.
+type Role struct {
+	o        Options
+	m        *metrics
+	producer *kafka.Producer
+	serving  atomic.Bool
+}
+
+// New opens the producer; nothing is read before Run.
+func New(o Options) (*Role, error) {
+	p, err := o.Cluster.NewProducer("ingest-kafka", o.Log, o.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	return &Role{o: o, m: newMetrics(o.Registerer, o.Topics), producer: p}, nil
+}
+
+// Ready says what keeps the role from taking records, or nothing. A topic that
+// is not there is waited for, and no reason.
+func (r *Role) Ready() error {
+	if !r.serving.Load() {
+		return errors.New("ingest: topics of others are not read yet")
+	}
+	if !r.producer.Healthy() {
+		return errors.New("ingest: the brokers do not acknowledge; topics of others wait")
+	}
+	return nil
+}
+
+// Run takes records until ctx ends, once the registry is known, and returns nil.
+// After a failure of a topic it begins again from its commits.
+func (r *Role) Run(ctx context.Context) error {
+	defer r.producer.Close()
+	select {
+	case <-r.o.Registry.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	r.serving.Store(true)
+	defer r.serving.Store(false)
+	var wg sync.WaitGroup
+	for _, c := range r.o.Topics {
+		in := &input{r: r, cfg: c, received: r.m.received.WithLabelValues(c.Topic), written: r.m.written.WithLabelValues(c.Topic)}
+		wg.Go(func() { in.run(ctx) })
+	}
+	wg.Wait()
+	return nil
+}
+
+// input is one topic.
+type input struct {
+	r                 *Role
+	cfg               Config
+	received, written prometheus.Counter
+
+	mu     sync.Mutex
+	logged time.Time
+}
+
+func (in *input) run(ctx context.Context) {
+	log := in.r.o.Log
+	for try := 0; ctx.Err() == nil; try++ {
+		began := time.Now()
+		err := in.r.o.Cluster.Foreign().Consume(ctx, kafka.GroupConfig{
+			Group: in.cfg.group(in.r.o.Cluster.Topic("")), Topic: in.cfg.Topic,
+			Open: func(_ context.Context, a kafka.Assignment) (kafka.Handler, error) {
+				if id := in.cfg.agent(); id != schemas.ManagerID {
+					if _, ok := in.r.o.Registry.Agent(id); !ok {
+						log.Warn("events are taken for an agent that is not registered", "topic", in.cfg.Topic, "agent_id", id, "hint", "add it with `vedette agents add`, or mend ingest.kafka")
+					}
+				}
+				return &partition{in: in, stream: a.TopicID + "/" + strconv.Itoa(int(a.Partition)) + "/"}, nil
+			},
+			Log: log, Registerer: in.r.o.Registerer,
+		})
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > pauseMax {
+			try = 0
+		}
+		log.Error("a topic is not read", "topic", in.cfg.Topic, "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(min(pauseMax, time.Second<<min(try, 6))):
+		}
+	}
+}
+
+// warn tells of refused records at a bounded rate; the dead letter has them all.
+func (in *input) warn(cause string, rec *schemas.Record, err error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if now := time.Now(); now.Sub(in.logged) >= logEvery {
+		in.logged = now
+		in.r.o.Log.Warn("a record is no event", "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "reason", cause, "err", err,
+			"hint", "read the topic deadletter; the format is configured in ingest.kafka")
+	}
+}
+
+// partition is one assigned partition of a topic.
+type partition struct {
+	in     *input
+	stream string // topic id and partition, as event ids begin
+}
+
+// Close implements kafka.Handler.
+func (*partition) Close() {}
+
+// Handle writes records as events and returns once they are durable.
+func (p *partition) Handle(ctx context.Context, recs []schemas.Record) error {
+	b := batch{in: p.in}
+	for i := range recs {
+		p.take(&recs[i], &b)
+		if b.records >= batchRecordsMax || b.bytes >= batchBytesMax {
+			if err := b.wait(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if err := b.wait(ctx); err != nil {
+		return err
+	}
+	if f := p.in.r.o.fault; f != nil {
+		return f()
+	}
+	return nil
+}
+
+func (p *partition) take(rec *schemas.Record, b *batch) {
+	p.in.received.Inc()
+	c, cause, detail := read(p.in.cfg.format(), rec.Value)
+	switch cause {
+	case "":
+		e := p.event(rec, &c, time.Now())
+		b.add(rec, e.Record())
+	case causeEmpty: // a compacted topic is full of them
+		p.in.r.m.refused.WithLabelValues(p.in.cfg.Topic, cause).Inc()
+	default:
+		b.records++
+		b.bytes += 2 * min(len(rec.Value), schemas.MaxDeadLetterValueBytes)
+		b.dead(rec, cause, errors.New(detail))
+	}
+}
+
+func (p *partition) event(rec *schemas.Record, c *content, now time.Time) schemas.Event {
+	e := schemas.Event{
+		Time: now, AgentID: p.in.cfg.agent(), Location: p.in.cfg.location(c), Queue: '1', Gateway: p.in.r.o.Node,
+		EventID: p.stream + strconv.FormatInt(rec.Offset, 10), Log: c.text,
+	}
+	for _, t := range []time.Time{c.time, rec.Timestamp} {
+		if !t.IsZero() && !t.After(now) && now.Sub(t) <= p.in.r.o.MaxAge {
+			e.Time = t
+			break
+		}
+	}
+	e.Time = e.Time.Truncate(time.Millisecond)
+	if e.AgentID == schemas.ManagerID {
+		e.Queue = '2'
+		return e
+	}
+	if a, ok := p.in.r.o.Registry.Agent(e.AgentID); ok {
+		e.AgentName = a.Name
+	}
+	if known, ok := p.in.r.o.Registry.Presence(e.AgentID); ok {
+		e.AgentIP = known.AgentIP
+	}
+	return e
+}
+
+// batch is output on its way to the brokers.
+type batch struct {
+	in      *input
+	wg      sync.WaitGroup
+	records int
+	bytes   int
+}
+
+func (b *batch) add(from *schemas.Record, rec schemas.Record) {
+	b.records++
+	b.bytes += len(rec.Value)
+	b.wg.Add(1)
+	b.in.r.m.inflight.Inc()
+	b.in.r.producer.Produce(rec, func(err error) {
+		b.in.r.m.inflight.Dec()
+		if err == nil {
+			b.in.written.Inc()
+			b.wg.Done()
+			return
+		}
+		// The client must not be entered from its own callback while it is full.
+		go func() {
+			b.dead(from, causeProduce, err)
+			b.wg.Done()
+		}()
+	})
+}
+
+// dead keeps a record that is no event where it can be looked at.
+func (b *batch) dead(rec *schemas.Record, cause string, err error) {
+	b.in.r.m.refused.WithLabelValues(b.in.cfg.Topic, cause).Inc()
+	b.in.warn(cause, rec, err)
+	d := schemas.NewDeadLetter(rec, cause, err.Error())
+	b.wg.Add(1)
+	b.in.r.producer.Produce(d.Record(), func(error) { b.wg.Done() })
+}
+
+// wait returns when everything was acknowledged. If ctx ends first, the offset
+// is not committed and the next owner writes it all again.
+func (b *batch) wait(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() { b.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		b.records, b.bytes = 0, 0
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
