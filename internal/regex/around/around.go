@@ -71,6 +71,9 @@ func New(text string, left, right Bytes, last bool) Text {
 	return t
 }
 
+// Free tells whether anything may stand around the text.
+func (t *Text) Free() bool { return t.free }
+
 // Rare tells whether what may stand on one of the sides are less than half of all
 // bytes.
 func (t *Text) Rare() bool { return min(t.left.count(), t.right.count()) < 128 }

@@ -1,9 +1,12 @@
 package pcre
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"vedette/internal/regex/around"
 )
 
 // programMax bounds the instructions of a pattern, so that nested {n,m} cannot
@@ -51,6 +54,12 @@ type inst struct {
 	// nextByte is the byte that must follow an opRepeat, if hasNext.
 	nextByte byte
 	hasNext  bool
+	// sure says that an opRepeat never gives back what it took, since what follows
+	// it matches none of that.
+	sure bool
+	// until is the only byte that an opSet does not have, if hasUntil.
+	until    byte
+	hasUntil bool
 }
 
 // Regex is a compiled pattern, safe for concurrent use.
@@ -63,7 +72,13 @@ type Regex struct {
 	// need: at least one of these stands in every match; compared without case.
 	need []string
 	// runs are texts that stand in every match, in order; compared without case.
-	runs []string
+	runs []around.Text
+	// musts are sets of texts; every match holds one of each. Compared without case.
+	musts [][]string
+	// prefix is the text that every match begins with, if that is known; with
+	// foldPrefix in lower case.
+	prefix     string
+	foldPrefix bool
 	// first are the bytes a match can begin with, if hasFirst.
 	first    [256]bool
 	hasFirst bool
@@ -105,6 +120,16 @@ func Compile(text string) (*Regex, error) {
 	r.need, _ = need(n)
 	if !p.utf {
 		r.runs = runs(n)
+		if len(r.runs) == 1 && r.runs[0].Free() && len(r.need) > 0 {
+			r.runs = nil // as need says
+		}
+		r.musts = musts(n)
+		if len(r.musts) == 1 && slices.Equal(r.musts[0], r.need) {
+			r.musts = nil
+		}
+		if text, fold, _ := prefix(n); len(text) > 1 {
+			r.prefix, r.foldPrefix = text, fold == withoutCase
+		}
 	}
 	if empty := firstBytes(n, p.utf, &r.first); !empty {
 		r.hasFirst = true
@@ -396,8 +421,26 @@ func (c *compiler) link(prog []inst) {
 			}
 			j++
 		}
-		if j < len(prog) && prog[j].op == opString && prog[j].str != "" {
-			prog[i].nextByte, prog[i].hasNext = prog[j].str[0], true
+		if j == len(prog) {
+			continue
+		}
+		next := &prog[j]
+		if next.op == opString && next.str != "" {
+			prog[i].nextByte, prog[i].hasNext = next.str[0], true
+		}
+		if c.utf || prog[i+1].op != opSet {
+			continue
+		}
+		own := prog[i+1].set
+		prog[i+1].until, prog[i+1].hasUntil = own.allBut()
+		switch {
+		case next.op == opString && next.str != "":
+			prog[i].sure = !own.hasByte(next.str[0])
+		case next.op == opFold && next.str != "":
+			b := next.str[0]
+			prog[i].sure = !own.hasByte(b) && !(isLower(b) && own.hasByte(b-'a'+'A'))
+		case next.op == opSet:
+			prog[i].sure = own.apart(next.set)
 		}
 	}
 }
@@ -501,25 +544,43 @@ func need(n *node) (lits []string, exact bool) {
 	return nil, false
 }
 
-// runs are texts (lower case) that stand in every match, one after the other.
-func runs(n *node) []string {
-	var out []string
-	var run string
-	flush := func() {
-		if run != "" {
+// runs are texts (lower case) that stand in every match, one after the other, with
+// what stands around them.
+func runs(n *node) []around.Text {
+	type stretch struct {
+		text        string
+		left, right around.Bytes
+	}
+	var out []stretch
+	// before is what was matched last, where that is known; run the run that is not
+	// at its end yet.
+	before, run := around.Any, stretch{}
+	end := func(after around.Bytes) {
+		if run.text != "" {
+			run.right = after
 			out = append(out, run)
 		}
-		run = ""
+		run = stretch{}
+	}
+	gap := func() {
+		end(around.Any)
+		before = around.Any
 	}
 	var walk func(n *node)
 	walk = func(n *node) {
 		switch n.kind {
-		case kChar:
-			if n.c < 128 {
-				run += lower(string(n.c))
-				return
+		case kChar, kSet, kAny:
+			own := n.bytes()
+			if n.kind == kChar && n.c < 128 {
+				if run.text == "" {
+					run.left = before
+				}
+				run.text += lower(string(n.c))
+			} else {
+				end(own)
 			}
-			flush()
+			before = own
+		case kEmpty, kAssert, kKeep:
 		case kCat:
 			for _, s := range n.subs {
 				walk(s)
@@ -527,18 +588,108 @@ func runs(n *node) []string {
 		case kGroup, kAtomic:
 			walk(n.subs[0])
 		case kRepeat:
-			flush()
-			if n.min > 0 {
-				walk(n.subs[0])
-				flush()
+			sub := n.subs[0]
+			switch {
+			case n.min > 0 && single(sub):
+				own := sub.bytes()
+				end(own)
+				if sub.kind == kChar && sub.c < 128 {
+					run = stretch{text: lower(string(sub.c)), left: before}
+					end(around.Any)
+				}
+				before = own
+			case n.min > 0:
+				gap()
+				walk(sub)
+				gap()
+			default:
+				gap()
 			}
 		default:
-			flush()
+			gap()
 		}
 	}
 	walk(n)
-	flush()
-	return out
+	end(around.Any)
+	texts := make([]around.Text, 0, len(out))
+	for _, r := range out {
+		// A common byte stands in every subject.
+		t := around.New(r.text, r.left, r.right, false)
+		if len(r.text) > 1 || t.Rare() || !isAlnum(r.text[0]) && strings.IndexByte(" :.-=/,\"", r.text[0]) < 0 {
+			texts = append(texts, t)
+		}
+	}
+	return texts
+}
+
+// musts are sets of texts (lower case): each match holds one of each.
+func musts(n *node) (sets [][]string) {
+	switch n.kind {
+	case kGroup, kAtomic:
+		return musts(n.subs[0])
+	case kRepeat:
+		if n.min > 0 {
+			return musts(n.subs[0])
+		}
+	case kCat:
+		for _, s := range n.subs {
+			sets = append(sets, musts(s)...)
+		}
+	case kAlt:
+		if l, _ := need(n); score(l) > 2 {
+			sets = append(sets, l)
+		}
+	}
+	return sets
+}
+
+// prefix is the text that every match begins with, in lower case if it compares
+// without case; whole says that n matches nothing but that.
+func prefix(n *node) (text string, fold folding, whole bool) {
+	switch n.kind {
+	case kEmpty:
+		return "", noLetters, true
+	case kChar:
+		switch {
+		case n.c >= 128:
+			return "", noLetters, false
+		case !isAlpha(byte(n.c)):
+			return string(n.c), noLetters, true
+		case n.fold:
+			return lower(string(n.c)), withoutCase, true
+		}
+		return string(n.c), withCase, true
+	case kGroup:
+		return prefix(n.subs[0])
+	case kCat:
+		for _, s := range n.subs {
+			t, f, whole := prefix(s)
+			if f != noLetters && fold != noLetters && f != fold {
+				return text, fold, false
+			}
+			text, fold = text+t, max(fold, f)
+			if !whole {
+				return text, fold, false
+			}
+		}
+		return text, fold, true
+	}
+	return "", noLetters, false
+}
+
+// bytes are what a node of one character matches in a subject in lower case.
+func (n *node) bytes() (b around.Bytes) {
+	var first [256]bool
+	firstBytes(n, false, &first)
+	for c := range first {
+		if first[c] {
+			if isUpper(byte(c)) {
+				c += 'a' - 'A'
+			}
+			b.Add(byte(c))
+		}
+	}
+	return b
 }
 
 // score is the length of the shortest literal.

@@ -3,6 +3,8 @@ package pcre
 import (
 	"strings"
 	"unicode/utf8"
+
+	"vedette/internal/regex/around"
 )
 
 // DefaultSteps is the budget of one match when the Machine sets none.
@@ -28,6 +30,10 @@ type Machine struct {
 	caps  []int
 	regs  []int
 	keep  int
+	// inner counts the assertions and atomic groups around the position. stale says
+	// that an attempt left captures behind.
+	inner int
+	stale bool
 }
 
 type frameKind uint8
@@ -83,20 +89,16 @@ func (m *Machine) Find(r *Regex, s, low string, groups []int) (end int, _ []int,
 }
 
 func (m *Machine) find(r *Regex, s, low string) (int, bool) {
-	if len(r.need) > 0 {
-		found := false
-		for _, n := range r.need {
-			if strings.Contains(low, n) {
-				found = true
-				break
-			}
-		}
-		if !found && !r.utf {
+	if len(r.need) > 0 && !r.utf && !holdsOne(low, r.need) {
+		return 0, false
+	}
+	if !around.InOrder(r.runs, low, 0) {
+		return 0, false
+	}
+	for _, texts := range r.musts {
+		if !holdsOne(low, texts) {
 			return 0, false
 		}
-	}
-	if len(r.runs) > 1 && !inOrder(r.runs, low) {
-		return 0, false
 	}
 	if r.utf && !utf8.ValidString(s) {
 		return 0, false
@@ -117,15 +119,25 @@ func (m *Machine) find(r *Regex, s, low string) (int, bool) {
 	} else {
 		m.regs = m.regs[:r.regs]
 	}
-	// An attempt that fails leaves captures and registers as it found them.
-	for i := range m.caps {
-		m.caps[i] = -1
-	}
 	for i := range m.regs {
 		m.regs[i] = -1
 	}
+	// An attempt that fails leaves registers as it found them, and captures unless
+	// it says so.
+	m.stale, m.inner = true, 0
 	for start := 0; start <= len(s); start++ {
-		if r.hasFirst {
+		switch {
+		case r.prefix != "":
+			sub := s
+			if r.foldPrefix {
+				sub = low
+			}
+			i := strings.Index(sub[start:], r.prefix)
+			if i < 0 || r.anchored && start+i > 0 {
+				return 0, false
+			}
+			start += i
+		case r.hasFirst:
 			for start < len(s) && !(r.first[s[start]] && (!r.hasSecond || start+1 < len(s) && r.second[s[start+1]])) {
 				start++
 			}
@@ -138,6 +150,12 @@ func (m *Machine) find(r *Regex, s, low string) (int, bool) {
 		}
 		if r.utf && start > 0 && start < len(s) && !utf8.RuneStart(s[start]) {
 			continue
+		}
+		if m.stale {
+			for i := range m.caps {
+				m.caps[i] = -1
+			}
+			m.stale = false
 		}
 		m.keep = start
 		m.stack = m.stack[:0]
@@ -155,16 +173,14 @@ func (m *Machine) find(r *Regex, s, low string) (int, bool) {
 	return 0, false
 }
 
-// inOrder tells whether texts stand in s one after the other.
-func inOrder(texts []string, s string) bool {
+// holdsOne tells whether one of the texts stands in s.
+func holdsOne(s string, texts []string) bool {
 	for _, t := range texts {
-		i := strings.Index(s, t)
-		if i < 0 {
-			return false
+		if strings.Contains(s, t) {
+			return true
 		}
-		s = s[i+len(t):]
 	}
-	return true
+	return false
 }
 
 func (m *Machine) push(f frame) {
@@ -176,6 +192,11 @@ func (m *Machine) push(f frame) {
 }
 
 func (m *Machine) setCap(slot, pos int) {
+	if len(m.stack) == 0 && m.inner == 0 {
+		// There is nothing to return to: the attempt succeeds, or fails as a whole.
+		m.caps[slot], m.stale = pos, true
+		return
+	}
 	m.push(frame{kind: fCap, pc: slot, pos: m.caps[slot]})
 	m.caps[slot] = pos
 }
@@ -306,7 +327,9 @@ func (m *Machine) run(pc, pos int) (int, bool) {
 			pc += 2
 		case opLook:
 			mark := len(m.stack)
+			m.inner++
 			_, hit := m.run(pc+1, pos)
+			m.inner--
 			if m.out {
 				return 0, false
 			}
@@ -324,7 +347,9 @@ func (m *Machine) run(pc, pos int) (int, bool) {
 			}
 		case opAtomic:
 			mark := len(m.stack)
+			m.inner++
 			end, hit := m.run(pc+1, pos)
+			m.inner--
 			if m.out {
 				return 0, false
 			}
@@ -482,7 +507,7 @@ func (m *Machine) repeat(pc, pos int) (int, bool) {
 		}
 	}
 	m.steps -= (pos - start) / 8
-	if in.mode == greedy && pos > low {
+	if in.mode == greedy && pos > low && !in.sure {
 		m.push(frame{kind: fGreedy, pc: pc, pos: pos, aux: low})
 	}
 	return pos, true
@@ -499,6 +524,12 @@ func (m *Machine) spanBytes(item *inst, pos int) int {
 		}
 		return len(m.sub)
 	case opSet:
+		if item.hasUntil {
+			if i := strings.IndexByte(m.sub[pos:], item.until); i >= 0 {
+				return pos + i
+			}
+			return len(m.sub)
+		}
 		for pos < len(m.sub) && item.set.hasByte(m.sub[pos]) {
 			pos++
 		}

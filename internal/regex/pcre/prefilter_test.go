@@ -7,9 +7,15 @@ import (
 	"testing"
 )
 
-// everywhere is find without anything that rules out subjects or positions.
+// everywhere is find without anything that rules out subjects, positions or ways
+// to return to.
 func everywhere(m *Machine, r *Regex, s string) (groups []int, end int, ok bool) {
-	m.prog, m.sub, m.utf, m.out, m.steps = r.prog, s, r.utf, false, DefaultSteps
+	prog := slices.Clone(r.prog)
+	for i := range prog {
+		prog[i].sure, prog[i].hasUntil = false, false
+	}
+	m.prog, m.sub, m.utf, m.out, m.steps = prog, s, r.utf, false, DefaultSteps
+	m.inner = 1 // captures are always put back
 	for start := 0; start <= len(s); start++ {
 		m.caps, m.regs, m.stack = make([]int, 3*(r.groups+1)), make([]int, r.regs), nil
 		for i := range m.caps {
@@ -62,7 +68,7 @@ func TestFiltersAgreeWithTryingEverywhere(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(3, 4))
 	parts := []string{
-		`a`, `b`, `ab`, `\d`, `\s`, `\w+`, `.*`, `(a)`, `(b|c)?`, `[ab]+`, `^`, `$`, `|`, `(?i)`, `x{2,3}`, `(a*)*`, `\b`, `(?=a)`, `(?!b)`, `(?>a+)`, `\1`, `(?:ab)+?`, `:`, `1`,
+		`a`, `b`, `ab`, `\d`, `\s`, `\w+`, `.*`, `(a)`, `(b|c)?`, `[ab]+`, `^`, `$`, `|`, `(?i)`, `x{2,3}`, `(a*)*`, `\b`, `(?=a)`, `(?!b)`, `(?>a+)`, `\1`, `(?:ab)+?`, `:`, `1`, `[^:]*`, `([^,]+),`, `(?:abc|xyz)`, `(?!(a)b)`, `(?>(a)|b)`, `\K`, `ab1`,
 	}
 	for range 150_000 {
 		var p, s strings.Builder
@@ -70,7 +76,7 @@ func TestFiltersAgreeWithTryingEverywhere(t *testing.T) {
 			p.WriteString(parts[rnd.IntN(len(parts))])
 		}
 		for range rnd.IntN(14) {
-			s.WriteByte("abcABx1: \n"[rnd.IntN(10)])
+			s.WriteByte("abcABx1: \n,yz"[rnd.IntN(13)])
 		}
 		filtersAgree(t, p.String(), s.String())
 	}

@@ -1,6 +1,9 @@
 package pcre
 
-import "unicode"
+import (
+	"math/bits"
+	"unicode"
+)
 
 // set is a set of characters. Below 256 the bitmap decides; above, which only
 // UTF mode meets, the ranges and tables.
@@ -89,6 +92,30 @@ func (s *set) invert() {
 }
 
 func (s *set) hasByte(c byte) bool { return s.bits[c>>6]&(1<<(c&63)) != 0 }
+
+// apart tells whether no byte is in both sets.
+func (s *set) apart(t *set) bool {
+	for i := range s.bits {
+		if s.bits[i]&t.bits[i] != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// allBut finds the only byte that is not in the set; ok is false if there are
+// none or more.
+func (s *set) allBut() (c byte, ok bool) {
+	for i, w := range s.bits {
+		for w = ^w; w != 0; w &= w - 1 {
+			if ok {
+				return 0, false
+			}
+			c, ok = byte(i<<6+bits.TrailingZeros64(w)), true
+		}
+	}
+	return c, ok
+}
 
 func (s *set) has(c rune) bool {
 	if c < 256 {
