@@ -18,6 +18,7 @@ import (
 
 	"vedette/config"
 	"vedette/internal/datadir"
+	"vedette/internal/groups"
 	"vedette/internal/history"
 	"vedette/internal/kafka"
 	"vedette/internal/registry"
@@ -66,6 +67,7 @@ type App struct {
 	checks   checks
 	registry *registry.Registry
 	rules    *liveRulesets // nil for roles that need none
+	groups   *groups.Store // nil for roles that need none
 	cluster  *kafka.Cluster
 	box      *secret.Box
 	dir      *datadir.Dir
@@ -301,6 +303,7 @@ func (a *App) Describe(w io.Writer) {
 	}
 	fmt.Fprintln(w, "\nVedette is ready.")
 	line("agents connect to", a.ends.Ingest)
+	line("  over UDP", a.ends.IngestUDP)
 	line("agents enroll at", a.ends.Enroll)
 	for _, t := range []string{"udp", "tcp", "tls"} {
 		line("syslog over "+t, strings.Join(a.ends.Syslog[t], ", "))

@@ -14,11 +14,11 @@ import (
 	"vedette/enroll"
 	"vedette/forward"
 	"vedette/forward/all"
-	"vedette/ingest"
 	"vedette/internal/datadir"
 	"vedette/internal/geoip"
 	"vedette/internal/kafka"
 	"vedette/internal/registry"
+	"vedette/internal/responses"
 	"vedette/internal/rulesets"
 	"vedette/internal/secret"
 	"vedette/internal/store"
@@ -59,7 +59,14 @@ func needsRules(names []string) bool {
 // build makes the named roles; every listener is bound when it returns.
 func (a *App) build(names []string) error {
 	has := func(role string) bool { return slices.Contains(names, role) }
-	if has(RoleIngest) || has(RoleEnroll) || has(RoleAPI) {
+	set, err := Responses(a.cfg)
+	if err != nil {
+		return err
+	}
+	for _, w := range set.Warnings {
+		a.log.Warn("configuration", "warning", w)
+	}
+	if has(RoleIngest) || has(RoleEnroll) || has(RoleAPI) || has(RoleForward) && len(set.Bound()) > 0 {
 		if err := a.openRegistry(has(RoleEnroll)); err != nil {
 			return err
 		}
@@ -89,7 +96,7 @@ func (a *App) build(names []string) error {
 		errs = append(errs, a.buildAnalyze())
 	}
 	if has(RoleForward) {
-		errs = append(errs, a.buildForward(alerts))
+		errs = append(errs, a.buildForward(alerts, set))
 	}
 	if has(RoleAPI) {
 		errs = append(errs, a.buildAPI(alerts))
@@ -195,25 +202,6 @@ func (a *App) buildEnroll() error {
 	return nil
 }
 
-func (a *App) buildIngest() error {
-	cfg := ingest.Default()
-	cfg.Listen, cfg.Node = a.cfg.Ingest.TCP, a.node
-	cfg.AllowHigherVersions = a.cfg.Agents.AllowHigherVersions
-	p, err := a.cluster.NewProducer("ingest", a.log, a.reg)
-	if err != nil {
-		return err
-	}
-	r, err := ingest.New(cfg, a.registry, p, a.log, a.reg)
-	if err != nil {
-		p.Close()
-		return err
-	}
-	a.cleanup = append(a.cleanup, func() { _ = r.Close() })
-	a.checks.add(RoleIngest, r.Ready)
-	a.roles[RoleIngest], a.ends.Ingest = closing{r, p}, r.Addr().String()
-	return nil
-}
-
 // closing is a role with the producer that ends after it.
 type closing struct {
 	Role
@@ -238,8 +226,8 @@ func (a *App) buildAnalyze() error {
 	return a.buildShadow()
 }
 
-func (a *App) buildForward(alerts store.Store) error {
-	opts, err := a.destinations()
+func (a *App) buildForward(alerts store.Store, set *responses.Set) error {
+	opts, err := a.destinations(set)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 	"vedette/forward/alertsfile"
 	"vedette/ingest/syslog"
 	"vedette/internal/kafka"
+	"vedette/internal/responses"
 	"vedette/internal/secret"
 	"vedette/schemas"
 )
@@ -39,8 +40,10 @@ type Config struct {
 	Agents  Agents         `mapstructure:"agents"`
 	Analyze analyze.Config `mapstructure:"analyze"`
 	Forward Forward        `mapstructure:"forward"`
-	API     API            `mapstructure:"api"`
-	Metrics Metrics        `mapstructure:"metrics"`
+	// ActiveResponse says what runs on agents and on the server when alerts come.
+	ActiveResponse responses.Config `mapstructure:"active_response"`
+	API            API              `mapstructure:"api"`
+	Metrics        Metrics          `mapstructure:"metrics"`
 }
 
 // Cluster is what all processes of an installation share.
@@ -432,6 +435,14 @@ func (c Config) Validate() error {
 	if f := c.Analyze.GeoIPFile; f != "" {
 		if _, err := os.Stat(f); err != nil {
 			bad("analyze.geoip_file: %v", err)
+		}
+	}
+	if _, err := responses.New(c.ActiveResponse); err != nil && c.ActiveResponse.OssecConf == "" {
+		errs = append(errs, single(err)...) // with a file, its commands count too, which are read later
+	}
+	if f := c.ActiveResponse.OssecConf; f != "" {
+		if _, err := os.Stat(f); err != nil {
+			bad("active_response.ossec_conf: %v", err)
 		}
 	}
 	if d := c.Agents.DisconnectedAfter; d < 10*time.Second {

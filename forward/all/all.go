@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"vedette/forward"
+	"vedette/forward/activeresponse"
 	"vedette/forward/alertsfile"
 	"vedette/forward/indexer"
 	"vedette/internal/store"
@@ -15,6 +16,8 @@ import (
 type Options struct {
 	// AlertsFile is nil when it is off.
 	AlertsFile *alertsfile.File
+	// ActiveResponse is nil when there are no responses.
+	ActiveResponse *activeresponse.Destination
 }
 
 // New returns the destinations. A new kind of destination is a line here.
@@ -24,6 +27,9 @@ func New(s store.Store, o Options) []forward.Destination {
 	}
 	if o.AlertsFile != nil {
 		ds = append(ds, o.AlertsFile)
+	}
+	if o.ActiveResponse != nil {
+		ds = append(ds, o.ActiveResponse)
 	}
 	return ds
 }

@@ -24,6 +24,10 @@ const (
 	Certificates       = "tls"
 	Store              = "store"
 	History            = "history"
+	// ActiveResponse holds the executables of the server's own responses,
+	// ResponsesInForce what of them is to be undone.
+	ActiveResponse   = "active-response"
+	ResponsesInForce = "active-response.json"
 )
 
 // ErrLocked says that another process holds the directory.
@@ -80,6 +84,8 @@ type Endpoints struct {
 	Ingest  string `json:"ingest,omitempty"`
 	API     string `json:"api,omitempty"`
 	Metrics string `json:"metrics,omitempty"`
+	// IngestUDP is the agent port's on UDP.
+	IngestUDP string `json:"ingest_udp,omitempty"`
 	// Syslog holds addresses by transport: "udp", "tcp", "tls".
 	Syslog map[string][]string `json:"syslog,omitempty"`
 }

@@ -11,19 +11,29 @@ import (
 	"vedette/schemas"
 )
 
-// Follower reads a whole topic from its start and goes on as it grows.
+// Follower reads a whole topic from its start, or what comes after it begins,
+// and goes on as it grows.
 type Follower struct {
 	c     *Cluster
 	topic string
 	log   *slog.Logger
 	fn    func(schemas.Record)
 	ready chan struct{}
+	news  bool // only what comes
 }
 
 // Follow prepares a follower. fn runs on the goroutine of Run, in the order of
 // each partition; a record's bytes stay valid after it returns.
 func (c *Cluster) Follow(topic string, log *slog.Logger, fn func(rec schemas.Record)) *Follower {
 	return &Follower{c: c, topic: topic, log: log, fn: fn, ready: make(chan struct{})}
+}
+
+// FollowNew is Follow for what is written after Run has begun: Ready is closed
+// once nothing of that can be missed.
+func (c *Cluster) FollowNew(topic string, log *slog.Logger, fn func(rec schemas.Record)) *Follower {
+	f := c.Follow(topic, log, fn)
+	f.news = true
+	return f
 }
 
 // Ready is closed once everything that stood in the topic when Run began was
@@ -33,15 +43,20 @@ func (f *Follower) Ready() <-chan struct{} { return f.ready }
 // Run reads until ctx ends, then returns nil. While no broker answers it waits.
 func (f *Follower) Run(ctx context.Context) error {
 	name := f.c.Topic(f.topic)
-	ends, err := f.ends(ctx, name)
+	ends, from, err := f.ends(ctx, name)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
+	where := kgo.ConsumeTopics(name)
+	if f.news {
+		where = kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{name: from})
+		clear(ends)
+	}
 	cl, err := f.c.client(
-		kgo.ConsumeTopics(name),
+		where,
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchMaxWait(500*time.Millisecond),
 		kgo.KeepRetryableFetchErrors(),
@@ -79,12 +94,12 @@ func (f *Follower) Run(ctx context.Context) error {
 	}
 }
 
-// ends returns the end offset of each partition that holds records, waiting for
-// a broker that answers and for the topic to exist.
-func (f *Follower) ends(ctx context.Context, name string) (map[int32]int64, error) {
+// ends returns the end offset of each partition that holds records, and the ends
+// of all, waiting for a broker that answers and for the topic to exist.
+func (f *Follower) ends(ctx context.Context, name string) (holding map[int32]int64, all map[int32]kgo.Offset, err error) {
 	adm, err := f.c.Admin()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer adm.Close()
 	for warned := false; ; {
@@ -98,13 +113,14 @@ func (f *Follower) ends(ctx context.Context, name string) (map[int32]int64, erro
 				e = ends.Error()
 			}
 			if e == nil {
-				out := map[int32]int64{}
+				out, from := map[int32]int64{}, map[int32]kgo.Offset{}
 				for p, end := range ends[name] {
+					from[p] = kgo.NewOffset().At(end.Offset)
 					if end.Offset > starts[name][p].Offset {
 						out[p] = end.Offset
 					}
 				}
-				return out, nil
+				return out, from, nil
 			}
 			err = e
 		}
@@ -114,7 +130,7 @@ func (f *Follower) ends(ctx context.Context, name string) (map[int32]int64, erro
 		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, nil, ctx.Err()
 		case <-time.After(500 * time.Millisecond):
 		}
 	}

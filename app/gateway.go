@@ -1,0 +1,195 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"vedette/forward/activeresponse"
+	"vedette/ingest"
+	"vedette/internal/groups"
+	"vedette/internal/kafka"
+	"vedette/internal/registry"
+	"vedette/schemas"
+)
+
+func (a *App) buildIngest() error {
+	cfg := ingest.Default()
+	cfg.Listen, cfg.ListenUDP, cfg.Node = a.cfg.Ingest.TCP, a.cfg.Ingest.UDP, a.node
+	cfg.AllowHigherVersions = a.cfg.Agents.AllowHigherVersions
+	cfg.DisconnectionTime, cfg.PushBytesPerSecond = a.cfg.Agents.DisconnectedAfter, a.cfg.Agents.PushBytesPerSecond
+	store, err := a.openGroups()
+	if err != nil {
+		return err
+	}
+	p, err := a.cluster.NewProducer("ingest", a.log, a.reg)
+	if err != nil {
+		return err
+	}
+	g, err := ingest.New(cfg, a.registry, p, a.log, a.reg)
+	if err != nil {
+		p.Close()
+		return err
+	}
+	a.cleanup = append(a.cleanup, func() { _ = g.Close() })
+	g.Use(ingest.Services{
+		Groups: store,
+		Verify: func(rec *schemas.Record) bool { return activeresponse.Verify(a.box, rec) },
+		Bury: func(rec schemas.Record, cause, detail string) {
+			d := schemas.NewDeadLetter(&rec, cause, detail)
+			p.Produce(d.Record(), nil)
+		},
+	})
+	store.OnChange(g.GroupsChanged)
+	a.checks.add(RoleIngest, g.Ready)
+	sweep := ingest.NewSweep(cfg, a.registry, p, a.log, a.reg)
+	a.roles[RoleIngest], a.ends.Ingest = closing{agentsRole{
+		g, a.cluster.FollowNew(schemas.TopicCommands, a.log, g.OnCommand),
+		consumer{a.cluster, sweep.Consumer(a.cluster, a.reg)},
+	}, p}, g.Addr().String()
+	if u := g.UDPAddr(); u != nil {
+		a.ends.IngestUDP = u.String()
+	}
+	return nil
+}
+
+// consumer is a member of a group as a role.
+type consumer struct {
+	cluster *kafka.Cluster
+	cfg     kafka.GroupConfig
+}
+
+func (c consumer) Run(ctx context.Context) error { return c.cluster.Consume(ctx, c.cfg) }
+
+// agentsRole is what looks after agents: the gateway, the commands for agents
+// connected to it, and the search for silent ones.
+type agentsRole struct{ gateway, commands, sweep Role }
+
+func (r agentsRole) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	errs := make([]error, 3)
+	for i, x := range []Role{r.gateway, r.commands, r.sweep} {
+		wg.Go(func() {
+			defer cancel()
+			errs[i] = x.Run(ctx)
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// openGroups follows the groups' files, once per process.
+func (a *App) openGroups() (*groups.Store, error) {
+	if a.groups != nil {
+		return a.groups, nil
+	}
+	set, err := Responses(a.cfg)
+	if err != nil {
+		return nil, err
+	}
+	s, err := groups.Open(a.cluster, a.box, a.node, set.ARConf(), a.log, a.reg)
+	if err != nil {
+		return nil, err
+	}
+	a.groups = s
+	a.infra["groups"] = s
+	a.checks.add("groups", func() error {
+		select {
+		case <-s.Ready():
+			return nil
+		default:
+			return errors.New("the groups' files have not been read to their end yet")
+		}
+	})
+	if dir := a.cfg.Agents.GroupsDir; dir != "" {
+		a.infra["groups_dir"] = &groupsDir{dir: dir, store: s, reg: a.registry, log: a.log}
+	}
+	return s, nil
+}
+
+// groupsDir publishes what agents.groups_dir holds, and each change of it.
+type groupsDir struct {
+	dir   string
+	store *groups.Store
+	reg   *registry.Registry
+	log   *slog.Logger
+
+	taken map[string]time.Time // by group, what was published or refused
+	seen  map[string]time.Time // at the look before
+	said  string
+}
+
+// Run looks every lookEvery until ctx ends, then returns nil.
+func (d *groupsDir) Run(ctx context.Context) error {
+	for _, ready := range []<-chan struct{}{d.store.Ready(), d.reg.Ready()} {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	d.taken, d.seen = map[string]time.Time{}, map[string]time.Time{}
+	t := time.NewTicker(lookEvery)
+	defer t.Stop()
+	for first := true; ; first = false {
+		d.look(ctx, first)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+// look publishes the groups whose directory has changed and then stood still
+// for a look. At the start, what was published later than the directory's last
+// change stays: it came from somewhere else.
+func (d *groupsDir) look(ctx context.Context, first bool) {
+	dirs, err := groups.ReadDir(d.dir)
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != d.said {
+		if d.said = text; err != nil {
+			d.log.Error("groups are not shared as their directory has them; what was published before stays", "dir", d.dir, "err", err)
+		}
+	}
+	for _, g := range dirs {
+		still := first || d.seen[g.Group].Equal(g.Changed)
+		d.seen[g.Group] = g.Changed
+		if !still || d.taken[g.Group].Equal(g.Changed) {
+			continue
+		}
+		if list, ok := d.store.Published(g.Group); first && ok && list.Time.After(g.Changed) {
+			d.taken[g.Group] = g.Changed
+			continue
+		}
+		if err := d.publish(ctx, &g); err != nil {
+			if ctx.Err() == nil {
+				d.log.Error("a group's files were not published; tried again", "group", g.Group, "err", err)
+			}
+			continue
+		}
+		d.taken[g.Group] = g.Changed
+	}
+}
+
+func (d *groupsDir) publish(ctx context.Context, g *groups.Dir) error {
+	ctx, cancel := context.WithTimeout(ctx, publishWithin)
+	defer cancel()
+	if !d.reg.GroupExists(g.Group) {
+		if err := d.reg.AddGroup(ctx, g.Group); err != nil && !d.reg.GroupExists(g.Group) {
+			return err
+		}
+	}
+	if err := d.store.Publish(ctx, g.Group, g.Files); err != nil {
+		return err
+	}
+	d.log.Info("group's files published", "group", g.Group, "files", len(g.Files), "skipped", len(g.Skipped))
+	return nil
+}
