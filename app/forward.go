@@ -60,7 +60,11 @@ func (a *App) respond(set *responses.Set, o *all.Options) error {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
-	x, err := activeresponse.NewExecutor(set, cfg.RepeatedOffenders, dir, a.dir.File(datadir.ResponsesInForce), a.box, a.node, p, a.log, a.reg)
+	runner, err := responses.NewRunner(dir, a.dir.File(datadir.ResponsesInForce), cfg.RepeatedOffenders, 0)
+	if err != nil {
+		return err
+	}
+	x, err := activeresponse.NewExecutor(set, runner, a.box, a.node, p, a.log, a.reg)
 	if err != nil {
 		return err
 	}

@@ -45,11 +45,15 @@ type agent struct {
 
 	frames []byte
 	ends   []int // end of each frame in frames
+
+	m       *managed
+	beats   int64         // keepalives sent
+	firstUp time.Duration // from the run's start to the first acknowledgement
 }
 
 // link is one connection.
 type link struct {
-	c     *net.TCPConn
+	c     net.Conn
 	ack   chan struct{} // closed at the first acknowledgement
 	ended chan struct{} // closed when reading has ended
 	heard atomic.Int64  // unix nanoseconds
@@ -57,6 +61,8 @@ type link struct {
 }
 
 func (a *agent) run(ctx context.Context) {
+	a.m = newManaged(a)
+	defer a.m.stop()
 	wait := time.Duration(0)
 	for first := true; ; first = false {
 		if !first {
@@ -90,11 +96,15 @@ func (a *agent) over() bool {
 // with everything said.
 func (a *agent) connection(ctx context.Context) (acked, done bool) {
 	d := net.Dialer{Timeout: dialTimeout}
-	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(a.f.cfg.Manager, strconv.Itoa(a.f.cfg.Port)))
+	network := "tcp"
+	if a.f.cfg.UDP {
+		network = "udp"
+	}
+	conn, err := d.DialContext(ctx, network, net.JoinHostPort(a.f.cfg.Manager, strconv.Itoa(a.f.cfg.Port)))
 	if err != nil {
 		return false, false
 	}
-	l := &link{c: conn.(*net.TCPConn), ack: make(chan struct{}), ended: make(chan struct{})}
+	l := &link{c: conn, ack: make(chan struct{}), ended: make(chan struct{})}
 	l.heard.Store(time.Now().UnixNano())
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -122,6 +132,9 @@ func (a *agent) connection(ctx context.Context) (acked, done bool) {
 	if l.err.Load() != nil {
 		return false, false
 	}
+	if a.firstUp == 0 {
+		a.firstUp = time.Since(a.f.begun)
+	}
 	a.f.connected.Add(1)
 	defer a.f.connected.Add(-1)
 	if !a.started {
@@ -135,7 +148,11 @@ func (a *agent) connection(ctx context.Context) (acked, done bool) {
 		return true, false
 	}
 	// The shutdown is the last message; the server closes once it has read it.
-	if !a.control(l, secure.ShutdownText) || l.c.CloseWrite() != nil {
+	if !a.control(l, secure.ShutdownText) {
+		return true, true
+	}
+	tc, ok := l.c.(*net.TCPConn)
+	if !ok || tc.CloseWrite() != nil {
 		return true, true
 	}
 	// Closing earlier would reset the connection when the server, which may be
@@ -151,8 +168,17 @@ func (a *agent) lines(ctx context.Context, l *link) bool {
 	for {
 		now := time.Now()
 		if !now.Before(keepalive) {
+			a.beats++
 			if !a.control(l, a.keepalive()) {
 				return false
+			}
+			if a.f.cfg.Modules {
+				for _, text := range a.m.modules(a.beats, now) {
+					if !a.control(l, text) {
+						return false
+					}
+					a.f.moduleEvents.Add(1)
+				}
 			}
 			keepalive = now.Add(a.f.cfg.Keepalive)
 		}
@@ -176,6 +202,11 @@ func (a *agent) lines(ctx context.Context, l *link) bool {
 		t := time.NewTimer(max(wait, 0))
 		select {
 		case <-t.C:
+		case text := <-a.m.outbox:
+			t.Stop()
+			if !a.control(l, text) {
+				return false
+			}
 		case <-l.ended:
 			t.Stop()
 			return false
@@ -226,7 +257,7 @@ func (a *agent) flush(l *link) bool {
 			break
 		}
 	}
-	n, err := l.c.Write(a.frames)
+	n, err := a.write(l)
 	whole := 0
 	for whole < len(a.ends) && a.ends[whole] <= n {
 		whole++
@@ -256,13 +287,28 @@ func (a *agent) frame(payload []byte) {
 func (a *agent) control(l *link, payload string) bool {
 	a.frames, a.ends = a.frames[:0], a.ends[:0]
 	a.frame([]byte(payload))
-	_, err := l.c.Write(a.frames)
+	_, err := a.write(l)
 	return err == nil
+}
+
+// write hands the frames to the socket: as a stream, or, on UDP, each without its
+// length as a datagram of its own.
+func (a *agent) write(l *link) (n int, err error) {
+	if !a.f.cfg.UDP {
+		return l.c.Write(a.frames)
+	}
+	for _, end := range a.ends {
+		if _, err := l.c.Write(a.frames[n+secure.FrameHeader : end]); err != nil {
+			return n, err
+		}
+		n = end
+	}
+	return n, nil
 }
 
 func (a *agent) keepalive() string {
 	return "#!-Linux |" + a.id.Name + " |6.1.0-18-amd64 |#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 |x86_64 [Debian GNU/Linux|debian: 12 (bookworm)] - Wazuh " +
-		a.f.cfg.Version + " / ab73af41699f13fdd81903b5f23d8d00\nx merged.mg\n#\"_agent_ip\":127.0.0.1\n"
+		a.f.cfg.Version + " / ab73af41699f13fdd81903b5f23d8d00\n" + a.m.mergedSum() + " merged.mg\n#\"_agent_ip\":127.0.0.1\n"
 }
 
 // listen reads what the server says until the connection ends.
@@ -270,7 +316,7 @@ func (a *agent) listen(l *link) {
 	defer close(l.ended)
 	d := secure.NewDecoder()
 	acked := false
-	_ = secure.ReadFrames(l.c, secure.MaxUnit, func(unit []byte) error {
+	unit := func(unit []byte) error {
 		m, err := d.Open(a.key, unit)
 		if err != nil {
 			return err
@@ -288,8 +334,22 @@ func (a *agent) listen(l *link) {
 			acked = true
 			close(l.ack)
 		}
+		if text != secure.AckText {
+			a.m.heard(text)
+		}
 		return nil
-	})
+	}
+	if !a.f.cfg.UDP {
+		_ = secure.ReadFrames(l.c, secure.MaxUnit, unit)
+		return
+	}
+	buf := make([]byte, secure.MaxUnit)
+	for {
+		n, err := l.c.Read(buf)
+		if err != nil || unit(buf[:n]) != nil {
+			return
+		}
+	}
 }
 
 // watch ends a connection on which nothing was heard for too long, and one whose

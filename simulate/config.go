@@ -47,6 +47,16 @@ type Config struct {
 	RetryMax time.Duration
 	// Version is what the agents say they are (v4.14.7).
 	Version string
+	// Idle has agents send no lines, but all the rest, for Duration.
+	Idle bool
+	// UDP has agents talk by datagrams, which may be lost.
+	UDP bool
+	// Modules has each agent send a changed file and a new package with every
+	// keepalive.
+	Modules bool
+	// ResponseDir holds executables that active responses run, those of all
+	// agents; empty: agents only tell what a script would have done.
+	ResponseDir string
 }
 
 func (c *Config) defaults() error {
@@ -84,6 +94,8 @@ func (c *Config) defaults() error {
 		return errors.New("simulate: the cipher is neither aes nor blowfish")
 	case c.Level < 1 || c.Level > 9:
 		return errors.New("simulate: the compression level is not in 1…9")
+	case c.Idle && (c.EPS != 0 || c.Count != 0):
+		return errors.New("simulate: idle agents send no lines, so that there is no rate or count of them")
 	case c.EPS < 0 || c.Count < 0 || c.Duration < 0:
 		return errors.New("simulate: a negative rate, count or duration")
 	}

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 
 	"vedette/ingest/secure"
 	"vedette/internal/registry"
+	"vedette/internal/responses"
 	"vedette/internal/secret"
 )
 
@@ -37,6 +39,16 @@ type Report struct {
 	// Unsent counts lines that were due and could not be handed over before the end.
 	Unsent  int64
 	Elapsed time.Duration
+	// Up is how long after the run's start agents were acknowledged for the first
+	// time: how many were, the slowest of the first half, and the slowest of all.
+	Up struct {
+		Agents    int
+		Half, All time.Duration
+	}
+	// What the server had the agents do: merged files received whole and not,
+	// requests answered, responses run and not known, packages installed; and what
+	// their modules sent. Dropped counts what could not wait to be sent.
+	Files, BadFiles, Requests, Responses, UnknownResponses, Upgrades, ModuleEvents, Dropped int64
 	// PerAgent is by agent name.
 	PerAgent map[string]AgentReport
 }
@@ -68,7 +80,13 @@ type fleet struct {
 	encoders *secure.Pool[*secure.Encoder]
 	deadline time.Time // of generating; zero without end
 
+	begun  time.Time // when the agents began to connect
+	ctx    context.Context
+	runner *responses.Runner // nil without Config.ResponseDir
+
 	sent, refused, reconnects, enrolled, enrollFailed, unsent, connected atomic.Int64
+	// What the server has had the agents do.
+	files, badFiles, requests, responses, unknownResponses, upgrades, moduleEvents, dropped atomic.Int64
 }
 
 // Run enrolls the agents, runs them until all lines are sent, the duration is
@@ -106,6 +124,16 @@ func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
 	templates := compile(corpus)
 	agents := make([]*agent, len(ids))
 	var wg sync.WaitGroup
+	f.begun, f.ctx = time.Now(), ctx
+	if cfg.ResponseDir != "" {
+		if f.runner, err = responses.NewRunner(cfg.ResponseDir, "", nil, 0); err != nil {
+			return f.report(start, nil), err
+		}
+		ticking, stop := context.WithCancel(context.WithoutCancel(ctx))
+		var tick sync.WaitGroup
+		tick.Go(func() { f.runner.Tick(ticking) })
+		defer func() { stop(); tick.Wait(); f.runner.UndoAll() }()
+	}
 	for i, id := range ids {
 		a := &agent{
 			f: f, id: id, key: secure.NewKey(id.ID, id.Name, id.Key.Reveal()), quota: -1,
@@ -117,6 +145,9 @@ func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
 			if int64(i) < cfg.Count%n {
 				a.quota++
 			}
+		}
+		if cfg.Idle {
+			a.every, a.phase = time.Hour, 10*365*24*time.Hour
 		}
 		if cfg.EPS > 0 {
 			a.every = time.Duration(float64(time.Second) * float64(len(ids)) / cfg.EPS)
@@ -133,6 +164,18 @@ func (f *fleet) report(start time.Time, agents []*agent) Report {
 	r := Report{
 		Sent: f.sent.Load(), Refused: f.refused.Load(), Reconnects: f.reconnects.Load(), Enrolled: f.enrolled.Load(),
 		EnrollFailed: f.enrollFailed.Load(), Unsent: f.unsent.Load(), Elapsed: time.Since(start), PerAgent: map[string]AgentReport{},
+	}
+	r.Files, r.BadFiles, r.Requests, r.Responses = f.files.Load(), f.badFiles.Load(), f.requests.Load(), f.responses.Load()
+	r.UnknownResponses, r.Upgrades, r.ModuleEvents, r.Dropped = f.unknownResponses.Load(), f.upgrades.Load(), f.moduleEvents.Load(), f.dropped.Load()
+	var up []time.Duration
+	for _, a := range agents {
+		if a.firstUp > 0 {
+			up = append(up, a.firstUp)
+		}
+	}
+	if r.Up.Agents = len(up); len(up) > 0 {
+		slices.Sort(up)
+		r.Up.Half, r.Up.All = up[(len(up)-1)/2], up[len(up)-1]
 	}
 	for _, a := range agents {
 		r.PerAgent[a.id.Name] = AgentReport{ID: a.id.ID, Sent: a.sent, Reconnects: a.reconnects}

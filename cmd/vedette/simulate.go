@@ -21,6 +21,7 @@ func (s *shell) simulateCommand() *cobra.Command {
 		Use:   "simulate --agents N --eps M --duration D --manager HOST [--logs FILE]",
 		Short: "Enroll agents that connect, keep alive and send log lines",
 		Long: `Enrolls N agents, connects them, keeps them alive with a real agent's timers and sends log lines, from FILE in turn or from a corpus of our own.
+They take shared configuration, answer requests, take packages and act on active responses, whose log they send as events.
 Prints sent, refused and reconnects as it goes. --eps 0 sends as fast as the server takes. Without --duration and --count it goes on until it is stopped.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -69,6 +70,8 @@ Prints sent, refused and reconnects as it goes. --eps 0 sends as fast as the ser
 			seconds := report.Elapsed.Seconds()
 			fmt.Fprintf(cmd.OutOrStdout(), "total sent=%d refused=%d reconnects=%d enrolled=%d enroll_failed=%d unsent=%d seconds=%.1f eps=%.0f\n",
 				report.Sent, report.Refused, report.Reconnects, report.Enrolled, report.EnrollFailed, report.Unsent, seconds, float64(report.Sent)/max(seconds, 0.001))
+			fmt.Fprintf(cmd.OutOrStdout(), "up=%d half_within=%.2fs all_within=%.2fs files=%d bad_files=%d requests=%d responses=%d upgrades=%d module_events=%d\n",
+				report.Up.Agents, report.Up.Half.Seconds(), report.Up.All.Seconds(), report.Files, report.BadFiles, report.Requests, report.Responses, report.Upgrades, report.ModuleEvents)
 			if report.EnrollFailed > 0 && report.Sent == 0 {
 				return errors.New("no agent could enroll")
 			}
@@ -91,6 +94,11 @@ Prints sent, refused and reconnects as it goes. --eps 0 sends as fast as the ser
 	f.StringVar(&cfg.NamePrefix, "name", "", "start of the agents' names; default: sim, with digits of its own per run unless --keys keeps them")
 	f.StringVar(&cfg.KeysFile, "keys", "", "file that keeps the agents' identities between runs")
 	f.StringVar(&cfg.CAFile, "ca", "", "authority that the enrollment server's certificate must come from")
+	f.BoolVar(&cfg.Idle, "idle", false, "send no lines, but keepalives and all that the server asks for")
+	f.BoolVar(&cfg.UDP, "udp", false, "talk by datagrams")
+	f.BoolVar(&cfg.Modules, "modules", false, "a changed file and a new package of each agent with every keepalive")
+	f.DurationVar(&cfg.Keepalive, "keepalive", 0, "between two keepalives; default: 20s")
+	f.StringVar(&cfg.ResponseDir, "response-dir", "", "directory with executables that active responses run here")
 	f.BoolVar(&cfg.Mark, "mark", false, "add seq=<agent>-<n> to the end of each line")
 	return cmd
 }

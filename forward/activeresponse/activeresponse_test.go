@@ -152,14 +152,18 @@ type bench struct {
 	dir  string
 }
 
-func testExecutor(t *testing.T, dir string, offenders ...int) *bench {
+func testExecutor(t *testing.T, dir string, runTime time.Duration) *bench {
 	t.Helper()
 	set := testSet(t,
 		responses.Response{Command: "block", Location: "server", Timeout: 1, Level: 1},
 		responses.Response{Command: "once", Location: "server", Level: 1},
 	)
 	prod := &fakeProducer{}
-	x, err := NewExecutor(set, offenders, dir, filepath.Join(dir, "pending.json"), testBox(t), "n1", prod, slog.New(slog.DiscardHandler), nil)
+	runner, err := responses.NewRunner(dir, filepath.Join(dir, "pending.json"), nil, runTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := NewExecutor(set, runner, testBox(t), "n1", prod, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +214,7 @@ case "$answer" in *'"command":"continue"'*) echo "add-$ip" >> log;; *'"command":
 
 func TestABlockIsSetOnceAndLifted(t *testing.T) {
 	t.Parallel()
-	b := testExecutor(t, t.TempDir())
+	b := testExecutor(t, t.TempDir(), 0)
 	b.script("block", stateful)
 	b.run(t.Context(), b.command("block1", "10.0.0.1"))
 	b.run(t.Context(), b.command("block1", "10.0.0.1"))
@@ -221,7 +225,7 @@ func TestABlockIsSetOnceAndLifted(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	wg.Go(func() { b.tick(ctx) })
+	wg.Go(func() { b.runner.Tick(ctx) })
 	for end := time.Now().Add(20 * time.Second); len(b.log()) < 5 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 	}
 	cancel()
@@ -236,42 +240,25 @@ func TestABlockIsSetOnceAndLifted(t *testing.T) {
 func TestWhatIsInForceSurvivesAKill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	b := testExecutor(t, dir)
+	b := testExecutor(t, dir, 0)
 	b.script("block", stateful)
 	b.run(t.Context(), b.command("block1", "10.0.0.1"))
 	// Nothing of the first one's end is run; the second one begins with its file.
-	c := testExecutor(t, dir)
-	c.undoAll()
+	c := testExecutor(t, dir, 0)
+	c.runner.UndoAll()
 	if d := cmp.Diff([]string{"add-10.0.0.1", "delete-10.0.0.1"}, c.log()); d != "" {
 		t.Error(d)
 	}
-	e := testExecutor(t, dir)
-	e.undoAll()
+	e := testExecutor(t, dir, 0)
+	e.runner.UndoAll()
 	if len(e.log()) != 2 {
 		t.Errorf("undone twice: %q", e.log())
 	}
 }
 
-func TestWhoComesBackIsHeldLonger(t *testing.T) {
-	t.Parallel()
-	b := testExecutor(t, t.TempDir(), 30, 60)
-	m := map[string]any{}
-	due := func() time.Duration {
-		b.hold("k", "block", m, time.Second)
-		d := time.Until(b.pending["k"].Due).Round(time.Second)
-		delete(b.pending, "k")
-		return d
-	}
-	for _, want := range []time.Duration{time.Second, 30 * time.Minute, time.Hour, time.Hour} {
-		if got := due(); got != want {
-			t.Errorf("%s, want %s", got, want)
-		}
-	}
-}
-
 func TestScriptsGetNothingButTheirMessage(t *testing.T) {
 	t.Setenv("VEDETTE_TEST_SECRET", "x")
-	b := testExecutor(t, t.TempDir())
+	b := testExecutor(t, t.TempDir(), 0)
 	b.script("once", "read line; { env; echo \"args:$#\"; pwd; echo \"$line\"; } > seen\n")
 	b.run(t.Context(), b.command("once0", "10.0.0.1"))
 	raw, err := os.ReadFile(filepath.Join(b.dir, "seen"))
@@ -294,8 +281,7 @@ func TestScriptsGetNothingButTheirMessage(t *testing.T) {
 
 func TestScriptsThatHangOrMayNotRun(t *testing.T) {
 	t.Parallel()
-	b := testExecutor(t, t.TempDir())
-	b.runTime = 300 * time.Millisecond
+	b := testExecutor(t, t.TempDir(), 300*time.Millisecond)
 	b.script("once", "sleep 60 & sleep 60\n")
 	begun := time.Now()
 	b.run(t.Context(), b.command("once0", "1"))

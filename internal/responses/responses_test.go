@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -133,5 +134,25 @@ func TestCraftedFieldsAndFriendsRunNothing(t *testing.T) {
 	f("friend.example", "bob", SkipWhiteList)
 	if _, _, skip := s.Orders([]byte(`{"rule":`), "n"); skip != SkipUnread {
 		t.Error(skip)
+	}
+}
+
+func TestWhoComesBackIsHeldLonger(t *testing.T) {
+	t.Parallel()
+	b, err := NewRunner(t.TempDir(), "", []int{30, 60}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := map[string]any{}
+	due := func() time.Duration {
+		b.hold("k", "block", m, time.Second)
+		d := time.Until(b.pending["k"].Due).Round(time.Second)
+		delete(b.pending, "k")
+		return d
+	}
+	for _, want := range []time.Duration{time.Second, 30 * time.Minute, time.Hour, time.Hour} {
+		if got := due(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
 	}
 }
