@@ -2,7 +2,10 @@ package app
 
 import (
 	"errors"
+	"time"
 
+	"vedette/ingest/agentless"
+	"vedette/ingest/source"
 	"vedette/ingest/syslog"
 	"vedette/internal/datadir"
 )
@@ -10,7 +13,7 @@ import (
 // buildInputs makes the roles that take events from what is no agent. They run
 // beside the gateway, as parts of the role ingest.
 func (a *App) buildInputs() error {
-	return errors.Join(a.buildSyslog())
+	return errors.Join(a.buildSyslog(), a.buildSources(), a.buildAgentless())
 }
 
 func (a *App) buildSyslog() error {
@@ -31,5 +34,37 @@ func (a *App) buildSyslog() error {
 	a.cleanup = append(a.cleanup, func() { _ = r.Close() })
 	a.checks.add("syslog", r.Ready)
 	a.roles["ingest/syslog"], a.ends.Syslog = closing{r, p}, r.Addrs()
+	return nil
+}
+
+func (a *App) buildSources() error {
+	if len(a.cfg.Ingest.Kafka) == 0 {
+		return nil
+	}
+	maxAge := time.Hour
+	if r := a.cfg.Events.Retention; r > 0 {
+		maxAge = min(maxAge, r/4)
+	}
+	r, err := source.New(source.Options{
+		Topics: a.cfg.Ingest.Kafka, Cluster: a.cluster, Registry: a.registry, Node: a.node, MaxAge: maxAge, Log: a.log, Registerer: a.reg,
+	})
+	if err != nil {
+		return err
+	}
+	a.checks.add("kafka sources", r.Ready)
+	a.roles["ingest/kafka"] = r
+	return nil
+}
+
+func (a *App) buildAgentless() error {
+	if len(a.cfg.Agentless) == 0 {
+		return nil
+	}
+	r, err := agentless.New(agentless.Options{Checks: a.cfg.Agentless, Cluster: a.cluster, Node: a.node, Log: a.log, Registerer: a.reg})
+	if err != nil {
+		return err
+	}
+	a.checks.add("agentless", r.Ready)
+	a.roles["ingest/agentless"] = r
 	return nil
 }

@@ -19,6 +19,8 @@ import (
 	"vedette/analyze"
 	"vedette/enroll"
 	"vedette/forward/alertsfile"
+	"vedette/ingest/agentless"
+	"vedette/ingest/source"
 	"vedette/ingest/syslog"
 	"vedette/internal/kafka"
 	"vedette/internal/responses"
@@ -31,15 +33,17 @@ import (
 type Config struct {
 	// DataDir holds everything a single process keeps: the embedded broker's log,
 	// the embedded store, generated keys, certificates and passwords.
-	DataDir string         `mapstructure:"data_dir"`
-	Cluster Cluster        `mapstructure:"cluster"`
-	Kafka   kafka.Config   `mapstructure:"kafka"`
-	Events  Events         `mapstructure:"events"`
-	Enroll  Enroll         `mapstructure:"enroll"`
-	Ingest  Ingest         `mapstructure:"ingest"`
-	Agents  Agents         `mapstructure:"agents"`
-	Analyze analyze.Config `mapstructure:"analyze"`
-	Forward Forward        `mapstructure:"forward"`
+	DataDir string       `mapstructure:"data_dir"`
+	Cluster Cluster      `mapstructure:"cluster"`
+	Kafka   kafka.Config `mapstructure:"kafka"`
+	Events  Events       `mapstructure:"events"`
+	Enroll  Enroll       `mapstructure:"enroll"`
+	Ingest  Ingest       `mapstructure:"ingest"`
+	Agents  Agents       `mapstructure:"agents"`
+	// Agentless are checks of devices over SSH, part of the role ingest.
+	Agentless []agentless.Config `mapstructure:"agentless"`
+	Analyze   analyze.Config     `mapstructure:"analyze"`
+	Forward   Forward            `mapstructure:"forward"`
 	// ActiveResponse says what runs on agents and on the server when alerts come.
 	ActiveResponse responses.Config `mapstructure:"active_response"`
 	API            API              `mapstructure:"api"`
@@ -119,6 +123,8 @@ type Ingest struct {
 	UDP string `mapstructure:"udp"`
 	// Syslog takes messages of devices.
 	Syslog syslog.Config `mapstructure:"syslog"`
+	// Kafka takes topics that others write.
+	Kafka []source.Config `mapstructure:"kafka"`
 }
 
 // Agents is what is kept of agents, whichever gateway they connect to.
@@ -171,11 +177,12 @@ func Default() Config {
 			Listen: ":1515", UsePassword: true, Purge: true, RatePerSource: enroll.DefaultRatePerSource,
 			Force: Force{Enabled: true, KeyMismatch: true, DisconnectedTimeEnabled: true, DisconnectedTime: time.Hour, AfterRegistrationTime: time.Hour},
 		},
-		Ingest:  Ingest{TCP: ":1514", Syslog: syslog.Default()},
-		Agents:  Agents{DisconnectedAfter: 15 * time.Minute, PushBytesPerSecond: 64 << 20},
-		Analyze: analyze.Default(),
-		API:     API{Listen: ":55000"},
-		Metrics: Metrics{Listen: "127.0.0.1:9100"},
+		Ingest:    Ingest{TCP: ":1514", Syslog: syslog.Default(), Kafka: []source.Config{}},
+		Agents:    Agents{DisconnectedAfter: 15 * time.Minute, PushBytesPerSecond: 64 << 20},
+		Agentless: []agentless.Config{},
+		Analyze:   analyze.Default(),
+		API:       API{Listen: ":55000"},
+		Metrics:   Metrics{Listen: "127.0.0.1:9100"},
 	}
 }
 
@@ -214,7 +221,8 @@ func Parse(path string, environ []string) (Config, error) {
 			errs = append(errs, fmt.Errorf("%s: unknown key%s", k, suggest(k)))
 		}
 	}
-	hook := mapstructure.ComposeDecodeHookFunc(mapstructure.StringToTimeDurationHookFunc(), commaList)
+	errs = append(errs, unknownInLists(v)...)
+	hook := mapstructure.ComposeDecodeHookFunc(mapstructure.StringToTimeDurationHookFunc(), commaList, yamlList)
 	if err := v.Unmarshal(&c, viper.DecodeHook(hook), func(dc *mapstructure.DecoderConfig) { dc.ZeroFields = true }); err != nil {
 		errs = append(errs, single(err)...)
 	}
@@ -330,7 +338,7 @@ func (c Config) Validate() error {
 	if _, err := time.LoadLocation(c.Cluster.Timezone); err != nil || c.Cluster.Timezone == "Local" {
 		bad("cluster.timezone: %q is no time zone that every worker would agree on", c.Cluster.Timezone)
 	}
-	for _, err := range []error{c.Kafka.Validate(), c.Ingest.Syslog.Validate()} {
+	for _, err := range []error{c.Kafka.Validate(), c.Ingest.Syslog.Validate(), source.Validate(c.Ingest.Kafka, c.Kafka.TopicPrefix), agentless.Validate(c.Agentless)} {
 		if err != nil {
 			errs = append(errs, single(err)...)
 		}
