@@ -3,12 +3,14 @@ package ruleset_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -127,9 +129,13 @@ func benchmark(b *testing.B, engines []*contender, evs []schemas.Event) {
 		for i, c := range engines {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			start := cpu(b)
-			c.judge(evs, size[i])
-			took := cpu(b) - start
+			var took time.Duration
+			// A CPU profile is split by engine with go tool pprof -tagfocus.
+			pprof.Do(b.Context(), pprof.Labels("engine", c.name), func(context.Context) {
+				start := cpu(b)
+				c.judge(evs, size[i])
+				took = cpu(b) - start
+			})
 			runtime.ReadMemStats(&after)
 			c.slices = append(c.slices, float64(took)/float64(size[i]))
 			c.allocs += after.Mallocs - before.Mallocs

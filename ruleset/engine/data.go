@@ -82,6 +82,13 @@ func (t *dataTree) put(name, value, json string) {
 
 // data writes the data member (spec/alert-format.md §1.4).
 func (w *writer) data() {
+	if !w.nest() {
+		w.gather()
+	}
+}
+
+// gather writes the data member whatever its fields are.
+func (w *writer) gather() {
 	e, t := &w.r.s.ev, &w.r.s.tree
 	t.nodes, t.prefix = append(t.nodes[:0], dataNode{object: true}), ""
 	for i := range e.static {
@@ -91,7 +98,7 @@ func (w *writer) data() {
 	}
 	for i := range e.dyn {
 		if e.dyn[i].text != "" {
-			t.put(e.dyn[i].name, e.dyn[i].text, e.dyn[i].json)
+			t.put(e.dyn[i].name.text, e.dyn[i].text, e.dyn[i].json)
 		}
 	}
 	if t.nodes[0].first == 0 {
@@ -114,17 +121,118 @@ func (w *writer) object(t *dataTree, at int32) {
 			w.object(t, i)
 			continue
 		}
-		if strings.HasPrefix(n.value, "[") {
-			if b, ok := t.array.compactArray(n.value); ok && (w.valueMax == 0 || len(b) <= w.valueMax) {
-				w.b = append(w.b, b...)
-				continue
-			}
-		}
-		if n.json != "" && w.valueMax == 0 {
-			w.raw(n.json)
-			continue
-		}
-		w.value(n.value)
+		w.leaf(n.value, n.json)
 	}
 	w.raw(`}`)
+}
+
+// leaf writes the value of a field; json is what is known of it as a JSON string.
+func (w *writer) leaf(value, json string) {
+	if strings.HasPrefix(value, "[") {
+		if b, ok := w.r.s.tree.array.compactArray(value); ok && (w.valueMax == 0 || len(b) <= w.valueMax) {
+			w.b = append(w.b, b...)
+			return
+		}
+	}
+	if json != "" && w.valueMax == 0 {
+		w.raw(json)
+		return
+	}
+	w.value(value)
+}
+
+// staticMembers are the static fields as members, by their number.
+var staticMembers = func() (m [program.NumStatic]string) {
+	for i := range m {
+		m[i] = string(appendText(nil, program.StaticNames[i])) + ":"
+	}
+	return m
+}()
+
+// nest writes the data member of a usual event: its fields come object by object,
+// as decoders of JSON leave them, so that nothing has to be gathered first. It
+// writes nothing and returns false when an object is met again after its end, or a
+// name a second time, or a name that is not known well.
+func (w *writer) nest() bool {
+	s := w.r.s
+	e := &s.ev
+	from := len(w.b)
+	s.written++
+	w.member("data")
+	w.raw(`{`)
+	start := len(w.b)
+	comma := func() {
+		if w.b[len(w.b)-1] != '{' {
+			w.b = append(w.b, ',')
+		}
+	}
+	// open are the objects that are not closed yet, the root first.
+	open := append(s.open[:0], s.root)
+	done := func(ok bool) bool {
+		s.open = open
+		if !ok || len(w.b) == start {
+			w.b = w.b[:from]
+		}
+		return ok
+	}
+	for i := range e.static {
+		if !e.static[i].set {
+			continue
+		}
+		p := s.child(s.root, program.StaticNames[i])
+		p.lower.written = s.written
+		comma()
+		w.raw(staticMembers[i])
+		w.leaf(e.static[i].text, "")
+	}
+	for i := range e.dyn {
+		d := &e.dyn[i]
+		if d.text == "" {
+			continue
+		}
+		p := d.name.path
+		if p == nil || p.lower.written == s.written {
+			return done(false)
+		}
+		if p.parent != open[len(open)-1] {
+			// Close up to what holds both, and open what is between.
+			base := p.parent
+			for base.depth >= len(open) || open[base.depth] != base {
+				if base = base.parent; base == nil {
+					return done(false) // a place of before forgetNames
+				}
+			}
+			for len(open)-1 > base.depth {
+				open = open[:len(open)-1]
+				w.b = append(w.b, '}')
+			}
+			for range p.parent.depth - base.depth {
+				open = append(open, nil)
+			}
+			for q := p.parent; q != base; q = q.parent {
+				open[q.depth] = q
+			}
+			for _, q := range open[base.depth+1:] {
+				if q.lower.written == s.written {
+					return done(false)
+				}
+				q.lower.written = s.written
+				comma()
+				w.raw(q.member)
+				w.b = append(w.b, '{')
+			}
+		}
+		p.lower.written = s.written
+		comma()
+		w.raw(p.member)
+		w.leaf(d.text, d.json)
+	}
+	for len(open) > 1 {
+		open = open[:len(open)-1]
+		w.b = append(w.b, '}')
+	}
+	if len(w.b) > start {
+		w.b = append(w.b, '}')
+	}
+	return done(true)
 }

@@ -24,11 +24,9 @@ func (v *value) lower() string {
 	return v.low
 }
 
-// dynField is a dynamic field; name lookups go through event.fieldAt. id is the
-// number by which rules know it, or -1.
+// dynField is a dynamic field; lookups by its number go through event.fieldAt.
 type dynField struct {
-	name string
-	id   int
+	name *fieldName
 	value
 	// json is the value as a JSON string, where that is known.
 	json string
@@ -85,6 +83,9 @@ func (s *Keyed) reset(in *schemas.Event, now time.Time) {
 		s.clearStamps()
 		stamp = 1
 	}
+	if len(s.names) >= namesMax || s.paths >= pathsMax {
+		s.forgetNames()
+	}
 	*e = event{in: in, now: now, dyn: e.dyn[:0], previous: e.previous[:0], fieldAt: e.fieldAt, stampAt: e.stampAt, stamp: stamp}
 }
 
@@ -99,55 +100,10 @@ func (s *Keyed) addNamed(n *fieldName, text string) {
 	if len(e.dyn) >= program.OrderMax {
 		return
 	}
-	e.dyn = append(e.dyn, dynField{name: n.text, id: n.id, value: value{text: text, set: true}})
+	e.dyn = append(e.dyn, dynField{name: n, value: value{text: text, set: true}})
 	if n.id >= 0 && e.stampAt[n.id] != e.stamp {
 		e.stampAt[n.id], e.fieldAt[n.id] = e.stamp, int32(len(e.dyn)-1)
 	}
-}
-
-// fieldName is a name of dynamic fields.
-type fieldName struct {
-	text string
-	id   int // by which rules know the field, or -1
-	// static is the slot that a JSON member of this name fills, if it fills one.
-	static   program.Static
-	isStatic bool
-	// stamp is that of the last event in which the event channel's decoder may
-	// have met the name.
-	stamp uint32
-}
-
-// namesMax bounds the cache of names.
-const namesMax = 8192
-
-// name finds or notes a name.
-func (s *Keyed) name(name string) *fieldName {
-	if n := s.names[name]; n != nil {
-		return n
-	}
-	return s.newName(strings.Clone(name))
-}
-
-// nameOf is name for bytes.
-func (s *Keyed) nameOf(name []byte) *fieldName {
-	if n := s.names[string(name)]; n != nil {
-		return n
-	}
-	return s.newName(string(name))
-}
-
-func (s *Keyed) newName(name string) *fieldName {
-	// The cache may have been cleared in the middle of the event, hence its stamp.
-	n := &fieldName{text: name, id: -1, stamp: s.ev.stamp}
-	if id, ok := s.eng.p.FieldIDs[regex.Lower(name)]; ok {
-		n.id = id
-	}
-	n.static, n.isStatic = jsonStatics[name]
-	if len(s.names) >= namesMax {
-		clear(s.names)
-	}
-	s.names[name] = n
-	return n
 }
 
 // field finds a dynamic field by its number.

@@ -51,13 +51,13 @@ func (s *Keyed) decodeEventChannel() bool {
 		if b[len(b)-1] != '{' {
 			b = append(b, ',')
 		}
-		b = append(appendText(b, sec.name), ":{"...)
+		b = append(append(b, sec.place.member...), '{')
 		for j := range sec.fields {
 			f := &sec.fields[j]
 			if j > 0 {
 				b = append(b, ',')
 			}
-			b = append(appendText(b, f.name.text[len("win.")+len(sec.name)+1:]), ':')
+			b = append(b, f.place.member...)
 			f.from = len(b)
 			b = appendText(b, f.value)
 			f.to = len(b)
@@ -71,7 +71,7 @@ func (s *Keyed) decodeEventChannel() bool {
 	for i := range s.sections {
 		for _, f := range s.sections[i].fields {
 			if n := len(e.dyn); n < program.OrderMax {
-				s.addNamed(f.name, f.value)
+				s.addNamed(f.place.name, f.value)
 				e.dyn[n].json = e.fullLog[f.from:f.to]
 			}
 		}
@@ -82,11 +82,12 @@ func (s *Keyed) decodeEventChannel() bool {
 // winSection is one object below win, in order.
 type winSection struct {
 	name   string
+	place  *path
 	fields []winField
 }
 
 type winField struct {
-	name  *fieldName
+	place *path // with its name
 	value string
 	// from and to are where the value's JSON stands in the log.
 	from, to int
@@ -121,7 +122,9 @@ func (w *winEvent) section(name string) int {
 	} else {
 		s.sections = append(s.sections, winSection{})
 	}
-	s.sections[n].name = name
+	p := s.child(s.child(s.root, "win"), name)
+	p.next = 0
+	s.sections[n].name, s.sections[n].place = name, p
 	return n
 }
 
@@ -136,18 +139,18 @@ func (w *winEvent) add(section int, name, value string) {
 	if len(sec.fields) >= program.OrderMax {
 		return
 	}
-	s.buf = append(append(append(append(s.buf[:0], "win."...), sec.name...), '.'), name...)
-	n := s.nameOf(s.buf)
-	if n.stamp == s.ev.stamp && sec.has(n) {
+	p := s.child(sec.place, name)
+	n := s.nameAt(p)
+	if n.stamp == s.ev.stamp && sec.has(p) {
 		return
 	}
 	n.stamp = s.ev.stamp
-	sec.fields = append(sec.fields, winField{name: n, value: value})
+	sec.fields = append(sec.fields, winField{place: p, value: value})
 }
 
-func (c *winSection) has(n *fieldName) bool {
+func (c *winSection) has(p *path) bool {
 	for i := range c.fields {
-		if c.fields[i].name == n || c.fields[i].name.text == n.text {
+		if c.fields[i].place == p {
 			return true
 		}
 	}

@@ -30,7 +30,7 @@ func TestEventChannelSeverity(t *testing.T) {
 		checkAlert(t, res.AppendAlert(nil, "1.0", nil))
 		got := ""
 		for i := range s.ev.dyn {
-			if s.ev.dyn[i].name == "win.system.severityValue" {
+			if s.ev.dyn[i].name.text == "win.system.severityValue" {
 				got = s.ev.dyn[i].text
 			}
 		}

@@ -196,7 +196,7 @@ func (s *Keyed) traceRun(d *program.Decoder, off *offsets) {
 		}
 	}
 	for i := dynamics; i < len(e.dyn); i++ {
-		add(strings.Clone(e.dyn[i].name), e.dyn[i].text)
+		add(strings.Clone(e.dyn[i].name.text), e.dyn[i].text)
 	}
 }
 

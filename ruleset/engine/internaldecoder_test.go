@@ -65,7 +65,7 @@ func ossecProgram(t testing.TB, rules ...*program.Rule) *program.Program {
 func decoded(s *Keyed) (string, []string) {
 	var out []string
 	for i := range s.ev.dyn {
-		out = append(out, s.ev.dyn[i].name+"="+s.ev.dyn[i].text)
+		out = append(out, s.ev.dyn[i].name.text+"="+s.ev.dyn[i].text)
 	}
 	return s.ev.decoderName, out
 }

@@ -29,7 +29,6 @@ type jsonReader struct {
 	s      string
 	pos    int
 	fields []jsonField
-	prefix []byte
 	csv    bool
 	buf    []byte
 	// texts holds the values that do not stand in s as they are.
@@ -54,7 +53,7 @@ func (r *jsonReader) literal(s string) bool {
 func (s *Keyed) flatten(text string) bool {
 	r := &s.json
 	r.s, r.pos = strings.TrimPrefix(text, "\ufeff"), 0
-	r.fields, r.prefix = r.fields[:0], r.prefix[:0]
+	r.fields = r.fields[:0]
 	r.blank()
 	if r.pos >= len(r.s) {
 		return false
@@ -63,11 +62,11 @@ func (s *Keyed) flatten(text string) bool {
 		// A value without a name gives no field.
 		return false
 	}
-	return r.object(s, 0)
+	return r.object(s, s.root, 0)
 }
 
-// object flattens the object at pos.
-func (r *jsonReader) object(names *Keyed, depth int) bool {
+// object flattens the object at pos, which stands at place.
+func (r *jsonReader) object(names *Keyed, place *path, depth int) bool {
 	if depth >= jsonDepthMax {
 		return false
 	}
@@ -76,7 +75,7 @@ func (r *jsonReader) object(names *Keyed, depth int) bool {
 	if r.literal("}") {
 		return true
 	}
-	base := len(r.prefix)
+	place.next = 0
 	for {
 		r.blank()
 		key, ok := r.str()
@@ -88,14 +87,9 @@ func (r *jsonReader) object(names *Keyed, depth int) bool {
 			return false
 		}
 		r.blank()
-		if base > 0 {
-			r.prefix = append(r.prefix, '.')
-		}
-		r.prefix = append(r.prefix, key...)
-		if !r.member(names, depth) {
+		if !r.member(names, names.child(place, key), depth) {
 			return false
 		}
-		r.prefix = r.prefix[:base]
 		r.blank()
 		if r.literal(",") {
 			continue
@@ -104,17 +98,17 @@ func (r *jsonReader) object(names *Keyed, depth int) bool {
 	}
 }
 
-// member flattens one value whose whole name is in prefix.
-func (r *jsonReader) member(names *Keyed, depth int) bool {
+// member flattens one value, which stands at place.
+func (r *jsonReader) member(names *Keyed, place *path, depth int) bool {
 	add := func(v string, null bool) {
-		r.fields = append(r.fields, jsonField{names.nameOf(r.prefix), v, null})
+		r.fields = append(r.fields, jsonField{names.nameAt(place), v, null})
 	}
 	if r.pos >= len(r.s) {
 		return false
 	}
 	switch c := r.s[r.pos]; {
 	case c == '{':
-		return r.object(names, depth+1)
+		return r.object(names, place, depth+1)
 	case c == '[':
 		if r.csv {
 			v, ok := r.csvArray(depth + 1)
@@ -438,22 +432,33 @@ func (r *jsonReader) str() (string, bool) {
 }
 
 // quoteOrSlash is the position of the first quote or backslash from i on, or the
-// length of s. It takes eight bytes at a time.
+// length of s. It takes eight bytes at a time, and more where there are none for long.
 func quoteOrSlash(s string, i int) int {
 	const (
 		ones = 0x0101010101010101
 		high = 0x8080808080808080
+		near = 64
+		far  = 512
 	)
 	b := unsafe.Slice(unsafe.StringData(s), len(s)) // only read
-	for ; i+8 <= len(b); i += 8 {
+	for end := min(i+near, len(b)); i+8 <= end; i += 8 {
 		w := binary.LittleEndian.Uint64(b[i:])
 		quote, slash := w^('"'*ones), w^('\\'*ones)
 		if found := ((quote-ones)&^quote | (slash-ones)&^slash) & high; found != 0 {
 			return i + bits.TrailingZeros64(found)>>3
 		}
 	}
-	for ; i < len(b); i++ {
-		if b[i] == '"' || b[i] == '\\' {
+	for i < len(s) {
+		part := s[i:min(i+far, len(s))]
+		quote := strings.IndexByte(part, '"')
+		if quote >= 0 {
+			part = part[:quote]
+		}
+		if slash := strings.IndexByte(part, '\\'); slash >= 0 {
+			return i + slash
+		}
+		i += len(part)
+		if quote >= 0 {
 			break
 		}
 	}

@@ -267,7 +267,7 @@ func (s *Keyed) firstSeen(k *keyState) bool {
 	add(f.Location, e.location.text)
 	for _, name := range f.Dynamic {
 		for i := range e.dyn {
-			if strings.EqualFold(e.dyn[i].name, name) {
+			if strings.EqualFold(e.dyn[i].name.text, name) {
 				b = append(append(b, e.dyn[i].text...), ' ')
 				break
 			}

@@ -70,8 +70,12 @@ type Keyed struct {
 	ev        event
 	res       Result
 	names     map[string]*fieldName
+	root      *path // of places, of which there are paths
+	paths     int
 	locations map[locationKey]*location
 	tree      dataTree
+	open      []*path // see writer.nest
+	written   uint64
 	buf       []byte
 	places    map[string]*value // see geo
 	trace     *Trace            // of Explain, else nil
@@ -129,7 +133,6 @@ func (e *Engine) NewState() *Keyed {
 	s := &Keyed{
 		eng:       e,
 		keys:      map[string]*keyState{},
-		names:     map[string]*fieldName{},
 		locations: map[locationKey]*location{},
 		ev:        event{fieldAt: make([]int32, n), stampAt: make([]uint32, n)},
 	}
@@ -139,6 +142,7 @@ func (e *Engine) NewState() *Keyed {
 		s.failed = make([]uint32, x.entries)
 		s.programs = map[string][]int32{}
 	}
+	s.forgetNames()
 	s.json.texts, s.tree.array.texts, s.xml.texts = &s.texts, &s.texts, &s.texts
 	return s
 }
@@ -151,7 +155,7 @@ func (s *Keyed) clearStamps() {
 	}
 	clear(s.outcomes)
 	clear(s.failed)
-	clear(s.names)
+	s.forgetNames()
 }
 
 // Reset forgets all keys.

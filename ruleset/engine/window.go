@@ -151,7 +151,7 @@ func (s *Keyed) memory(r *program.Rule) *remembered {
 // first with that number, else -1.
 func (s *Keyed) firstOfField(i int) int {
 	e := &s.ev
-	id := e.dyn[i].id
+	id := e.dyn[i].name.id
 	if id >= 0 && e.stampAt[id] == e.stamp && int(e.fieldAt[id]) == i {
 		return id
 	}

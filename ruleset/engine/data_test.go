@@ -1,0 +1,54 @@
+package engine
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"vedette/ruleset/program"
+)
+
+// Data that is written object by object is what gathering all members first gives.
+func TestNestedDataIsWhatGatheringGives(t *testing.T) {
+	t.Parallel()
+	s := New(testProgram(t), Config{}).NewState()
+	rnd := rand.New(rand.NewPCG(5, 6))
+	parts := []string{"a", "b", "A", "ab", "aB", "", "é", "srcip", "SRCIP", "id", "data", "x\"y", "\u017f", "s"}
+	values := []string{"", "1", "text", `say "no"`, "[1, 2]", "[1,", "é\xff", "[\"x\",{\"a\":1}]"}
+	nested := 0
+	for range 200_000 {
+		s.ev.dyn, s.ev.static = s.ev.dyn[:0], [program.NumStatic]value{}
+		for range rnd.IntN(3) {
+			s.ev.setStatic(program.Static(rnd.IntN(int(program.NumStatic))), values[rnd.IntN(len(values))])
+		}
+		var name []string
+		for range rnd.IntN(8) {
+			// Neighbours often share where they stand.
+			name = append(name[:rnd.IntN(len(name)+1)], parts[rnd.IntN(len(parts))])
+			if rnd.IntN(3) > 0 {
+				name = append(name, parts[rnd.IntN(len(parts))])
+			}
+			s.addDynamic(strings.Join(name, "."), values[rnd.IntN(len(values))])
+		}
+		if rnd.IntN(2000) == 0 {
+			s.forgetNames()
+		}
+		r := &Result{s: s}
+		w, g := &writer{r: r, b: []byte("{")}, &writer{r: r, b: []byte("{")}
+		g.gather()
+		if !w.nest() {
+			if len(w.b) != 1 {
+				t.Fatalf("gave up and left %s", w.b)
+			}
+			continue
+		}
+		nested++
+		if !bytes.Equal(w.b, g.b) {
+			t.Fatalf("%+v: nested %s, gathered %s", s.ev.dyn, w.b, g.b)
+		}
+	}
+	if nested < 20_000 {
+		t.Errorf("%d of 200000 were nested", nested)
+	}
+}

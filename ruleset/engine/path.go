@@ -1,0 +1,147 @@
+package engine
+
+import (
+	"strings"
+
+	"vedette/internal/regex"
+	"vedette/ruleset/program"
+	"vedette/schemas"
+)
+
+// fieldName is a name of dynamic fields.
+type fieldName struct {
+	text string
+	id   int // by which rules know the field, or -1
+	// static is the slot that a JSON member of this name fills, if it fills one.
+	static   program.Static
+	isStatic bool
+	// path is where the field stands in an alert, nil if that takes a closer look.
+	path *path
+	// stamp is that of the last event in which the event channel's decoder met the
+	// name.
+	stamp uint32
+}
+
+// path is a place in nested objects. Places are noted as events show them, so
+// that a member of an object is found by comparing its key with the one that
+// stood there the last time, and that it is known how alerts write it.
+type path struct {
+	parent *path // nil for the root
+	key    string
+	text   string // the keys from the root on, dotted
+	depth  int
+	// member is `"key":`.
+	member string
+	// lower is the place of the key in lower case, which is this one for most.
+	lower *path
+	kids  []*path
+	at    int // among its parent's kids
+	// byKey finds kids where they are many.
+	byKey map[string]*path
+	// next is which kid is expected.
+	next int
+	name *fieldName // of text, once a field had it
+	// written is the number of the last alert's data that had this place.
+	written uint64
+}
+
+// Bounds of the places and names that are kept from event to event.
+const (
+	pathsMax = 16384
+	namesMax = 8192
+	// fewKids are looked through one by one.
+	fewKids = 8
+)
+
+// forgetNames begins anew when there are too many names.
+func (s *Keyed) forgetNames() {
+	s.names = map[string]*fieldName{}
+	s.root = &path{}
+	s.paths = 0
+}
+
+// child finds or notes the place of key below p.
+func (s *Keyed) child(p *path, key string) *path {
+	if p.next < len(p.kids) {
+		if k := p.kids[p.next]; k.key == key {
+			p.next++
+			return k
+		}
+	}
+	if p.byKey != nil {
+		if k := p.byKey[key]; k != nil {
+			p.next = k.at + 1
+			return k
+		}
+	} else {
+		for _, k := range p.kids {
+			if k.key == key {
+				p.next = k.at + 1
+				return k
+			}
+		}
+	}
+	return s.newPath(p, strings.Clone(key))
+}
+
+func (s *Keyed) newPath(p *path, key string) *path {
+	s.paths++
+	k := &path{parent: p, key: key, text: key, depth: p.depth + 1, at: len(p.kids)}
+	if p.text != "" {
+		k.text = p.text + "." + key
+	}
+	k.member = string(append(schemas.AppendJSONString(nil, key), ':'))
+	p.kids = append(p.kids, k)
+	if len(p.kids) > fewKids {
+		if p.byKey == nil {
+			p.byKey = map[string]*path{}
+			for _, old := range p.kids {
+				p.byKey[old.key] = old
+			}
+		}
+		p.byKey[key] = k
+	}
+	k.lower = k
+	if low := regex.Lower(key); low != key {
+		k.lower = s.child(p, low)
+	}
+	return k
+}
+
+// nameAt is the name of the field at p.
+func (s *Keyed) nameAt(p *path) *fieldName {
+	if p.name == nil {
+		p.name = s.name(p.text)
+	}
+	return p.name
+}
+
+// name finds or notes a name.
+func (s *Keyed) name(name string) *fieldName {
+	if n := s.names[name]; n != nil {
+		return n
+	}
+	name = strings.Clone(name)
+	n := &fieldName{text: name, id: -1, path: s.dotted(name)}
+	if id, ok := s.eng.p.FieldIDs[regex.Lower(name)]; ok {
+		n.id = id
+	}
+	n.static, n.isStatic = jsonStatics[name]
+	s.names[name] = n
+	return n
+}
+
+// dotted is the place of a name: its dots nest. Names with other than ASCII
+// compare without case in more ways than lower tells.
+func (s *Keyed) dotted(name string) *path {
+	for i := range len(name) {
+		if name[i] >= 0x80 {
+			return nil
+		}
+	}
+	p := s.root
+	for key := range strings.SplitSeq(name, ".") {
+		p = s.child(p, key)
+	}
+	return p
+}
