@@ -111,6 +111,10 @@ func (a *App) openGroups() (*groups.Store, error) {
 	return s, nil
 }
 
+// groupsEvery is how often agents.groups_dir is looked at: a change counts after
+// two looks, and its agents are to have it within ten seconds.
+const groupsEvery = 2 * time.Second
+
 // groupsDir publishes what agents.groups_dir holds, and each change of it.
 type groupsDir struct {
 	dir   string
@@ -123,7 +127,7 @@ type groupsDir struct {
 	said  string
 }
 
-// Run looks every lookEvery until ctx ends, then returns nil.
+// Run looks every groupsEvery until ctx ends, then returns nil.
 func (d *groupsDir) Run(ctx context.Context) error {
 	for _, ready := range []<-chan struct{}{d.store.Ready(), d.reg.Ready()} {
 		select {
@@ -133,7 +137,7 @@ func (d *groupsDir) Run(ctx context.Context) error {
 		}
 	}
 	d.taken, d.seen = map[string]time.Time{}, map[string]time.Time{}
-	t := time.NewTicker(lookEvery)
+	t := time.NewTicker(groupsEvery)
 	defer t.Stop()
 	for first := true; ; first = false {
 		d.look(ctx, first)

@@ -594,7 +594,7 @@ func TestASlowClientHoldsLittleAndNotForLong(t *testing.T) {
 
 func TestTheOldestStrangerGivesWay(t *testing.T) {
 	t.Parallel()
-	b := start(t, func(c *Config) { c.Limits.Strangers = 3 })
+	b := start(t, func(c *Config) { c.Limits.Strangers, c.Limits.StrangerGrace = 3, 50*time.Millisecond })
 	var all []*client
 	for range 10 {
 		all = append(all, b.agent())

@@ -16,6 +16,10 @@ type Limits struct {
 	// are more, the oldest is closed, because a real agent is one for
 	// milliseconds only.
 	Strangers int
+	// StrangerGrace is for how long none of them is closed for that: while all are
+	// younger, further ones wait to be accepted, so that agents that all connect
+	// at once do not push one another out.
+	StrangerGrace time.Duration
 	// FirstUnit is how long a connection may stay a stranger.
 	FirstUnit time.Duration
 	// PartialUnit is how long a unit may take from its first byte to its last.
@@ -45,7 +49,7 @@ type Limits struct {
 // DefaultLimits returns the limits of an agent port.
 func DefaultLimits() Limits {
 	return Limits{
-		Connections: 100_000, Strangers: 4096, FirstUnit: 10 * time.Second, PartialUnit: 60 * time.Second, UnitBytes: secure.MaxUnit,
+		Connections: 100_000, Strangers: 8192, StrangerGrace: 2 * time.Second, FirstUnit: 10 * time.Second, PartialUnit: 60 * time.Second, UnitBytes: secure.MaxUnit,
 		WindowBytes: 256 << 10, TotalBytes: 64 << 20, LifeInterval: 10 * time.Second,
 		OutBytes: 128 << 10, OutUnits: 256, WriteTimeout: 10 * time.Second, ReceiveBuffer: 64 << 10,
 		DrainRead: 5 * time.Second, Drain: 30 * time.Second,

@@ -42,6 +42,7 @@ type Conn struct {
 	paused   atomic.Bool
 	resumed  atomic.Int64 // unix milliseconds of the last end of a pause
 
+	accepted time.Time
 	known    bool          // authenticated; of the reading goroutine
 	stranger *list.Element // in Server.strangers until authenticated; guarded by Server.mu
 

@@ -96,12 +96,14 @@ func (s *Server) accept(tc *net.TCPConn) {
 	s.m.Accepted.Inc()
 	c := &Conn{
 		s: s, c: tc, wake: make(chan struct{}, 1), done: make(chan struct{}), gone: make(chan struct{}),
+		accepted: time.Now(),
 	}
 	if a, ok := tc.RemoteAddr().(*net.TCPAddr); ok {
 		c.source = a.AddrPort().Addr().Unmap().WithZone("")
 	}
 	c.lastSeen.Store(time.Now().UnixMilli())
 	c.lastSent.Store(time.Now().UnixMilli())
+	s.awaitStrangers()
 	var oldest *Conn
 	s.mu.Lock()
 	if len(s.conns) >= s.limits.Connections || s.draining {
@@ -125,6 +127,27 @@ func (s *Server) accept(tc *net.TCPConn) {
 	}
 	go s.serve(c)
 }
+
+// awaitStrangers waits until there is room for one more stranger, or the oldest
+// has had its time.
+func (s *Server) awaitStrangers() {
+	for {
+		s.mu.Lock()
+		wait := time.Duration(0)
+		if s.strangers.Len() >= s.limits.Strangers && !s.draining {
+			wait = s.limits.StrangerGrace - time.Since(s.strangers.Front().Value.(*Conn).accepted)
+		}
+		s.mu.Unlock()
+		if wait <= 0 {
+			return
+		}
+		time.Sleep(min(wait, strangerPoll))
+	}
+}
+
+// strangerPoll is how often it is looked for room; the next connections wait in
+// the kernel meanwhile.
+const strangerPoll = 2 * time.Millisecond
 
 func (s *Server) serve(c *Conn) {
 	defer s.wg.Done()
