@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"vedette/forward/activeresponse"
 	"vedette/ingest"
+	"vedette/internal/commands"
 	"vedette/internal/groups"
 	"vedette/internal/kafka"
 	"vedette/internal/registry"
@@ -36,7 +36,7 @@ func (a *App) buildIngest() error {
 	a.cleanup = append(a.cleanup, func() { _ = g.Close() })
 	g.Use(ingest.Services{
 		Groups: store,
-		Verify: func(rec *schemas.Record) bool { return activeresponse.Verify(a.box, rec) },
+		Verify: func(rec *schemas.Record) bool { return commands.Verify(a.box, rec) },
 		Bury: func(rec schemas.Record, cause, detail string) {
 			d := schemas.NewDeadLetter(&rec, cause, detail)
 			p.Produce(d.Record(), nil)

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vedette/forward"
+	"vedette/internal/commands"
 	"vedette/internal/responses"
 	"vedette/internal/secret"
 	"vedette/schemas"
@@ -18,8 +19,6 @@ import (
 const (
 	// Name is the destination's.
 	Name = "activeresponse"
-	// PurposeMAC is that of commands under the cluster key.
-	PurposeMAC = "command"
 	// expiresAfter is how long after its event a command may be sent.
 	expiresAfter = time.Minute
 	// recipientsMax bounds the agents that one alert's `all` reaches.
@@ -36,17 +35,6 @@ type Agents interface {
 // Producer takes commands; *kafka.Producer is one.
 type Producer interface {
 	ProduceSync(ctx context.Context, recs ...schemas.Record) ([]schemas.Record, error)
-}
-
-// Seal gives a command's record its MAC.
-func Seal(box *secret.Box, rec schemas.Record) schemas.Record {
-	rec.Headers = append(rec.Headers, schemas.Header{Key: schemas.HeaderMAC, Value: box.MAC(PurposeMAC, schemas.MACInput(&rec))})
-	return rec
-}
-
-// Verify reports whether a command's record was made under the cluster key.
-func Verify(box *secret.Box, rec *schemas.Record) bool {
-	return box.Verify(PurposeMAC, schemas.MACInput(rec), rec.Header(schemas.HeaderMAC))
 }
 
 // Destination is the one that gives commands.
@@ -156,7 +144,7 @@ func (d *Destination) records(alert *schemas.Alert, a *responses.Alert, o *respo
 			d.log.Warn("a response cannot be sent", "agent_id", id, "alert_id", a.ID, "err", err)
 			return
 		}
-		out = append(out, Seal(d.box, rec))
+		out = append(out, commands.Seal(d.box, rec))
 	}
 	if o.Server {
 		to(schemas.ManagerID)

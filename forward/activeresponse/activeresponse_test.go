@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
+	"vedette/internal/commands"
 	"vedette/internal/responses"
 	"vedette/internal/secret"
 	"vedette/schemas"
@@ -109,7 +110,7 @@ func TestAnAlertGivesOneCommandPerResponseAndAgent(t *testing.T) {
 			t.Fatal(failed, err)
 		}
 		for _, rec := range prod.got() {
-			if !Verify(box, &rec) {
+			if !commands.Verify(box, &rec) {
 				t.Error("a command does not verify")
 			}
 			c, err := schemas.ParseCommand(&rec)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"vedette/internal/commands"
 	"vedette/internal/kafka"
 	"vedette/internal/responses"
 	"vedette/internal/secret"
@@ -109,7 +110,7 @@ func (e executing) Handle(_ context.Context, recs []schemas.Record) error {
 		if string(recs[i].Key) != schemas.ManagerID {
 			continue
 		}
-		if !Verify(e.x.box, &recs[i]) {
+		if !commands.Verify(e.x.box, &recs[i]) {
 			e.x.results.WithLabelValues("mac").Inc()
 			e.x.log.Warn("a command was not run: it was not made under this cluster key", "offset", recs[i].Offset)
 			continue
