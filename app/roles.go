@@ -132,8 +132,11 @@ func (a *App) openRegistry(bury bool) error {
 	return nil
 }
 
-// registryRead is nil once the registry was read to its end.
+// registryRead is nil once the registry was read to its end, and can be relied on.
 func (a *App) registryRead() error {
+	if err := a.registry.Err(); err != nil {
+		return err
+	}
 	select {
 	case <-a.registry.Ready():
 		return nil

@@ -186,3 +186,34 @@ func TestNamesIDsAndGroupsAreBounded(t *testing.T) {
 		}
 	}
 }
+
+func TestTheGoldenSnapshotManifestDecodesAndBadOnesDoNot(t *testing.T) {
+	want := SnapshotManifest{
+		V: 1, ID: "00112233445566778899aabbccddeeff", Format: 1, TopicID: "AAAAAAAAAAAAAAAAAAAAAA", Offset: 9999, Node: "node01", Time: 1700000000123,
+		Bytes: SnapshotChunkBytes + 1, SHA256: strings.Repeat("ab", 32), Chunks: []int64{7, 9},
+	}
+	b, err := want.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ParseSnapshotManifest(golden(t, "snapshot-v1.json", b))
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		t.Errorf("%v\n%s", err, d)
+	}
+	for name, change := range map[string]func(m *SnapshotManifest){
+		"version":      func(m *SnapshotManifest) { m.V = 2 },
+		"id":           func(m *SnapshotManifest) { m.ID = "x" },
+		"no chunk":     func(m *SnapshotManifest) { m.Chunks = nil },
+		"order":        func(m *SnapshotManifest) { m.Chunks = []int64{9, 7} },
+		"chunks bytes": func(m *SnapshotManifest) { m.Bytes = 3 * SnapshotChunkBytes },
+		"offset":       func(m *SnapshotManifest) { m.Offset = -2 },
+		"too many":     func(m *SnapshotManifest) { m.Bytes, m.Chunks = 1<<40, make([]int64, SnapshotChunksMax+1) },
+	} {
+		m := want
+		change(&m)
+		b, _ := m.Encode()
+		if _, err := ParseSnapshotManifest(b); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}

@@ -53,7 +53,13 @@ func readRegistry(ctx context.Context, data *app.Data, cfg config.Config, log *s
 		done <- nil
 		return err
 	case <-time.After(30 * time.Second):
+		if err := r.Err(); err != nil {
+			return err
+		}
 		return fmt.Errorf("the brokers do not answer; are they running, and were the topics made (`vedette topics apply`)?")
+	}
+	if err := r.Err(); err != nil {
+		return err
 	}
 	return fn(ctx, r)
 }

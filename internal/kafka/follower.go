@@ -19,7 +19,8 @@ type Follower struct {
 	log   *slog.Logger
 	fn    func(schemas.Record)
 	ready chan struct{}
-	news  bool // only what comes
+	news  bool  // only what comes
+	at    int64 // where partition 0 is read from, where it was set
 }
 
 // Follow prepares a follower. fn runs on the goroutine of Run, in the order of
@@ -35,6 +36,10 @@ func (c *Cluster) FollowNew(topic string, log *slog.Logger, fn func(rec schemas.
 	f.news = true
 	return f
 }
+
+// From lets a follower of a topic with one partition begin at an offset, or at
+// the topic's start if that lies behind it. Call it before Run.
+func (f *Follower) From(offset int64) { f.at = offset }
 
 // Ready is closed once everything that stood in the topic when Run began was
 // passed to fn.
@@ -54,6 +59,12 @@ func (f *Follower) Run(ctx context.Context) error {
 	if f.news {
 		where = kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{name: from})
 		clear(ends)
+	}
+	if f.at > 0 {
+		where = kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{name: {0: kgo.NewOffset().At(f.at)}})
+		if end, ok := ends[0]; ok && end <= f.at {
+			delete(ends, 0)
+		}
 	}
 	cl, err := f.c.client(
 		where,

@@ -14,6 +14,13 @@
 // second time, changes nothing. The node that had an agent removed or replaced
 // raises one event about it in TopicEvents; killed just then, it raises none.
 //
-// Limits: agentsMax agents, usersMax users, pendingMax proposals of this node in
+// State: groups and an agent's list of them are part of it. Snapshots of the
+// whole state in TopicSnapshots spare a start the reading of every proposal, and
+// let the log be cut behind the last but one. Any node writes them; a broken one
+// gives way to the one before, or to the log. A node to which nothing verifies
+// says ErrWrongKey and proposes nothing; one that finds a gap it cannot fill is
+// not ready, because a part of the registry would be another registry.
+//
+// Limits: agentsMax agents, groupsMax groups, usersMax users, pendingMax proposals of this node in
 // flight, schemas.MaxProposalBytes per proposal.
 package registry

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -56,26 +57,37 @@ type Change struct {
 
 // Registry is one node's view of the registry. It is safe for concurrent use.
 type Registry struct {
-	box  *secret.Box
-	node string
-	log  *slog.Logger
-	m    *metrics
+	cluster *kafka.Cluster
+	box     *secret.Box
+	node    string
+	log     *slog.Logger
+	m       *metrics
 
-	prod     *kafka.Producer
-	registry *kafka.Follower
-	presence *kafka.Follower
-	ready    chan struct{}
+	prod      *kafka.Producer
+	registry  *kafka.Follower
+	presence  *kafka.Follower
+	snapshots *kafka.Follower
+	ready     chan struct{}
+
+	snapshotEvery int           // the constant, smaller in tests
+	snapshotWait  time.Duration // likewise
+	writing       sync.Mutex    // held while a snapshot is written
+
+	verified atomic.Bool           // something verified under the cluster key
+	foreign  atomic.Int64          // records that did not
+	fault    atomic.Pointer[error] // why the state is not that of the log
 
 	// mu guards what follows. Callbacks never run under it.
-	mu         sync.RWMutex
-	state      *State
-	presences  map[string]schemas.Presence
-	pending    map[string]chan Outcome
-	subs       map[int]func(Change)
-	nextSub    int
+	mu        sync.RWMutex
+	state     *State
+	presences map[string]schemas.Presence
+	pending   map[string]chan Outcome
+	subs      map[int]func(Change)
+	nextSub   int
 	// presenceSubs are told of presence records.
 	presenceSubs map[int]func(rec, current *schemas.Presence, stale bool)
-	deadLetter func(rec schemas.Record, cause string)
+	deadLetter   func(rec schemas.Record, cause string)
+	manifests    []schemas.SnapshotManifest // that verified, by offset
 }
 
 // Open prepares the registry of a node and opens its producer. Nothing is read before Run.
@@ -85,11 +97,12 @@ func Open(cluster *kafka.Cluster, box *secret.Box, node string, log *slog.Logger
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
 	r := &Registry{
-		box: box, node: node, log: log, m: newMetrics(reg), prod: prod, ready: make(chan struct{}),
+		cluster: cluster, box: box, node: node, log: log, m: newMetrics(reg), prod: prod, ready: make(chan struct{}),
+		snapshotEvery: snapshotEvery, snapshotWait: snapshotWait,
 		state: NewState(), presences: map[string]schemas.Presence{}, pending: map[string]chan Outcome{}, subs: map[int]func(Change){},
 	}
-	r.registry = cluster.Follow(schemas.TopicRegistry, log, r.onProposal)
 	r.presence = cluster.Follow(schemas.TopicPresence, log, r.onPresence)
+	r.snapshots = cluster.FollowNew(schemas.TopicSnapshots, log, r.onSnapshot)
 	return r, nil
 }
 
@@ -101,32 +114,44 @@ func (r *Registry) OnRejected(fn func(rec schemas.Record, cause string)) {
 	r.deadLetter = fn
 }
 
-// Run follows the topics until ctx ends, then writes out what was produced,
-// closes the producer and returns nil.
+// Run loads the newest snapshot and follows the topics until ctx ends, then
+// writes out what was produced, closes the producer and returns nil.
 func (r *Registry) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
-	errs := make([]error, 2)
-	for i, f := range []*kafka.Follower{r.registry, r.presence} {
+	errs := make([]error, 3)
+	follow := func(i int, f *kafka.Follower) {
 		wg.Go(func() {
 			defer cancel()
 			errs[i] = f.Run(ctx)
 		})
 	}
+	follow(0, r.presence)
+	follow(1, r.snapshots)
 	wg.Go(func() {
-		for _, f := range []*kafka.Follower{r.registry, r.presence} {
-			select {
-			case <-f.Ready():
-			case <-ctx.Done():
-				return
-			}
+		if !wait(ctx, r.snapshots.Ready()) { // from here on no manifest is missed
+			return
+		}
+		from, err := r.load(ctx)
+		if err != nil {
+			return // ctx has ended
+		}
+		r.registry = r.cluster.Follow(schemas.TopicRegistry, r.log, func(rec schemas.Record) { r.onProposal(ctx, rec) })
+		r.registry.From(from)
+		follow(2, r.registry)
+		if !wait(ctx, r.registry.Ready()) || !wait(ctx, r.presence.Ready()) {
+			return
 		}
 		close(r.ready)
 		r.mu.RLock()
 		agents, presences := len(r.state.byName), len(r.presences)
 		r.mu.RUnlock()
 		r.log.Info("registry is ready", "agents", agents, "presences", presences)
+		if err := r.Err(); err != nil {
+			r.log.Error("the registry cannot be used", "err", err)
+		}
+		r.keepSnapshots(ctx)
 	})
 	wg.Wait()
 	flush, end := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
@@ -138,7 +163,31 @@ func (r *Registry) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Ready is closed once both topics were read to the end they had when Run began.
+func wait(ctx context.Context, ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// ErrWrongKey says that nothing in the registry verifies under the cluster key.
+var ErrWrongKey = errors.New("nothing in the registry verifies under this cluster key: is cluster.key_file the file of the other nodes?")
+
+// Err says why this node's view of the registry is not to be relied on, or nil.
+// While it is not nil, nothing can be proposed here.
+func (r *Registry) Err() error {
+	if p := r.fault.Load(); p != nil {
+		return *p
+	}
+	if r.foreign.Load() > 0 && !r.verified.Load() {
+		return ErrWrongKey
+	}
+	return nil
+}
+
+// Ready is closed once the registry and the presences were read to the end they had when Run began.
 func (r *Registry) Ready() <-chan struct{} { return r.ready }
 
 func (r *Registry) reject(rec schemas.Record, cause string) {
@@ -152,21 +201,32 @@ func (r *Registry) reject(rec schemas.Record, cause string) {
 }
 
 // onProposal applies one record. It runs on one goroutine, in offset order.
-func (r *Registry) onProposal(rec schemas.Record) {
-	if !r.box.Verify(purposeMAC, rec.Value, rec.Header(schemas.HeaderMAC)) {
-		r.reject(rec, "mac")
+func (r *Registry) onProposal(ctx context.Context, rec schemas.Record) {
+	if !r.expected(ctx, rec.Offset) {
 		return
 	}
+	skip := func(cause string) {
+		r.mu.Lock()
+		r.state.Skip(rec.Offset)
+		r.mu.Unlock()
+		r.reject(rec, cause)
+	}
+	if !r.box.Verify(purposeMAC, rec.Value, rec.Header(schemas.HeaderMAC)) {
+		r.foreign.Add(1)
+		skip("mac")
+		return
+	}
+	r.verified.Store(true)
 	p, err := schemas.ParseProposal(rec.Value)
 	if err != nil {
-		r.reject(rec, "shape")
+		skip("shape")
 		return
 	}
 	var opened secret.String
 	if sealed, has := sealedField(&p); has {
 		b, err := r.box.Open(purposeSeal, sealed, []byte(p.ID))
 		if err != nil {
-			r.reject(rec, "sealed")
+			skip("sealed")
 			return
 		}
 		opened = secret.String(b)
@@ -182,7 +242,6 @@ func (r *Registry) onProposal(rec schemas.Record) {
 		delete(r.pending, p.ID)
 		r.m.pending.Set(float64(len(r.pending)))
 	}
-	subs := slices.Collect(maps.Values(r.subs))
 	presences := make([]schemas.Presence, len(out.Gone))
 	for i := range out.Gone {
 		presences[i] = r.presences[out.Gone[i].ID]
@@ -196,11 +255,7 @@ func (r *Registry) onProposal(rec schemas.Record) {
 	r.m.applied.WithLabelValues(string(p.Kind), outcome).Inc()
 	r.m.agents.Set(float64(agents))
 	if out.Refusal == nil {
-		for _, c := range changes(p.Kind, &out) {
-			for _, fn := range subs {
-				fn(c)
-			}
-		}
+		r.tell(changes(p.Kind, &out))
 	}
 	if waiter != nil {
 		// Every node applies the removal; the one that asked for it tells of it.
@@ -210,6 +265,40 @@ func (r *Registry) onProposal(rec schemas.Record) {
 			r.prod.Produce(e.Record(), nil)
 		}
 		waiter <- out // has room for one
+	}
+}
+
+// expected reports whether the record at an offset is to be applied. After a gap,
+// as when the log was cut behind two snapshots while this node did not read, a
+// snapshot takes the place of the records that are gone.
+func (r *Registry) expected(ctx context.Context, offset int64) bool {
+	r.mu.RLock()
+	at := r.state.offset
+	r.mu.RUnlock()
+	if offset == at+1 {
+		return true
+	}
+	if offset > at {
+		r.log.Warn("records of the registry are missing; reading the newest snapshot", "from", at+1, "to", offset)
+		if _, err := r.load(ctx); err != nil {
+			return false // ctx has ended
+		}
+		r.mu.RLock()
+		at = r.state.offset
+		r.mu.RUnlock()
+	}
+	return offset > at
+}
+
+// tell passes changes to the subscribers.
+func (r *Registry) tell(cs []Change) {
+	r.mu.RLock()
+	subs := slices.Collect(maps.Values(r.subs))
+	r.mu.RUnlock()
+	for _, c := range cs {
+		for _, fn := range subs {
+			fn(c)
+		}
 	}
 }
 
@@ -343,179 +432,5 @@ func (r *Registry) Subscribe(fn func(Change)) (cancel func()) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		delete(r.subs, id)
-	}
-}
-
-// AddRequest asks for a new agent.
-type AddRequest struct {
-	Name string
-	// IP is an address rule; empty means any.
-	IP string
-	// ID and Key are given by imports; empty means the next id, a random key.
-	ID  string
-	Key secret.String
-	// KeyHash is what the requester showed of the key it holds.
-	KeyHash string
-	Groups  []string
-	// HostName is the server's own name, which no agent may take.
-	HostName string
-	Force    schemas.ForcePolicy
-}
-
-// Add proposes an agent and waits for the outcome, so that the agent may
-// connect here when Add returns. A refusal is a *Refusal. Any other error leaves
-// open whether the agent was added.
-func (r *Registry) Add(ctx context.Context, q AddRequest) (Agent, error) {
-	if q.IP == "" {
-		q.IP = schemas.AnyAddress
-	}
-	rule, err := schemas.ParseAddressRule(q.IP)
-	if err != nil {
-		return Agent{}, &Refusal{Reason: ReasonAddress, Arg: q.IP}
-	}
-	if q.Key == "" {
-		q.Key = secret.String(secret.RandomHex(32))
-	}
-	p := r.proposal(schemas.ProposalAgentAdd)
-	p.AgentAdd = &schemas.AgentAdd{
-		Name: q.Name, IP: rule.Requested(), AgentID: q.ID, KeyHash: q.KeyHash, Groups: q.Groups, HostName: q.HostName, Force: q.Force,
-		Key:  r.box.Seal(purposeSeal, []byte(q.Key.Reveal()), []byte(p.ID)),
-		Seen: r.seen(q.Name, rule, q.ID),
-	}
-	out, err := r.propose(ctx, p)
-	if err != nil {
-		return Agent{}, err
-	}
-	return out.Agent, nil
-}
-
-func (r *Registry) seen(name string, rule schemas.AddressRule, id string) []schemas.SeenAgent {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	var out []schemas.SeenAgent
-	for _, other := range r.state.inTheWay(name, rule, id) {
-		s := schemas.SeenAgent{ID: other, State: schemas.StateNeverConnected}
-		if p, ok := r.presences[other]; ok {
-			s.State, s.DisconnectionTime = p.State, p.DisconnectionTime
-		}
-		out = append(out, s)
-	}
-	return out
-}
-
-// Remove proposes an agent's removal and waits for the outcome. That the agent
-// is gone is told as an event, like the removal of those that Add replaces.
-func (r *Registry) Remove(ctx context.Context, id string, purge bool) error {
-	p := r.proposal(schemas.ProposalAgentRemove)
-	p.AgentRemove = &schemas.AgentRemove{AgentID: id, Purge: purge}
-	_, err := r.propose(ctx, p)
-	return err
-}
-
-// ReserveIDs proposes that new agents get ids above id, and waits for the outcome.
-func (r *Registry) ReserveIDs(ctx context.Context, id string) error {
-	p := r.proposal(schemas.ProposalIDReserve)
-	p.IDReserve = &schemas.IDReserve{AgentID: id}
-	_, err := r.propose(ctx, p)
-	return err
-}
-
-// User returns an API user.
-func (r *Registry) User(name string) (User, bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	u, ok := r.state.users[name]
-	return u, ok
-}
-
-// Users returns the API users sorted by name.
-func (r *Registry) Users() []User {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	out := make([]User, 0, len(r.state.users))
-	for _, name := range slices.Sorted(maps.Keys(r.state.users)) {
-		out = append(out, r.state.users[name])
-	}
-	return out
-}
-
-// AddUser proposes an API user and waits for the outcome. Of two nodes that add
-// the same name one gets a *Refusal with ReasonUserExists.
-func (r *Registry) AddUser(ctx context.Context, u User) error {
-	p := r.proposal(schemas.ProposalUserAdd)
-	p.UserAdd = &schemas.UserAdd{
-		Name: u.Name, Roles: u.Roles, RunAs: u.RunAs,
-		PasswordHash: r.box.Seal(purposeSeal, []byte(u.PasswordHash.Reveal()), []byte(p.ID)),
-	}
-	_, err := r.propose(ctx, p)
-	return err
-}
-
-// TokenKey returns the key that signs API tokens, as PEM, and whether there is one.
-func (r *Registry) TokenKey() ([]byte, bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return []byte(r.state.token.Reveal()), r.state.token != ""
-}
-
-// SetTokenKey offers a key for API tokens and returns the one that counts on
-// every node: the first ever offered.
-func (r *Registry) SetTokenKey(ctx context.Context, pem []byte) ([]byte, error) {
-	if key, ok := r.TokenKey(); ok {
-		return key, nil
-	}
-	p := r.proposal(schemas.ProposalTokenKey)
-	p.TokenKey = &schemas.TokenKey{PEM: r.box.Seal(purposeSeal, pem, []byte(p.ID))}
-	_, err := r.propose(ctx, p)
-	if refusal := (*Refusal)(nil); err != nil && !(errors.As(err, &refusal) && refusal.Reason == ReasonTokenKeyExists) {
-		return nil, err
-	}
-	key, _ := r.TokenKey()
-	return key, nil
-}
-
-func (r *Registry) proposal(kind schemas.ProposalKind) schemas.Proposal {
-	return schemas.Proposal{V: schemas.ProposalVersion, ID: secret.RandomHex(16), Kind: kind, Proposer: r.node, Time: time.Now().UnixMilli()}
-}
-
-// propose writes a proposal and waits until this node has applied it.
-func (r *Registry) propose(ctx context.Context, p schemas.Proposal) (Outcome, error) {
-	select {
-	case <-r.ready: // what is proposed must be judged by a state that was read
-	case <-ctx.Done():
-		return Outcome{}, fmt.Errorf("registry is not ready: %w", ctx.Err())
-	}
-	value, err := p.Encode()
-	if err != nil {
-		return Outcome{}, err
-	}
-	ch := make(chan Outcome, 1)
-	r.mu.Lock()
-	if len(r.pending) >= pendingMax {
-		r.mu.Unlock()
-		return Outcome{}, ErrBusy
-	}
-	r.pending[p.ID] = ch
-	r.m.pending.Set(float64(len(r.pending)))
-	r.mu.Unlock()
-	forget := func() {
-		r.mu.Lock()
-		delete(r.pending, p.ID)
-		r.m.pending.Set(float64(len(r.pending)))
-		r.mu.Unlock()
-	}
-	if _, err := r.prod.ProduceSync(ctx, schemas.ProposalRecord(value, r.box.MAC(purposeMAC, value))); err != nil {
-		forget()
-		return Outcome{}, fmt.Errorf("propose %s: %w", p.Kind, err)
-	}
-	select {
-	case out := <-ch:
-		forget()
-		if out.Refusal != nil {
-			return out, out.Refusal
-		}
-		return out, nil
-	case <-ctx.Done(): // it stands in the topic and stays pending, because this node is to tell of it
-		return Outcome{}, fmt.Errorf("wait for the outcome of %s: %w", p.Kind, ctx.Err())
 	}
 }

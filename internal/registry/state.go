@@ -116,6 +116,8 @@ type Outcome struct {
 	Gone []Agent
 	// Regrouped are the agents whose groups changed, as they are now.
 	Regrouped []Agent
+
+	lost bool // applied elsewhere; what came of it is not known
 }
 
 // State is the registry at one offset. It is a pure state machine: no clock, no
@@ -129,7 +131,7 @@ type State struct {
 	groups map[string]int // live agents in each; default is always there
 	users  map[string]User
 	token  secret.String
-	offset int64 // of the last record applied, -1 before the first
+	offset int64 // of the last record, -1 before the first
 	seen   map[string]struct{}
 	order  []string // seen in order, a ring once it is full
 	next   int
@@ -209,7 +211,11 @@ func (s *State) Apply(p *schemas.Proposal, opened secret.String, offset int64) O
 	panic("registry: ParseProposal let an unknown kind through: " + string(p.Kind))
 }
 
-// Offset returns where the last applied record stands, -1 before the first.
+// Skip says that the record at an offset is no proposal and changes nothing.
+func (s *State) Skip(offset int64) { s.offset = offset }
+
+// Offset returns where the last record stands that was applied or skipped, -1
+// before the first.
 func (s *State) Offset() int64 { return s.offset }
 
 func refuse(r Reason, arg, why string) Outcome {

@@ -1,0 +1,233 @@
+package registry
+
+import (
+	"cmp"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"vedette/internal/secret"
+	"vedette/schemas"
+)
+
+// stateFormat is the version of the form AppendBinary writes.
+const stateFormat = 1
+
+// errState says that bytes are no state, without saying where: they are sealed,
+// so that nobody but this program can have written them.
+var errState = errors.New("not a state of the registry")
+
+// AppendBinary appends the whole state to b. Equal states give equal bytes,
+// however they came about. The result holds keys in clear text.
+func (s *State) AppendBinary(b []byte) []byte {
+	w := writer(b)
+	w.uint(stateFormat)
+	w.int(s.offset)
+	w.uint(uint64(s.maxID))
+	w.int(s.seq)
+	w.text(s.token.Reveal())
+	w.texts(slices.Sorted(maps.Keys(s.groups)))
+
+	w.uint(uint64(len(s.users)))
+	for _, name := range slices.Sorted(maps.Keys(s.users)) {
+		u := s.users[name]
+		w.text(u.Name)
+		w.text(u.PasswordHash.Reveal())
+		w.texts(u.Roles)
+		w.bool(u.RunAs)
+		w.int(u.Created.UnixMilli())
+	}
+
+	// In the order of addition, which is that of byHost.
+	agents := make([]*Agent, 0, len(s.agents))
+	for _, a := range s.agents {
+		agents = append(agents, a)
+	}
+	slices.SortFunc(agents, func(a, b *Agent) int { return cmp.Compare(a.seq, b.seq) })
+	w.uint(uint64(len(agents)))
+	for _, a := range agents {
+		w.text(a.ID)
+		w.text(a.Name)
+		w.text(a.Rule.Requested())
+		w.text(a.Key.Reveal())
+		w.texts(a.Groups)
+		w.int(a.Registered.UnixMilli())
+		w.bool(a.Removed)
+		w.int(a.seq)
+	}
+
+	// Oldest first, so that where the ring begins does not show.
+	w.uint(uint64(len(s.order)))
+	for i := range s.order {
+		w.proposalID(s.order[(s.next+i)%len(s.order)])
+	}
+	return w
+}
+
+// DecodeState returns the state that AppendBinary wrote.
+func DecodeState(b []byte) (*State, error) {
+	r := reader{b: b}
+	if f := r.uint(); f != stateFormat {
+		return nil, fmt.Errorf("%w: form %d, this program knows %d", errState, f, stateFormat)
+	}
+	s := NewState()
+	s.offset = r.int()
+	s.maxID = int(r.uint())
+	s.seq = r.int()
+	s.token = secret.String(r.text())
+	for _, g := range r.texts() {
+		s.groups[g] = 0
+	}
+	for range r.count(usersMax) {
+		u := User{Name: r.text(), PasswordHash: secret.String(r.text()), Roles: r.texts(), RunAs: r.bool(), Created: time.UnixMilli(r.int())}
+		s.users[u.Name] = u
+	}
+	n := r.count(agentsMax)
+	s.agents, s.byName = make(map[string]*Agent, n), make(map[string]string, n)
+	for range n {
+		a := &Agent{ID: r.text(), Name: r.text()}
+		rule, err := schemas.ParseAddressRule(r.text())
+		if err != nil || r.bad {
+			return nil, errState
+		}
+		a.Rule, a.IP = rule, rule.String()
+		a.Key, a.Groups, a.Registered, a.Removed, a.seq = secret.String(r.text()), r.texts(), time.UnixMilli(r.int()), r.bool(), r.int()
+		s.agents[a.ID] = a
+		if a.Removed {
+			a.IP = rule.Host()
+			continue
+		}
+		s.byName[a.Name] = a.ID
+		if !rule.Any() {
+			s.byHost[rule.Host()] = append(s.byHost[rule.Host()], a.ID)
+		}
+		if _, unknown := s.unknownGroup(a.Groups); unknown {
+			return nil, errState
+		}
+		s.count(a.Groups, 1)
+	}
+	n = r.count(seenMax)
+	s.order, s.seen = make([]string, 0, n), make(map[string]struct{}, n)
+	for range n {
+		id := r.proposalID()
+		s.order = append(s.order, id)
+		s.seen[id] = struct{}{}
+	}
+	if r.bad || len(r.b) != 0 {
+		return nil, errState
+	}
+	return s, nil
+}
+
+type writer []byte
+
+func (w *writer) uint(v uint64) { *w = binary.AppendUvarint(*w, v) }
+func (w *writer) int(v int64)   { *w = binary.AppendVarint(*w, v) }
+
+func (w *writer) bool(v bool) {
+	var b byte
+	if v {
+		b = 1
+	}
+	*w = append(*w, b)
+}
+
+func (w *writer) text(s string) {
+	w.uint(uint64(len(s)))
+	*w = append(*w, s...)
+}
+
+func (w *writer) texts(l []string) {
+	w.uint(uint64(len(l)))
+	for _, s := range l {
+		w.text(s)
+	}
+}
+
+// proposalID takes half the room for ids as this program makes them.
+func (w *writer) proposalID(id string) {
+	if raw, err := hex.DecodeString(id); err == nil && hex.EncodeToString(raw) == id {
+		*w = append(append(*w, byte(len(raw))), raw...)
+		return
+	}
+	*w = append(*w, 0)
+	w.text(id)
+}
+
+// reader takes apart what writer wrote; bad is set once something is missing.
+type reader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *reader) fail() { r.b, r.bad = nil, true }
+
+func (r *reader) uint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) int() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+// count reads a number of entries, each of which takes a byte at least.
+func (r *reader) count(max uint64) int {
+	n := r.uint()
+	if n > max || n > uint64(len(r.b)) {
+		r.fail()
+		return 0
+	}
+	return int(n)
+}
+
+func (r *reader) bool() bool {
+	b := r.take(1)
+	return len(b) == 1 && b[0] == 1
+}
+
+func (r *reader) take(n uint64) []byte {
+	if n > uint64(len(r.b)) {
+		r.fail()
+		return nil
+	}
+	b := r.b[:n]
+	r.b = r.b[n:]
+	return b
+}
+
+func (r *reader) text() string { return string(r.take(r.uint())) }
+
+func (r *reader) texts() []string {
+	var l []string // nil for none, as where no list was given
+	for range r.count(groupsMax) {
+		l = append(l, r.text())
+	}
+	return l
+}
+
+func (r *reader) proposalID() string {
+	n := r.take(1)
+	if len(n) == 0 {
+		return ""
+	}
+	if n[0] == 0 {
+		return r.text()
+	}
+	return hex.EncodeToString(r.take(uint64(n[0])))
+}
