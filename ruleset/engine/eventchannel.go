@@ -413,6 +413,7 @@ func (d *xmlDocument) scan(s string) bool {
 		}
 		s = s[i:]
 		switch {
+		case len(s) > 1 && s[1] != '!' && s[1] != '?' && s[1] != '/':
 		case strings.HasPrefix(s, "<!--"):
 			_, s, _ = strings.Cut(s, "-->")
 			continue
@@ -428,6 +429,11 @@ func (d *xmlDocument) scan(s string) bool {
 			_, s, _ = strings.Cut(s, ">")
 			continue
 		case strings.HasPrefix(s, "</"):
+			if name := d.nodes[top].name; len(d.stack) > 1 && len(s) > len(name)+2 && s[len(name)+2] == '>' && s[2:len(name)+2] == name {
+				d.stack = d.stack[:len(d.stack)-1]
+				s = s[len(name)+3:]
+				continue
+			}
 			name, rest, ok := strings.Cut(s[2:], ">")
 			if !ok || len(d.stack) == 1 || strings.TrimSpace(name) != d.nodes[top].name {
 				return false
@@ -462,7 +468,7 @@ func (d *xmlDocument) scan(s string) bool {
 // startTag reads a start tag behind its `<` and appends its element to nodes.
 func (d *xmlDocument) startTag(s string) (rest string, closed, ok bool) {
 	i := 0
-	for i < len(s) && s[i] != '>' && s[i] != '/' && !xmlBlank(s[i]) {
+	for i < len(s) && !xmlEndsName[s[i]] {
 		i++
 	}
 	if i == 0 || i == len(s) {
@@ -492,7 +498,10 @@ func (d *xmlDocument) startTag(s string) (rest string, closed, ok bool) {
 		if i == 0 || i == len(s) || s[i] != '=' {
 			return "", false, false
 		}
-		name := strings.TrimSpace(s[:i])
+		name := s[:i]
+		if name[0] <= ' ' || name[0] >= 0x80 || name[i-1] <= ' ' || name[i-1] >= 0x80 {
+			name = strings.TrimSpace(name)
+		}
 		for s = s[i+1:]; s != "" && xmlBlank(s[0]); {
 			s = s[1:]
 		}
@@ -515,6 +524,9 @@ func trimEnd(s string) string {
 	}
 	return s
 }
+
+// xmlEndsName tells what stands behind an element's name.
+var xmlEndsName = [256]bool{'>': true, '/': true, ' ': true, '\t': true, '\r': true, '\n': true}
 
 func xmlBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 

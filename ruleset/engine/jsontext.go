@@ -59,6 +59,19 @@ func appendText(dst []byte, s string) []byte {
 		dst[n], dst[n+1] = '\\', c
 		n, i = n+2, i+1
 	}
+	// The last few bytes, if they all stand as they are; the rest of the word is
+	// blanks, which the quote and later texts take over.
+	if left := len(src) - i; left > 0 && n+16 <= len(dst) {
+		w := uint64(' ' * ones)
+		for k := len(src) - 1; k >= i; k-- {
+			w = w<<8 | uint64(src[k])
+		}
+		quote, slash := w^('"'*ones), w^('\\'*ones)
+		if (w|(w-0x20*ones)|(quote-ones)&^quote|(slash-ones)&^slash)&high == 0 {
+			binary.LittleEndian.PutUint64(dst[n:], w)
+			n, i = n+left, len(src)
+		}
+	}
 	dst = dst[:n]
 	for i < len(s) {
 		dst, i = appendByte(dst, s, i)
