@@ -16,7 +16,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Servers is where the real servers answer.
@@ -117,6 +119,22 @@ func (s *Servers) StartOpenSearch() error {
 func (s *Servers) StopKafka() error {
 	_, err := s.script("kafka.sh", "stop", "--dir", filepath.Join(s.dir, "kafka"))
 	return err
+}
+
+// KillBroker kills one of the brokers, counted from 0; StartKafka starts it again.
+func (s *Servers) KillBroker(n int) error {
+	for _, name := range []string{fmt.Sprintf("broker-%d", n), fmt.Sprintf("broker-%d", n+1)} {
+		raw, err := os.ReadFile(filepath.Join(s.dir, "kafka", name, "pid"))
+		if err != nil {
+			continue
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+		if err != nil {
+			return err
+		}
+		return syscall.Kill(pid, syscall.SIGKILL)
+	}
+	return fmt.Errorf("broker %d has no pid file", n)
 }
 
 // StopOpenSearch stops the node and keeps its data.

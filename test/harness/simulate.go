@@ -27,6 +27,9 @@ type SimulateConfig struct {
 	PasswordFile string
 	Prefix       string
 	KeysFile     string
+	Idle         bool
+	ResponseDir  string
+	Keepalive    time.Duration
 }
 
 // Simulation is a running fleet of simulated agents.
@@ -79,6 +82,7 @@ func StartSimulate(t testing.TB, c SimulateConfig) *Simulation {
 		Agents: c.Agents, Count: c.Count, EPS: c.EPS, Duration: c.Duration, Manager: "127.0.0.1",
 		EnrollPort: port(c.Front.Enroll), Port: port(c.Front.Ingest), Password: secret.String(strings.TrimSpace(string(raw))),
 		NamePrefix: c.Prefix, KeysFile: c.KeysFile, Mark: true, RetryMax: 2 * time.Second,
+		Idle: c.Idle, ResponseDir: c.ResponseDir, Keepalive: c.Keepalive,
 	}
 	go func() {
 		defer close(s.done)
@@ -104,6 +108,18 @@ func (s *Simulation) Sent() int64 {
 		return 0
 	}
 	n, _ := strconv.ParseInt(all[len(all)-1][1], 10, 64)
+	return n
+}
+
+var connectedLine = regexp.MustCompile(`agents=(\d+)`)
+
+// Connected is how many agents were connected at the last progress line.
+func (s *Simulation) Connected() int {
+	all := connectedLine.FindAllStringSubmatch(s.out.String(), -1)
+	if len(all) == 0 {
+		return 0
+	}
+	n, _ := strconv.Atoi(all[len(all)-1][1])
 	return n
 }
 
