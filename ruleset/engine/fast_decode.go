@@ -4,29 +4,25 @@ import (
 	"math/bits"
 
 	"vedette/internal/regex"
+	"vedette/internal/regex/literal"
 	"vedette/ruleset/program"
 )
 
 // hits are the texts of guards that a source holds, found at the first need.
-func (s *Keyed) hits(src source) []uint64 {
+func (s *Keyed) hits(src source) *literal.Hits {
 	h := &s.found[src]
 	if h.stamp != s.ev.stamp {
 		v := s.sourceValue(src)
-		set := s.eng.index.scans[src]
-		if h.bits == nil {
-			h.bits, h.at = make([]uint64, set.Words()), make([]int32, set.Texts())
-		}
-		set.Scan(s.lower(v), h.bits, h.at)
+		s.eng.index.scans[src].Scan(s.lower(v), &h.Hits)
 		h.stamp = s.ev.stamp
 	}
-	return h.bits
+	return &h.Hits
 }
 
 // sourceHits are the hits of one source, of the event with that stamp.
 type sourceHits struct {
 	stamp uint32
-	bits  []uint64
-	at    []int32 // see literal.Set.Scan
+	literal.Hits
 }
 
 // may tells whether a pattern over the log could match.
@@ -34,7 +30,7 @@ func (s *Keyed) may(g *guard, low string) bool {
 	if g.any || g.begins(low) {
 		return true
 	}
-	return len(g.texts) > 0 && g.found(s.hits(fromLog))
+	return len(g.texts) > 0 && g.found(s.hits(fromLog).Found)
 }
 
 // decodeIndexed does what decode does, trying only decoders that could match.
@@ -100,7 +96,8 @@ func (s *Keyed) hinted(needs []int32, from int) *regex.Hints {
 	if len(needs) == 0 {
 		return nil
 	}
-	s.hints = regex.Hints{Texts: needs, Found: s.hits(fromLog), At: s.found[fromLog].at, From: from}
+	h := s.hits(fromLog)
+	s.hints = regex.Hints{Texts: needs, Found: h.Found, At: h.At, From: from}
 	return &s.hints
 }
 
@@ -129,7 +126,7 @@ func (s *Keyed) topDecoder(log, low string) (*decoderEntry, int) {
 		return nil, 0
 	}
 	s.candidates = append(s.candidates[:0], x.byFirst[low[0]]...)
-	if len(x.byText.mask) > 0 {
+	if len(x.byText.texts) > 0 {
 		x.byText.find(s.hits(fromLog), s.candidates)
 	}
 	for w, set := range s.candidates {

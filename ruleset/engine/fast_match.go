@@ -154,7 +154,7 @@ func (s *Keyed) choosePlaces(g *group, set []uint64) {
 				set[at>>6] |= 1 << (at & 63)
 			}
 		}
-		if len(t.mask) > 0 {
+		if len(t.texts) > 0 {
 			t.find(s.hits(t.src), set)
 		}
 	}
@@ -187,7 +187,7 @@ type outcome struct {
 
 func (s *Keyed) matches(t *test, v *value) bool {
 	if t.guard != nil {
-		found := t.guard.found(s.hits(t.src))
+		found := t.guard.found(s.hits(t.src).Found)
 		if !found || t.guard.exact {
 			return found
 		}

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"math/bits"
 	"slices"
 
 	"vedette/internal/regex"
@@ -182,19 +181,36 @@ type textGuards struct {
 	// begins and guards are for those that a first byte can do for.
 	begins []int32
 	guards []*guard
-	// byText are the places by the number of a text, mask those numbers' bits.
-	byText map[int32][]int32
-	mask   []uint64
+	// places are those that texts, by their numbers, make possible.
+	texts  []int32
+	places [][]int32
+	// at is by number 1 + where the text stands in texts, if these are many.
+	at []uint16
 }
 
+// manyTexts are found by the texts that an event has, fewer one by one.
+const manyTexts = 12
+
 // find adds the places that one of the texts found makes possible.
-func (t *textGuards) find(hits, set []uint64) {
-	for w, mask := range t.mask {
-		for both := hits[w] & mask; both != 0; both &= both - 1 {
-			for _, at := range t.byText[int32(w<<6+bits.TrailingZeros64(both))] {
-				set[at>>6] |= 1 << (at & 63)
+func (t *textGuards) find(hits *literal.Hits, set []uint64) {
+	if t.at == nil {
+		for i, n := range t.texts {
+			if hits.Found[n>>6]>>(n&63)&1 == 1 {
+				addPlaces(set, t.places[i])
 			}
 		}
+		return
+	}
+	for _, n := range hits.List {
+		if int(n) < len(t.at) && t.at[n] > 0 {
+			addPlaces(set, t.places[t.at[n]-1])
+		}
+	}
+}
+
+func addPlaces(set []uint64, places []int32) {
+	for _, at := range places {
+		set[at>>6] |= 1 << (at & 63)
 	}
 }
 
@@ -203,14 +219,23 @@ func (t *textGuards) add(g *guard, at int32) {
 		t.begins, t.guards = append(t.begins, at), append(t.guards, g)
 	}
 	for _, n := range g.texts {
-		if t.byText == nil {
-			t.byText = map[int32][]int32{}
+		i := slices.Index(t.texts, n)
+		if i < 0 {
+			i = len(t.texts)
+			t.texts, t.places = append(t.texts, n), append(t.places, nil)
 		}
-		t.byText[n] = append(t.byText[n], at)
-		for int(n>>6) >= len(t.mask) {
-			t.mask = append(t.mask, 0)
-		}
-		t.mask[n>>6] |= 1 << (n & 63)
+		t.places[i] = append(t.places[i], at)
+	}
+}
+
+// done is called when all places are added.
+func (t *textGuards) done() {
+	if len(t.texts) <= manyTexts {
+		return
+	}
+	t.at = make([]uint16, slices.Max(t.texts)+1)
+	for i, n := range t.texts {
+		t.at[n] = uint16(i + 1)
 	}
 }
 
@@ -446,6 +471,9 @@ func (b *indexer) fill(g *group, list []*ruleEntry, places []int32) {
 			g.always = append(g.always, at)
 		}
 	}
+	for i := range g.texts {
+		g.texts[i].done()
+	}
 }
 
 // unguarded tells whether a pattern's guard would be of no use, without adding
@@ -601,4 +629,5 @@ func (b *indexer) firstBytes() {
 			}
 		}
 	}
+	x.byText.done()
 }

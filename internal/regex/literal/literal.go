@@ -196,18 +196,29 @@ func commonness(c byte) int {
 	return 1
 }
 
-// Words is the length of the bit set that Scan fills.
-func (s *Set) Words() int { return (len(s.texts) + 63) / 64 }
+// Hits are the texts that a subject holds. They may serve one Set again and again.
+type Hits struct {
+	// Found is the set of their numbers, List are the numbers as they were met.
+	Found []uint64
+	List  []int32
+	// At is by number where a text stands first, or the position before; only what
+	// is set for texts found counts.
+	At []int32
+}
 
-// Texts is the number of texts.
-func (s *Set) Texts() int { return len(s.texts) }
+func (h *Hits) reset(texts int) {
+	if h.At == nil {
+		h.Found, h.At = make([]uint64, (texts+63)/64), make([]int32, texts)
+	}
+	for _, t := range h.List {
+		h.Found[t>>6] = 0
+	}
+	h.List = h.List[:0]
+}
 
-// Scan sets the bit of every text of the set that subject holds, and notes where
-// it stands first: at is that position, or the one before it. hits has Words
-// words and is cleared first, at has Texts entries, of which only those of texts
-// found are set.
-func (s *Set) Scan(subject string, hits []uint64, at []int32) {
-	clear(hits)
+// Scan finds the texts of the set that subject holds.
+func (s *Set) Scan(subject string, h *Hits) {
+	h.reset(len(s.texts))
 	b := unsafe.Slice(unsafe.StringData(subject), len(subject)) // only read
 	i := 0
 	for {
@@ -216,21 +227,21 @@ func (s *Set) Scan(subject string, hits []uint64, at []int32) {
 		}
 		w := binary.LittleEndian.Uint64(b[i:])
 		if s.mayBeLong(w) {
-			s.follow(&s.long, w, subject, i, hits, at)
+			s.follow(&s.long, w, subject, i, h)
 		}
 		if s.mayBeMiddle(w) {
-			s.follow(&s.middle, w&middleMask, subject, i, hits, at)
+			s.follow(&s.middle, w&middleMask, subject, i, h)
 		}
 		if s.mayBeShort(w) {
-			s.follow(&s.short, w&shortMask, subject, i, hits, at)
+			s.follow(&s.short, w&shortMask, subject, i, h)
 		}
 		i += stride
 	}
 	for ; i+short <= len(b); i += stride {
 		w := uint64(binary.LittleEndian.Uint32(b[i:]))
-		s.follow(&s.short, w, subject, i, hits, at)
+		s.follow(&s.short, w, subject, i, h)
 		if i+middle <= len(b) {
-			s.follow(&s.middle, w|uint64(binary.LittleEndian.Uint16(b[i+short:]))<<(8*short), subject, i, hits, at)
+			s.follow(&s.middle, w|uint64(binary.LittleEndian.Uint16(b[i+short:]))<<(8*short), subject, i, h)
 		}
 	}
 }
@@ -272,11 +283,11 @@ func (s *Set) mayBeShort(w uint64) bool {
 }
 
 // follow looks at the texts that have w, which stands in subject at i.
-func (s *Set) follow(tab *table, w uint64, subject string, i int, hits []uint64, first []int32) {
+func (s *Set) follow(tab *table, w uint64, subject string, i int, h *Hits) {
 	for at := *tab.chain(w); at != 0; {
 		p := &tab.pieces[at-1]
 		at = p.next
-		if p.bytes != w || hits[p.text>>6]>>(p.text&63)&1 == 1 {
+		if p.bytes != w || h.Found[p.text>>6]>>(p.text&63)&1 == 1 {
 			continue
 		}
 		t, from := s.texts[p.text], i-int(p.offset)
@@ -284,9 +295,10 @@ func (s *Set) follow(tab *table, w uint64, subject string, i int, hits []uint64,
 			continue
 		}
 		if sub := subject[from : from+len(t)]; sub[0] == t[0] && sub[len(sub)-1] == t[len(t)-1] && sub == t {
-			hits[p.text>>6] |= 1 << (p.text & 63)
+			h.Found[p.text>>6] |= 1 << (p.text & 63)
+			h.List = append(h.List, int32(p.text))
 			// A text that overlaps itself can be met by its second piece one byte on.
-			first[p.text] = int32(max(from-1, 0))
+			h.At[p.text] = int32(max(from-1, 0))
 		}
 	}
 }

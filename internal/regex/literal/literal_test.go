@@ -2,6 +2,7 @@ package literal
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -10,18 +11,19 @@ import (
 func check(t *testing.T, texts []string, subject string) {
 	t.Helper()
 	s := New(texts)
-	hits := make([]uint64, s.Words())
-	for i := range hits {
-		hits[i] = ^uint64(0) // must be cleared
+	var h Hits
+	s.Scan(strings.Join(texts, "\x00"), &h) // must be cleared
+	s.Scan(subject, &h)
+	if n := len(h.List); n > len(texts) {
+		t.Errorf("%d hits", n)
 	}
-	at := make([]int32, s.Texts())
-	s.Scan(subject, hits, at)
 	for i, text := range texts {
 		want := len(text) >= Min && strings.Contains(subject, text)
-		if got := hits[i/64]>>(i%64)&1 == 1; got != want {
+		got := h.Found[i/64]>>(i%64)&1 == 1
+		if got != want || got != slices.Contains(h.List, int32(i)) {
 			t.Errorf("%q in %q: %v, want %v", text, subject, got, want)
-		} else if first := strings.Index(subject, text); got && (int(at[i]) != first && int(at[i]) != first-1) {
-			t.Errorf("%q in %q at %d, want %d", text, subject, at[i], first)
+		} else if first := strings.Index(subject, text); got && (int(h.At[i]) != first && int(h.At[i]) != first-1) {
+			t.Errorf("%q in %q at %d, want %d", text, subject, h.At[i], first)
 		}
 	}
 }
