@@ -7,17 +7,21 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 )
 
+// portsGiven keeps a port from being given twice.
+var portsGiven atomic.Int64
+
 // FreePort returns a port that is free now and lies below the range of outgoing
 // connections, so that nothing takes it while it is not listened on.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	for p := 20000; p < 31400; p++ {
-		n := 20000 + (p*7919+os.Getpid())%11400
+	for range 11400 {
+		n := 20000 + (os.Getpid()+int(portsGiven.Add(1)))*7919%11400
 		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", n))
 		if err == nil {
 			ln.Close()
