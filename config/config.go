@@ -489,6 +489,7 @@ func (c Config) Warnings() []string {
 	if !c.Kafka.Embedded() && !c.Kafka.TLS.Enabled {
 		w = append(w, "kafka.tls.enabled is false: events and sealed secrets cross the network in the clear")
 	}
+	w = append(w, agentless.Warnings(c.Agentless)...)
 	if slices.Contains(c.Ingest.Syslog.Allowed, "any") && c.Ingest.Syslog.Enabled() {
 		w = append(w, "ingest.syslog.allowed holds any: whoever reaches the port can write events")
 	}

@@ -412,6 +412,14 @@ func TestAnUnusableCheckIsNamed(t *testing.T) {
 	if err := Validate([]Config{d.check(), d.check()}); err == nil || !strings.Contains(err.Error(), "stands there twice") {
 		t.Error(err)
 	}
+	open := d.check()
+	if err := os.Chmod(open.PasswordFile, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	open.LegacyAlgorithms = true
+	if w := Warnings([]Config{d.check(), open}); len(w) != 2 || !strings.Contains(w[0], "agentless[1].legacy") || !strings.Contains(w[1], "chmod 600") {
+		t.Error(w)
+	}
 	_, key := newSigner(t)
 	block, err := ssh.MarshalPrivateKeyWithPassphrase(key, "", []byte("p"))
 	if err != nil {

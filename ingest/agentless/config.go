@@ -180,6 +180,22 @@ func Validate(list []Config) error {
 	return errors.Join(errs...)
 }
 
+// Warnings returns what is allowed and still unwise.
+func Warnings(list []Config) (w []string) {
+	for i, c := range list {
+		for key, path := range map[string]string{"key_file": c.KeyFile, "password_file": c.PasswordFile} {
+			if st, err := os.Stat(path); path != "" && err == nil && st.Mode().Perm()&0o077 != 0 {
+				w = append(w, fmt.Sprintf("agentless[%d].%s: %s is readable by others; chmod 600", i, key, path))
+			}
+		}
+		if c.LegacyAlgorithms {
+			w = append(w, fmt.Sprintf("agentless[%d].legacy_algorithms: what %s says can be read or altered under way", i, strings.Join(c.Hosts, ", ")))
+		}
+	}
+	slices.Sort(w)
+	return w
+}
+
 // signer reads a private key.
 func signer(path string) (ssh.Signer, error) {
 	raw, err := readSmall(path)

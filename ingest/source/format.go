@@ -116,8 +116,13 @@ func (c *Config) location(of *content) string {
 			loc = of.host + "->" + of.path
 		}
 	}
-	if loc == "" {
+	switch {
+	case loc == "":
 		loc = c.Topic
+	case c.Location == "" && (loc[0] == '[' || loc[0] == '('):
+		// Whoever writes the topic must not pass for an agent or an agentless
+		// device (spec/ruleset-language.md §1.3).
+		loc = c.Topic + "->" + loc
 	}
 	return loc[:min(len(loc), locationMax)]
 }

@@ -261,6 +261,21 @@ func TestNothingIsLostWhoeverDies(t *testing.T) {
 	t.Logf("%d repeats", repeats)
 }
 
+func TestADocumentCannotPassForAnAgent(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]string{
+		"[001] (web) any": "app->[001] (web) any->/p", "(conf) root@fw": "app->(conf) root@fw->/p", "web": "web->/p", "": "/p",
+	} {
+		for _, agent := range []string{"", "000"} {
+			c, cause, _ := read(FormatBeats, fmt.Appendf(nil, `{"message":"x","host":{"name":%q},"log":{"file":{"path":"/p"}}}`, host))
+			cfg := Config{Topic: "app", Format: FormatBeats, Agent: agent}
+			if got := cfg.location(&c); got != want || cause != "" {
+				t.Errorf("%q: %q, %s", host, got, cause)
+			}
+		}
+	}
+}
+
 func TestAnUnusableConfigurationIsNamed(t *testing.T) {
 	t.Parallel()
 	f := func(prefix, want string, list ...Config) {
@@ -294,7 +309,7 @@ func FuzzRead(f *testing.F) {
 				continue
 			}
 			cfg := Config{Topic: "t", Format: format}
-			if loc := cfg.location(&c); loc == "" || len(loc) > locationMax || len(c.text) == 0 || len(c.text) > schemas.MaxEventBytes {
+			if loc := cfg.location(&c); loc == "" || strings.ContainsRune("[(", rune(loc[0])) || len(loc) > locationMax || len(c.text) == 0 || len(c.text) > schemas.MaxEventBytes {
 				t.Fatalf("%s: %q at %q", format, c.text, loc)
 			}
 		}

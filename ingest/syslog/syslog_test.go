@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -364,6 +365,26 @@ func TestConnectionsAreBounded(t *testing.T) {
 	b.prod.got(t, "again")
 }
 
+func TestAFloodOfConnectionsLeavesRoomForWhatIsThere(t *testing.T) {
+	t.Parallel()
+	b := serve(t, func(c *Config) { c.Limits.Connections = 5 })
+	good := b.dial(transportTCP)
+	b.send(good, "before\n")
+	b.prod.got(t, "before")
+	for range 50 {
+		b.dial(transportTCP)
+	}
+	eventually(t, func() error {
+		if n := b.closedBy(closedTooMany); n != 46 {
+			return fmt.Errorf("%v are too many", n)
+		}
+		return nil
+	})
+	b.send(good, "after\n")
+	b.prod.got(t, "before", "after")
+	b.balanced()
+}
+
 func TestSlowBrokersHoldTCPBackAndDropUDP(t *testing.T) {
 	t.Parallel()
 	const lines = 2000
@@ -525,4 +546,47 @@ func TestWithoutAllowedNothingListens(t *testing.T) {
 	}
 	defer taken.Close()
 	f("ingest.syslog.tcp: listen", func(c *Config) { c.TCP, c.Allowed = []string{taken.Addr().String()}, []string{"any"} })
+}
+
+// discard acknowledges at once and keeps nothing.
+type discard struct{ n atomic.Int64 }
+
+func (d *discard) Produce(_ schemas.Record, done func(error)) { d.n.Add(1); done(nil) }
+func (*discard) Healthy() bool                                { return true }
+
+func BenchmarkTCP(b *testing.B) {
+	cfg := Default()
+	cfg.TCP, cfg.Allowed = []string{"127.0.0.1:0"}, []string{"127.0.0.0/8"}
+	d := &discard{}
+	s, err := New(cfg, d, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	c, err := net.Dial("tcp", s.Addrs()[transportTCP][0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	lines := []byte(strings.Repeat("<34>Oct 11 22:14:15 mymachine su: 'su root' failed for lonvick on /dev/pts/8\n", 100))
+	b.SetBytes(int64(len(lines) / 100))
+	sent := int64(0)
+	for b.Loop() {
+		if sent%100 == 0 {
+			if _, err := c.Write(lines); err != nil {
+				b.Fatal(err)
+			}
+		}
+		sent++
+	}
+	for d.n.Load() < sent {
+		time.Sleep(100 * time.Microsecond)
+	}
+	b.ReportMetric(float64(sent)/b.Elapsed().Seconds(), "messages/s")
+	c.Close()
+	cancel()
+	if err := <-done; err != nil {
+		b.Error(err)
+	}
 }
