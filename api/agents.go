@@ -357,34 +357,6 @@ func (a *API) summarizeAgentStatus(c *call) (any, error) {
 	return &plain{Data: map[string]any{"connection": conn, "configuration": conf}}, nil
 }
 
-func (a *API) addAgent(c *call) (any, error) {
-	r := NewAgent{IP: "any"}
-	r.Name, _ = c.body["name"].(string)
-	if ip, ok := c.body["ip"].(string); ok && ip != "" {
-		r.IP = ip
-	}
-	if len(r.Name) > 128 {
-		return nil, problem.New(problem.AgentNameLength, "")
-	}
-	if !strings.EqualFold(r.IP, "any") {
-		_, err := netip.ParseAddr(r.IP)
-		_, err2 := netip.ParsePrefix(r.IP)
-		if err != nil && err2 != nil && !dottedMask(r.IP) {
-			return nil, problem.Newf(problem.AgentAddress, "%q is neither an address nor a network nor any", r.IP)
-		}
-	} else {
-		r.IP = "any"
-	}
-	if f, ok := c.body["force"].(map[string]any); ok {
-		r.Force = force(f)
-	}
-	id, key, err := a.deps.Agents.Add(c.ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	return &plain{Data: ordered{{"id", id}, {"key", key}}}, nil
-}
-
 // dottedMask reports whether s is a network such as 10.0.0.0/255.0.0.0.
 func dottedMask(s string) bool {
 	addr, mask, ok := strings.Cut(s, "/")
@@ -430,7 +402,7 @@ func (a *API) deleteAgents(c *call) (any, error) {
 		}
 	}
 	keep := agentFilter(c)
-	removed := []string{}
+	chosen := []*Agent{}
 	for _, x := range agents {
 		switch {
 		case x.ID == serverID:
@@ -444,15 +416,17 @@ func (a *API) deleteAgents(c *call) (any, error) {
 			}
 			continue
 		}
-		if err := a.deps.Agents.Remove(c.ctx, x.ID, c.flag("purge")); err != nil {
-			p, ok := err.(*problem.Problem) //nolint:errorlint // the interface promises it unwrapped
-			if !ok {
+		chosen = append(chosen, x)
+	}
+	removed := []string{}
+	for i, err := range forEach(len(chosen), func(i int) error { return a.deps.Agents.Remove(c.ctx, chosen[i].ID, c.flag("purge")) }) {
+		if err != nil {
+			if err := l.failWith(err, chosen[i].ID); err != nil {
 				return nil, err
 			}
-			l.fail(problem.Code(p.Code), x.ID)
 			continue
 		}
-		removed = append(removed, x.ID)
+		removed = append(removed, chosen[i].ID)
 	}
 	l.Items, l.Total = removed, len(removed)
 	return l, nil

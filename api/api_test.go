@@ -31,6 +31,7 @@ import (
 	"vedette/internal/tlsconf"
 	"vedette/ruleset/engine"
 	"vedette/ruleset/program"
+	"vedette/schemas"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -74,6 +75,16 @@ func (f *fakes) Remove(_ context.Context, id string, _ bool) error {
 	f.list = slices.DeleteFunc(f.list, func(a Agent) bool { return a.ID == id })
 	return nil
 }
+
+func (f *fakes) KeyLine(id string) (string, bool) { return id + " name any key", true }
+
+func (f *fakes) Groups() []Group { return []Group{{"default", 2}, {"web", 1}} }
+
+func (f *fakes) AddGroup(context.Context, string) error { return nil }
+
+func (f *fakes) RemoveGroup(context.Context, string) error { return nil }
+
+func (f *fakes) SetGroups(context.Context, string, schemas.GroupMode, []string) error { return nil }
 
 func (f *fakes) Authenticate(name, password string) (User, bool) {
 	u, ok := f.users[name]
@@ -188,7 +199,7 @@ func serve(t *testing.T, change ...func(*Config)) *server {
 	}
 	f := newFakes()
 	deps := Deps{
-		Agents: f, Users: f, Rules: f, Alerts: st, Health: func() map[string]error { return f.health },
+		Agents: f, Groups: f, Users: f, Rules: f, Alerts: st, Health: func() map[string]error { return f.health },
 		Logtest: func() (*engine.Engine, []string) {
 			if f.logtest == nil {
 				return nil, nil
@@ -799,6 +810,7 @@ func TestDocument(t *testing.T) {
 			if method != http.MethodGet {
 				continue
 			}
+			path = strings.NewReplacer("{agent_id}", "001", "{group_id}", "default").Replace(path)
 			r := s.do(method, path, "{}", func(r *http.Request) {
 				if op.Security != nil {
 					r.SetBasicAuth("wazuh", "secret")

@@ -10,14 +10,19 @@ import (
 	"vedette/internal/store"
 	"vedette/ruleset/engine"
 	"vedette/ruleset/program"
+	"vedette/schemas"
 )
 
 // Deps are what the API answers from. Each is safe for concurrent use.
 type Deps struct {
 	Agents Agents
-	Users  Users
-	Rules  Rules
-	Alerts store.Store
+	Groups Groups
+	// GroupSums returns the sums of a group's merged file and of its agent.conf,
+	// empty without the file; algorithm is md5, sha256 or the like. Nil: none.
+	GroupSums func(group, algorithm string) (merged, config string)
+	Users     Users
+	Rules     Rules
+	Alerts    store.Store
 	// Logtest gives the engine of the ruleset in use, made with
 	// engine.Config.Logtest and limits that 64 sessions can have, and what loading
 	// that ruleset had to say. It is called for each new session; a nil engine is
@@ -38,6 +43,23 @@ type Agents interface {
 	Add(ctx context.Context, r NewAgent) (id, key string, err error)
 	// Remove removes an agent. A refusal is a *problem.Problem.
 	Remove(ctx context.Context, id string, purge bool) error
+	// KeyLine returns an agent's line of the key file, a secret.
+	KeyLine(id string) (line string, ok bool)
+}
+
+// Groups are what agents are put into. A refusal is a *problem.Problem.
+type Groups interface {
+	// Groups returns all of them sorted by name.
+	Groups() []Group
+	AddGroup(ctx context.Context, name string) error
+	RemoveGroup(ctx context.Context, name string) error
+	SetGroups(ctx context.Context, agentID string, mode schemas.GroupMode, groups []string) error
+}
+
+// Group is one group and how many agents are in it.
+type Group struct {
+	Name   string
+	Agents int
 }
 
 // NewAgent is a request to enrol an agent.
@@ -46,6 +68,8 @@ type NewAgent struct {
 	// IP is an address, a network or any.
 	IP    string
 	Force Force
+	// ID and Key are given by imports; empty: the next id, a random key.
+	ID, Key string
 }
 
 // Force says when an agent that is in the way is replaced.

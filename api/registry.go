@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"crypto/ecdsa"
-	"encoding/base64"
 	"errors"
 	"strconv"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"vedette/api/problem"
 	"vedette/api/rbac"
 	"vedette/internal/registry"
+	"vedette/internal/secret"
 	"vedette/schemas"
 )
 
@@ -31,6 +31,7 @@ type Registry struct {
 
 var (
 	_ Agents = (*Registry)(nil)
+	_ Groups = (*Registry)(nil)
 	_ Users  = (*Registry)(nil)
 )
 
@@ -72,11 +73,6 @@ func (r *Registry) List() []Agent {
 			// An agent reports the sum of the files it has once it has any. Until
 			// groups are files, having reported is being in step.
 			a.Synced = p.MergedSum != ""
-			// Source: spec/agent-protocol.md §7: a keepalive puts an agent without
-			// a group into default.
-			if len(a.Groups) == 0 && p.LastKeepalive > 0 {
-				a.Groups = []string{schemas.DefaultGroup}
-			}
 		}
 		out = append(out, a)
 	}
@@ -93,7 +89,7 @@ func millis(ms int64) time.Time {
 // Add implements Agents.
 func (r *Registry) Add(ctx context.Context, n NewAgent) (id, key string, err error) {
 	a, err := r.reg.Add(ctx, registry.AddRequest{
-		Name: n.Name, IP: n.IP, HostName: r.host,
+		Name: n.Name, IP: n.IP, ID: n.ID, Key: secret.String(n.Key), HostName: r.host,
 		Force: schemas.ForcePolicy{
 			Enabled: n.Force.Enabled, KeyMismatch: true,
 			DisconnectedTimeEnabled: n.Force.DisconnectedEnabled, DisconnectedTime: int64(n.Force.Disconnected / time.Second),
@@ -103,8 +99,45 @@ func (r *Registry) Add(ctx context.Context, n NewAgent) (id, key string, err err
 	if err != nil {
 		return "", "", registryProblem(err)
 	}
-	line := a.ID + " " + a.Name + " " + a.IP + " " + a.Key.Reveal()
-	return a.ID, base64.StdEncoding.EncodeToString([]byte(line)), nil
+	return a.ID, keyText(keyLine(&a)), nil
+}
+
+func keyLine(a *registry.Agent) string {
+	return a.ID + " " + a.Name + " " + a.IP + " " + a.Key.Reveal()
+}
+
+// KeyLine implements Agents.
+func (r *Registry) KeyLine(id string) (string, bool) {
+	a, ok := r.reg.Agent(id)
+	if !ok {
+		return "", false
+	}
+	return keyLine(&a), true
+}
+
+// Groups implements Groups.
+func (r *Registry) Groups() []Group {
+	all := r.reg.Groups()
+	out := make([]Group, len(all))
+	for i, g := range all {
+		out[i] = Group{g.Name, g.Agents}
+	}
+	return out
+}
+
+// AddGroup implements Groups.
+func (r *Registry) AddGroup(ctx context.Context, name string) error {
+	return registryProblem(r.reg.AddGroup(ctx, name))
+}
+
+// RemoveGroup implements Groups.
+func (r *Registry) RemoveGroup(ctx context.Context, name string) error {
+	return registryProblem(r.reg.RemoveGroup(ctx, name))
+}
+
+// SetGroups implements Groups.
+func (r *Registry) SetGroups(ctx context.Context, agentID string, mode schemas.GroupMode, groups []string) error {
+	return registryProblem(r.reg.SetGroups(ctx, agentID, mode, groups))
 }
 
 // Remove implements Agents.
@@ -132,6 +165,20 @@ func registryProblem(err error) error {
 		return problem.New(problem.AgentID, "")
 	case registry.ReasonKey:
 		return problem.New(problem.AgentKey, "")
+	case registry.ReasonNoGroup:
+		return problem.New(problem.NoGroup, "")
+	case registry.ReasonGroupExists:
+		return problem.New(problem.GroupExists, "")
+	case registry.ReasonDefaultGroup:
+		return problem.New(problem.GroupDefault, "")
+	case registry.ReasonGroups:
+		return problem.New(problem.GroupName, "")
+	case registry.ReasonTooManyGroups:
+		return problem.New(problem.TooManyGroups, "")
+	case registry.ReasonNotMember:
+		return problem.New(problem.GroupNotMember, "")
+	case registry.ReasonOnlyDefault:
+		return problem.New(problem.GroupOnlyDefault, "")
 	case registry.ReasonName:
 		return problem.New(problem.EnrolmentFailed, "The name must be 2 to 128 of letters, digits, - _ and ., and not begin with a dot")
 	}

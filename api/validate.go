@@ -26,17 +26,18 @@ import (
 //
 // Source: spec/api.md §4.
 var formats = map[string]func(string) bool{
-	"numbers":           match(`\d+`),
-	"numbers_or_all":    match(`\d+|all`),
-	"names":             match(`[\w\-.%]+`),
-	"alphanumeric":      match(`[\pL\pN_,\-.+\s:]+`),
-	"sort":              match(`[\w\-,\s+.]+`),
-	"timeframe":         match(`\d{1,9}[dhms]?`),
-	"range":             match(`\d{1,5}(-\d{1,5})?`),
-	"search":            func(s string) bool { return !strings.ContainsAny(s, ";|&^*>") },
-	"group_names":       func(s string) bool { return groupName(s) && s != "." && s != ".." && s != "all" },
-	"get_dirnames_path": func(s string) bool { return dirname(s) && !strings.Contains(s, "..") },
-	"moment":            func(s string) bool { return momentForm(s) },
+	"numbers":            match(`\d+`),
+	"numbers_or_all":     match(`\d+|all`),
+	"names":              match(`[\w\-.%]+`),
+	"alphanumeric":       match(`[\pL\pN_,\-.+\s:]+`),
+	"sort":               match(`[\w\-,\s+.]+`),
+	"timeframe":          match(`\d{1,9}[dhms]?`),
+	"range":              match(`\d{1,5}(-\d{1,5})?`),
+	"search":             func(s string) bool { return !strings.ContainsAny(s, ";|&^*>") },
+	"group_names":        func(s string) bool { return groupName(s) && s != "." && s != ".." && s != "all" },
+	"group_names_or_all": func(s string) bool { return groupName(s) && s != "." && s != ".." },
+	"get_dirnames_path":  func(s string) bool { return dirname(s) && !strings.Contains(s, "..") },
+	"moment":             func(s string) bool { return momentForm(s) },
 }
 
 var (
@@ -283,7 +284,7 @@ func checkObject(s *openapi3.Schema, obj map[string]any, prefix string) error {
 			if !ok {
 				return wrong
 			}
-			if ps.Format != "" && !formats[ps.Format](t) || uint64(len(t)) < ps.MinLength {
+			if ps.Format != "" && !formats[ps.Format](t) || uint64(len(t)) < ps.MinLength || ps.MaxLength != nil && uint64(len(t)) > *ps.MaxLength {
 				return problem.Bad("%s is not a '%s' - '%s'", short(v), ps.Format, name)
 			}
 		}

@@ -29,7 +29,7 @@ func (a *App) buildAPI(alerts store.Store) error {
 		Manager: a.cfg.Cluster.Name, Node: a.node, InstallationID: a.installationID(), Path: a.cfg.DataDir, Started: time.Now(),
 	}
 	reg := api.NewRegistry(a.registry, a.node)
-	r, err := api.New(cfg, api.Deps{Agents: reg, Users: reg, Rules: a.rules, Alerts: alerts, Logtest: a.rules.Logtest, Rulesets: a.rules, Shadow: a.rules.shadowSummary(a.cluster), Health: a.Health}, a.log, a.reg)
+	r, err := api.New(cfg, api.Deps{Agents: reg, Groups: reg, Users: reg, Rules: a.rules, Alerts: alerts, Logtest: a.rules.Logtest, Rulesets: a.rules, Shadow: a.rules.shadowSummary(a.cluster), Health: a.Health}, a.log, a.reg)
 	if err != nil {
 		return err
 	}

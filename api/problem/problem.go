@@ -41,11 +41,20 @@ const (
 	AgentAddress     Code = 1706
 	AgentID          Code = 1708
 	AgentKey         Code = 1709
+	NoGroup          Code = 1710
+	GroupExists      Code = 1711
+	GroupDefault     Code = 1712
+	GroupReserved    Code = 1713
+	GroupName        Code = 1722
 	UnknownSelect    Code = 1724
 	EnrolmentFailed  Code = 1725
 	EnrolmentDown    Code = 1726
 	AgentFilter      Code = 1731
+	GroupNotMember   Code = 1734
+	TooManyGroups    Code = 1737
 	AgentNameLength  Code = 1738
+	GroupOnlyDefault Code = 1745
+	GroupMember      Code = 1751
 	BadLevel         Code = 1203
 	NoRule           Code = 1208
 	NoDecoder        Code = 1504
@@ -97,6 +106,15 @@ func init() {
 	def(AgentAddress, bad, "The address is not valid, or belongs to another agent", "Use an address, a network (10.0.0.0/8) or any")
 	def(AgentID, bad, "There is an agent with this id", "Choose another id")
 	def(AgentKey, bad, "The key is not usable", "Use at least 64 letters and digits")
+	def(NoGroup, http.StatusNotFound, "The group does not exist", "Ask GET /groups for the groups there are")
+	def(GroupExists, bad, "There is a group with this name", "Choose another name")
+	def(GroupDefault, bad, "The group default cannot be removed", "")
+	def(GroupReserved, bad, "The name is reserved", "Choose another name")
+	def(GroupName, bad, "The name cannot name a group", "Use letters, digits, - _ and .")
+	def(GroupNotMember, bad, "The agent is not in the group", "Ask GET /agents?select=group for the groups of agents")
+	def(TooManyGroups, bad, "The agent would be in more than 128 groups", "Take it out of others first")
+	def(GroupOnlyDefault, bad, "The agent is in no group but default, which it cannot leave", "Put it into another group first")
+	def(GroupMember, bad, "The agent is in the group already", "")
 	def(UnknownSelect, bad, "It is not possible to select this field", "Use one of the fields named")
 	def(EnrolmentFailed, bad, "The agent could not be enrolled", "")
 	def(EnrolmentDown, bad, "The registry of agents does not answer", "Try again later; the change may have been made")
