@@ -41,7 +41,7 @@ func Balance(t testing.TB, backends map[string][]string) (addresses map[string]s
 		t.Fatal("haproxy is missing; install it (Debian: apt-get install haproxy)")
 	}
 	var b strings.Builder
-	b.WriteString("global\n  maxconn 20000\n  nbthread 1\ndefaults\n  mode tcp\n  timeout connect 2s\n  timeout client 10m\n  timeout server 10m\n  option redispatch\n  retries 3\n")
+	b.WriteString("global\n  maxconn 5000\n  nbthread 1\ndefaults\n  mode tcp\n  timeout connect 2s\n  timeout client 10m\n  timeout server 10m\n  option redispatch\n  retries 3\n")
 	addresses = map[string]string{}
 	for name, nodes := range backends {
 		addresses[name] = fmt.Sprintf("127.0.0.1:%d", FreePort(t))
