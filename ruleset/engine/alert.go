@@ -213,22 +213,19 @@ func (w *writer) value(s string) {
 func (w *writer) rule() {
 	r := w.r
 	rule := r.rule
-	w.member("rule")
-	if rule.Level > 0 {
-		w.raw(`{"level":`)
-		w.b = strconv.AppendInt(w.b, int64(rule.Level), 10)
-		w.raw(`,"description":`)
+	if head := r.s.eng.heads[rule.Index]; head != nil {
+		w.b = append(w.b, head...)
 	} else {
-		w.raw(`{"description":`)
+		w.b = appendLevel(w.b, rule)
+		b, ok := r.description(r.s.buf[:0])
+		r.s.buf = b
+		if ok {
+			w.str(unsafe.String(unsafe.SliceData(b), len(b)))
+		} else {
+			w.str(rule.Description.Text)
+		}
+		w.b = append(w.b, rule.JSONHead...)
 	}
-	b, ok := r.description(r.s.buf[:0])
-	r.s.buf = b
-	if ok {
-		w.str(unsafe.String(unsafe.SliceData(b), len(b)))
-	} else {
-		w.str(rule.Description.Text)
-	}
-	w.b = append(w.b, rule.JSONHead...)
 	if !rule.Options.NoCounter {
 		w.member("firedtimes")
 		w.b = strconv.AppendInt(w.b, int64(r.firedTimes), 10)
@@ -240,6 +237,15 @@ func (w *writer) rule() {
 		w.raw(`,"level":0`)
 	}
 	w.raw(`}`)
+}
+
+// appendLevel begins the rule object, up to the description.
+func appendLevel(b []byte, rule *program.Rule) []byte {
+	if rule.Level == 0 {
+		return append(b, `,"rule":{"description":`...)
+	}
+	b = strconv.AppendInt(append(b, `,"rule":{"level":`...), int64(rule.Level), 10)
+	return append(b, `,"description":`...)
 }
 
 // Description is the rule's description with its $(names) replaced; empty
@@ -258,7 +264,7 @@ func (r *Result) Description() string {
 // is, because it refers to nothing or would be too long.
 func (r *Result) description(b []byte) ([]byte, bool) {
 	t := &r.rule.Description
-	if len(t.Parts) == 0 || len(t.Parts) == 1 && !t.Parts[0].Ref {
+	if t.Constant() {
 		return b, false
 	}
 	from := len(b)

@@ -53,6 +53,9 @@ type Engine struct {
 	rootcheck map[*program.Rule]bool
 	// managerJSON and clusterJSON are the members before and behind an alert's id.
 	managerJSON, clusterJSON []byte
+	// heads are by rule what its alerts have of it up to what is counted, nil if the
+	// description depends on the event.
+	heads [][]byte
 }
 
 // Defaults of Config.
@@ -83,6 +86,12 @@ func New(p *program.Program, c Config) *Engine {
 		e.clusterJSON = append(appendText([]byte(`,"cluster":{"name":`), c.ClusterName), '}')
 	}
 	for _, r := range p.AllRules {
+		for len(e.heads) <= r.Index {
+			e.heads = append(e.heads, nil)
+		}
+		if r.Description.Constant() {
+			e.heads[r.Index] = slices.Clip(append(appendText(appendLevel(nil, r), r.Description.Text), r.JSONHead...))
+		}
 		if strings.Contains(r.GroupText, "rootcheck") && slices.Contains(strings.Split(r.GroupText, ","), "rootcheck") {
 			if e.rootcheck == nil {
 				e.rootcheck = map[*program.Rule]bool{}

@@ -170,11 +170,11 @@ func (s *Keyed) oldChainValues(k *chainKey, m *remembered) (values []byte, ok bo
 		b = appendChainValue(b, m.agentID)
 	}
 	for _, src := range k.same {
-		v := m.source(src)
-		if v == nil {
+		text, ok := m.source(src)
+		if !ok {
 			return nil, false
 		}
-		b = appendChainValue(b, v.text)
+		b = appendChainValue(b, text)
 	}
 	for _, id := range k.fields {
 		text, ok := m.field(id)

@@ -386,7 +386,7 @@ func (r *snapshotReader) remembered() *remembered {
 	}
 	for i := range program.NumStatic {
 		if have>>i&1 == 1 {
-			m.static = append(m.static, rememberedStatic{i, value{text: piece(), set: true}})
+			m.static = append(m.static, rememberedStatic{i, piece()})
 		}
 	}
 	for range r.list(len(r.eng.p.FieldIDs)) {

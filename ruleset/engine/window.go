@@ -24,8 +24,9 @@ type remembered struct {
 	category program.Category
 	log      value
 	location value
-	static   []rememberedStatic // in their order; most events have a few
-	dynamics int                // number of dynamic fields
+	static   []rememberedStatic  // in their order
+	few      [4]rememberedStatic // where they stand, for most events have no more
+	dynamics int                 // number of dynamic fields
 	fields   []rememberedField
 	rule     int // the index of the rule it was remembered for, which says in which histories it stands
 	size     int
@@ -33,8 +34,8 @@ type remembered struct {
 
 // rememberedStatic is a static field that is set.
 type rememberedStatic struct {
-	at program.Static
-	value
+	at   program.Static
+	text string
 }
 
 // rememberedField is the first dynamic field of a number that rules know.
@@ -105,11 +106,9 @@ func (s *Keyed) memory(r *program.Rule) *remembered {
 		logAt = len(b)
 		b = append(b, e.log.text...)
 	}
-	statics := 0
 	for i := range e.static {
 		if e.static[i].set {
 			b = append(b, e.static[i].text...)
-			statics++
 		}
 	}
 	fields := 0
@@ -124,13 +123,13 @@ func (s *Keyed) memory(r *program.Rule) *remembered {
 	m.fullLog = all[:len(e.fullLog)]
 	m.log = value{text: all[logAt : logAt+len(e.log.text)], set: e.log.set}
 	rest := all[max(len(e.fullLog), logAt+len(e.log.text)):]
-	piece := func(v *value) value {
+	piece := func(v *value) string {
 		text := rest[:len(v.text)]
 		rest = rest[len(v.text):]
-		return value{text: text, set: v.set}
+		return text
 	}
 	m.location = value{text: e.location.text, set: e.location.set} // no text of the arena
-	m.static = make([]rememberedStatic, 0, statics)
+	m.static = m.few[:0]
 	for i := range e.static {
 		if e.static[i].set {
 			m.static = append(m.static, rememberedStatic{program.Static(i), piece(&e.static[i])})
@@ -140,7 +139,7 @@ func (s *Keyed) memory(r *program.Rule) *remembered {
 		m.fields = make([]rememberedField, 0, fields)
 		for i := range e.dyn {
 			if id := s.firstOfField(i); id >= 0 {
-				m.fields = append(m.fields, rememberedField{id, piece(&e.dyn[i].value).text})
+				m.fields = append(m.fields, rememberedField{id, piece(&e.dyn[i].value)})
 			}
 		}
 	}
@@ -278,8 +277,7 @@ func (s *Keyed) correlates(c *program.Composite, old *remembered) bool {
 func (s *Keyed) same(c *program.Composite, old *remembered) bool {
 	e := &s.ev
 	for _, src := range c.Same {
-		a, b := s.pair(src, old)
-		if a == nil || b == nil || a.text != b.text {
+		if equal, both := s.pair(src, old); !equal || !both {
 			return false
 		}
 	}
@@ -295,8 +293,7 @@ func (s *Keyed) same(c *program.Composite, old *remembered) bool {
 func (s *Keyed) different(c *program.Composite, old *remembered) bool {
 	e := &s.ev
 	for _, src := range c.Different {
-		a, b := s.pair(src, old)
-		if a != nil && b != nil && a.text == b.text {
+		if equal, both := s.pair(src, old); equal && both {
 			return false
 		}
 	}
@@ -312,39 +309,39 @@ func (s *Keyed) different(c *program.Composite, old *remembered) bool {
 	return true
 }
 
-// pair finds a value in the event and in an old one; nil when it is missing.
-func (s *Keyed) pair(src program.Source, old *remembered) (a, b *value) {
+// pair compares a value of the event with the one of an old event; both says that
+// none is missing.
+func (s *Keyed) pair(src program.Source, old *remembered) (equal, both bool) {
 	if src.Kind == program.FromGeoIP {
-		return s.geo(&s.ev.static[src.Static]), s.geo(old.staticValue(src.Static))
+		a := s.geo(&s.ev.static[src.Static])
+		text, set := old.staticText(src.Static)
+		b := s.geo(&value{text: text, set: set})
+		return a != nil && b != nil && a.text == b.text, a != nil && b != nil
 	}
-	return s.ev.source(src), old.source(src)
+	a := s.ev.source(src)
+	b, ok := old.source(src)
+	return a != nil && ok && a.text == b, a != nil && ok
 }
 
-func (m *remembered) source(src program.Source) *value {
-	v := &m.location
-	if src.Kind == program.FromStatic {
-		v = m.staticValue(src.Static)
-	} else if src.Kind != program.FromLocation {
-		return nil
+func (m *remembered) source(src program.Source) (string, bool) {
+	switch src.Kind {
+	case program.FromStatic:
+		return m.staticText(src.Static)
+	case program.FromLocation:
+		return m.location.text, m.location.set
 	}
-	if !v.set {
-		return nil
-	}
-	return v
+	return "", false
 }
 
-// staticValue finds a static field; one that is not set is the zero value.
-func (m *remembered) staticValue(f program.Static) *value {
+// staticText finds a static field.
+func (m *remembered) staticText(f program.Static) (text string, set bool) {
 	for i := range m.static {
 		if m.static[i].at == f {
-			return &m.static[i].value
+			return m.static[i].text, true
 		}
 	}
-	return &unset
+	return "", false
 }
-
-// unset is the value of all fields that are not there. It is only read.
-var unset value
 
 func (m *remembered) field(id int) (string, bool) {
 	for _, f := range m.fields {

@@ -176,6 +176,11 @@ type Template struct {
 	Parts []TemplatePart
 }
 
+// Constant tells whether the text refers to nothing.
+func (t *Template) Constant() bool {
+	return len(t.Parts) == 0 || len(t.Parts) == 1 && !t.Parts[0].Ref
+}
+
 // TemplatePart is literal text, or a reference when Ref is set.
 type TemplatePart struct {
 	Text string
