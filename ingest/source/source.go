@@ -24,6 +24,8 @@ const (
 	pauseMax = 30 * time.Second
 	// logEvery bounds the log of refused records, per topic.
 	logEvery = 10 * time.Second
+	// watchEvery is how often a topic is looked at for having been made anew.
+	watchEvery = 30 * time.Second
 )
 
 // Registry is what is asked about the agents that events belong to.
@@ -46,7 +48,8 @@ type Options struct {
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 
-	fault func() error // of tests: after a batch was acknowledged
+	fault      func() error  // of tests: after a batch was acknowledged
+	watchEvery time.Duration // of tests; 0: watchEvery
 }
 
 // Role takes part in the groups of all configured topics.
@@ -104,15 +107,19 @@ type input struct {
 	cfg               Config
 	received, written prometheus.Counter
 
-	mu     sync.Mutex
+	mu     sync.Mutex // guards what follows
 	logged time.Time
+	id     string // topic id of the latest assignment
 }
 
 func (in *input) run(ctx context.Context) {
 	log := in.r.o.Log
 	for try := 0; ctx.Err() == nil; try++ {
 		began := time.Now()
-		err := in.r.o.Cluster.Foreign().Consume(ctx, kafka.GroupConfig{
+		member, leave := context.WithCancel(ctx)
+		var watching sync.WaitGroup
+		watching.Go(func() { in.watch(member, leave) })
+		err := in.r.o.Cluster.Foreign().Consume(member, kafka.GroupConfig{
 			Group: in.cfg.group(in.r.o.Cluster.Topic("")), Topic: in.cfg.Topic,
 			Open: func(_ context.Context, a kafka.Assignment) (kafka.Handler, error) {
 				if id := in.cfg.agent(); id != schemas.ManagerID {
@@ -120,12 +127,20 @@ func (in *input) run(ctx context.Context) {
 						log.Warn("events are taken for an agent that is not registered", "topic", in.cfg.Topic, "agent_id", id, "hint", "add it with `vedette agents add`, or mend ingest.kafka")
 					}
 				}
+				in.mu.Lock()
+				in.id = a.TopicID
+				in.mu.Unlock()
 				return &partition{in: in, stream: a.TopicID + "/" + strconv.Itoa(int(a.Partition)) + "/"}, nil
 			},
 			Log: log, Registerer: in.r.o.Registerer,
 		})
-		if err == nil || ctx.Err() != nil {
+		leave()
+		watching.Wait()
+		if ctx.Err() != nil {
 			return
+		}
+		if err == nil { // the topic was made anew
+			continue
 		}
 		if time.Since(began) > pauseMax {
 			try = 0
@@ -134,6 +149,39 @@ func (in *input) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(min(pauseMax, time.Second<<min(try, 6))):
+		}
+	}
+}
+
+// watch calls leave once the topic is another than the one that was assigned: a
+// member reads no topic that was made anew under the old name, and must not, as
+// its offsets begin anew too.
+func (in *input) watch(ctx context.Context, leave context.CancelFunc) {
+	every := in.r.o.watchEvery
+	if every == 0 {
+		every = watchEvery
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		in.mu.Lock()
+		id := in.id
+		in.mu.Unlock()
+		if id == "" {
+			continue
+		}
+		if now, err := in.r.o.Cluster.Foreign().TopicID(ctx, in.cfg.Topic); err == nil && now != id {
+			in.r.o.Log.Warn("a topic was made anew; it is read from its start", "topic", in.cfg.Topic)
+			in.mu.Lock()
+			in.id = ""
+			in.mu.Unlock()
+			leave()
+			return
 		}
 	}
 }
