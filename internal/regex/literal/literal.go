@@ -8,6 +8,7 @@
 package literal
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math/bits"
 	"slices"
@@ -37,6 +38,7 @@ const (
 // Set is a set of texts, safe for concurrent use.
 type Set struct {
 	texts []string
+	all   string // all texts, one behind the other
 
 	long, middle, short table
 
@@ -46,18 +48,22 @@ type Set struct {
 }
 
 // table finds the pieces of one length. chains are 1 + the number of the first
-// piece of a hash.
+// piece of a hash, behind which the others stand.
 type table struct {
 	chains []uint16
 	shift  uint
 	pieces []piece
 }
 
+// piece is what is needed of a text to look for it, and little else, since a scan
+// meets its pieces all over the table.
 type piece struct {
 	bytes  uint64
 	text   uint32
-	offset uint16
-	next   uint16
+	from   uint32 // where the text stands in Set.all
+	length uint16 // of the text, less one
+	offset uint16 // of the piece in the text
+	last   bool   // of its chain
 }
 
 // MaxTexts bounds a Set; each text has two pieces, numbered with 16 bits.
@@ -82,6 +88,7 @@ func New(texts []string) *Set {
 			}
 		}
 	}
+	var all []byte
 	for i, t := range texts {
 		width := pieceOf(t)
 		var tab *table
@@ -101,10 +108,17 @@ func New(texts []string) *Set {
 			for j := range width {
 				w |= uint64(t[at+k+j]) << (8 * j)
 			}
-			tab.add(piece{bytes: w, text: uint32(i), offset: uint16(at + k)})
+			tab.pieces = append(tab.pieces, piece{
+				bytes: w, text: uint32(i), from: uint32(len(all)), length: uint16(len(t) - 1), offset: uint16(at + k),
+			})
 			s.note(width, w)
 		}
+		all = append(all, t...)
 	}
+	s.all = string(all)
+	s.long.link()
+	s.middle.link()
+	s.short.link()
 	return s
 }
 
@@ -140,11 +154,17 @@ const (
 
 func (t *table) chain(w uint64) *uint16 { return &t.chains[w*spread>>(t.shift&63)] }
 
-func (t *table) add(p piece) {
-	chain := t.chain(p.bytes)
-	p.next = *chain
-	t.pieces = append(t.pieces, p)
-	*chain = uint16(len(t.pieces))
+// link brings the pieces of each chain together.
+func (t *table) link() {
+	hash := func(p *piece) uint64 { return p.bytes * spread >> (t.shift & 63) }
+	slices.SortStableFunc(t.pieces, func(a, b piece) int { return cmp.Compare(hash(&a), hash(&b)) })
+	for i := range t.pieces {
+		p := &t.pieces[i]
+		if chain := t.chain(p.bytes); *chain == 0 {
+			*chain = uint16(i + 1)
+		}
+		p.last = i+1 == len(t.pieces) || hash(p) != hash(&t.pieces[i+1])
+	}
 }
 
 // note sets the bits of a piece in the filters.
@@ -284,21 +304,28 @@ func (s *Set) mayBeShort(w uint64) bool {
 
 // follow looks at the texts that have w, which stands in subject at i.
 func (s *Set) follow(tab *table, w uint64, subject string, i int, h *Hits) {
-	for at := *tab.chain(w); at != 0; {
+	at := int(*tab.chain(w))
+	if at == 0 {
+		return
+	}
+	for ; ; at++ {
 		p := &tab.pieces[at-1]
-		at = p.next
-		if p.bytes != w || h.Found[p.text>>6]>>(p.text&63)&1 == 1 {
-			continue
+		if p.bytes == w && h.Found[p.text>>6]>>(p.text&63)&1 == 0 {
+			from, n := i-int(p.offset), int(p.length)+1
+			if from >= 0 && len(subject)-from >= n && subject[from:from+n] == s.all[p.from:int(p.from)+n] {
+				h.add(p.text, from)
+			}
 		}
-		t, from := s.texts[p.text], i-int(p.offset)
-		if from < 0 || len(subject)-from < len(t) {
-			continue
-		}
-		if sub := subject[from : from+len(t)]; sub[0] == t[0] && sub[len(sub)-1] == t[len(t)-1] && sub == t {
-			h.Found[p.text>>6] |= 1 << (p.text & 63)
-			h.List = append(h.List, int32(p.text))
-			// A text that overlaps itself can be met by its second piece one byte on.
-			h.At[p.text] = int32(max(from-1, 0))
+		if p.last {
+			return
 		}
 	}
+}
+
+// add notes a text that stands at from.
+func (h *Hits) add(text uint32, from int) {
+	h.Found[text>>6] |= 1 << (text & 63)
+	h.List = append(h.List, int32(text))
+	// A text that overlaps itself can be met by its second piece one byte on.
+	h.At[text] = int32(max(from-1, 0))
 }
