@@ -9,7 +9,10 @@ ENGINE_TARGETS = ruleset/xmlfile:FuzzParse internal/regex/osregex:FuzzMatch inte
 	ruleset/engine:FuzzPredecode ruleset/engine:FuzzFlatten ruleset/engine:FuzzEventChannel \
 	internal/regex/osregex:FuzzShortcutsAgreeWithTheProcedure ruleset:FuzzEnginesAgree
 
-.PHONY: help build run test race e2e bench bench-pipeline fuzz fuzz-engine lint stock check clean
+AGENT_TARGETS = enroll/protocol:FuzzParseRequest ingest/secure:FuzzReadFrames ingest/secure:FuzzOpen ingest/secure:FuzzParseKeepalive \
+	ingest/secure:FuzzParseEvent ingest/session:FuzzHandle
+
+.PHONY: help build run test race e2e bench bench-pipeline fuzz fuzz-peers lint stock check clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -38,8 +41,8 @@ bench-pipeline: ## analysis workers on a real broker: events/s, CPU; needs Java 
 fuzz: ## every fuzz target for FUZZTIME each
 	GO=$(GO) FUZZTIME=$(FUZZTIME) test/fuzz.sh
 
-fuzz-engine: ## the engine's parsers of foreign bytes, and what is fast against what is plain; two minutes each, four at once
-	GO=$(GO) FUZZTIME=2m JOBS=4 test/fuzz.sh $(ENGINE_TARGETS)
+fuzz-peers: ## parsers of what agents and logs bring, and what is fast against what is plain; two minutes each, seven at once
+	GO=$(GO) FUZZTIME=2m JOBS=7 test/fuzz.sh $(ENGINE_TARGETS) $(AGENT_TARGETS)
 
 lint: ## formatting and vet
 	@test -z "$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))" || { gofmt -l $$(git ls-files -co --exclude-standard '*.go'); exit 1; }
@@ -49,7 +52,7 @@ lint: ## formatting and vet
 stock: ## the 4.14.7 ruleset's own tests and recorded answers, where that data is present; prints the shares
 	$(GO) test -count=1 -v -run 'TestStock' ./ruleset
 
-check: lint test race stock e2e fuzz-engine ## what CI runs
+check: lint test race stock e2e fuzz-peers ## what CI runs
 
 clean: ## remove what was built
 	rm -rf bin
