@@ -23,8 +23,6 @@ const purpose = "command"
 const (
 	// waitingMax bounds the commands of this process whose outcome is awaited.
 	waitingMax = 4096
-	// keptMax bounds the replies that are remembered, the newest.
-	keptMax = 20_000
 	// DefaultExpiry is how long after it was given a command may be sent.
 	DefaultExpiry = time.Minute
 	// batchMax bounds the records that wait for acknowledgement together.
@@ -50,12 +48,12 @@ type Client struct {
 	box  *secret.Box
 	node string
 	prod *kafka.Producer
-	foll *kafka.Follower
+	foll *kafka.Follower // of the replies
+	give *kafka.Follower // of the commands
 
 	mu      sync.Mutex
 	waiting map[string]*await // by command id
-	kept    []schemas.Reply   // a ring
-	next    int               // where the oldest is once the ring is full
+	orders  orders
 }
 
 // await is one command whose end somebody waits for.
@@ -72,13 +70,38 @@ func Open(cluster *kafka.Cluster, box *secret.Box, node string, log *slog.Logger
 	}
 	c := &Client{box: box, node: node, prod: p, waiting: map[string]*await{}}
 	c.foll = cluster.Follow(schemas.TopicReplies, log, c.onReply)
+	c.give = cluster.Follow(schemas.TopicCommands, log, c.onCommand)
 	return c, nil
 }
 
-// Run follows the replies until ctx ends, closes the producer and returns nil.
+// Run follows commands and replies until ctx ends, closes the producer and
+// returns nil.
 func (c *Client) Run(ctx context.Context) error {
 	defer c.prod.Close()
-	return c.foll.Run(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	other := make(chan error, 1)
+	go func() {
+		defer cancel()
+		other <- c.give.Run(ctx)
+	}()
+	err := c.foll.Run(ctx)
+	cancel()
+	return errors.Join(err, <-other)
+}
+
+// onCommand remembers that a command was given.
+func (c *Client) onCommand(rec schemas.Record) {
+	if !Verify(c.box, &rec) {
+		return // whoever would have sent it says so
+	}
+	cmd, err := schemas.ParseCommand(&rec)
+	if err != nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.orders.given(&cmd)
 }
 
 // Ready is closed once the replies were read to the end they had when Run began.
@@ -91,34 +114,19 @@ func (c *Client) onReply(rec schemas.Record) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.kept) < keptMax {
-		c.kept = append(c.kept, r)
-	} else {
-		c.kept[c.next] = r
-		c.next = (c.next + 1) % keptMax
-	}
+	c.orders.replied(&r)
 	if w := c.waiting[r.CommandID]; w != nil && w.final(&r) {
 		delete(c.waiting, r.CommandID)
 		w.ch <- r // has room for one
 	}
 }
 
-// Recent returns the replies for which keep is true, the newest first, at most n;
-// they reach back a day at most.
-func (c *Client) Recent(n int, keep func(*schemas.Reply) bool) []schemas.Reply {
+// Recent returns the orders of the last day for which keep is true, the newest
+// first, at most n. keep must be quick and must not keep what it is given.
+func (c *Client) Recent(n int, keep func(*Order) bool) []Order {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var out []schemas.Reply
-	for i := range c.kept {
-		r := &c.kept[(c.next+len(c.kept)-1-i)%len(c.kept)]
-		if len(out) == n {
-			break
-		}
-		if keep == nil || keep(r) {
-			out = append(out, *r)
-		}
-	}
-	return out
+	return c.orders.recent(n, keep)
 }
 
 // fill gives a command what every one has.
