@@ -132,7 +132,7 @@ func ParseEvent(r *Record) (Event, error) {
 	}
 	key := string(r.Key)
 	want := e.Key()
-	if e.Queue == '2' && !located {
+	if e.AgentID == ManagerID && e.Queue == '2' && !located {
 		want = ManagerID
 	}
 	if key == want || (want == ManagerID && strings.HasPrefix(key, ManagerID+"/")) {

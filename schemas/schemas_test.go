@@ -49,6 +49,7 @@ func TestAnEventUnderAWrongKeyIsRefused(t *testing.T) {
 	}
 	id := Header{Key: HeaderAgentID, Value: []byte("007")}
 	f("007", nil, id)
+	f("007", nil, id, Header{Key: HeaderQueue, Value: []byte("2")}) // an agent's syslog event without a location
 	f("008", ErrEventKey, id)
 	f("", ErrEventKey)
 	f("000/10.0.0.1", nil, Header{Key: HeaderQueue, Value: []byte("2")}, Header{Key: HeaderLocation, Value: []byte("10.0.0.1")})

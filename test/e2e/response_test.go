@@ -20,8 +20,9 @@ import (
 const firewall = `#!/bin/sh
 read line
 cmd=$(echo "$line" | sed 's/.*"command":"\([a-z]*\)".*/\1/')
-ip=$(echo "$line" | sed 's/.*"srcip":"\([0-9.]*\)".*/\1/')
-alert=$(echo "$line" | sed 's/.*"id":"\([0-9]*\.[0-9]*\)".*/\1/')
+ip=$(echo "$line" | sed -n 's/.*"srcip":"\([0-9.]*\)".*/\1/p')
+alert=$(echo "$line" | sed -n 's/.*"id":"\([0-9]*\.[0-9]*\)".*/\1/p')
+[ -n "$ip" ] || exit 0 # an alert about no address
 note() { echo "$(date +%s%3N) $1 $ip $alert" >> events; }
 case "$cmd" in
 add)
