@@ -129,6 +129,9 @@ func Start(ctx context.Context, c config.Config, names []string, log *slog.Logge
 	if a.box, err = openBox(keyFile(c), log); err != nil {
 		return nil, err
 	}
+	a.reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "vedette_cluster_key_old_uses_total", Help: "Values that opened or verified under an older key of cluster.key_file only.",
+	}, func() float64 { return float64(a.box.OldUses()) }))
 	if err := a.openBrokers(ctx); err != nil {
 		return nil, err
 	}

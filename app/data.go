@@ -100,11 +100,11 @@ func (d *Data) openKey(path string, log *slog.Logger) error {
 }
 
 func openBox(path string, log *slog.Logger) (*secret.Box, error) {
-	key, err := secret.LoadOrCreateKey(path, log)
+	keys, err := secret.LoadOrCreateKeys(path, log)
 	if err != nil {
 		return nil, fmt.Errorf("cluster key: %w", err)
 	}
-	return secret.NewBox(key)
+	return secret.NewBox(keys[0], keys[1:]...)
 }
 
 // startEmbedded starts the broker of dir and makes its topics.

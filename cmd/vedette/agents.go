@@ -8,7 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -47,21 +50,30 @@ func readRegistry(ctx context.Context, data *app.Data, cfg config.Config, log *s
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
 	defer func() { cancel(); <-done }()
-	select {
-	case <-r.Ready():
-	case err := <-done:
-		done <- nil
-		return err
-	case <-time.After(30 * time.Second):
-		if err := r.Err(); err != nil {
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	end := time.After(30 * time.Second)
+	for {
+		select {
+		case <-r.Ready():
+			if err := r.Err(); err != nil {
+				return err
+			}
+			return fn(ctx, r)
+		case err := <-done:
+			done <- nil
 			return err
+		case <-look.C:
+			if err := r.Err(); errors.Is(err, registry.ErrWrongKey) { // waiting does not mend it
+				return err
+			}
+		case <-end:
+			if err := r.Err(); err != nil {
+				return err
+			}
+			return fmt.Errorf("the brokers do not answer; are they running, and were the topics made (`vedette topics apply`)?")
 		}
-		return fmt.Errorf("the brokers do not answer; are they running, and were the topics made (`vedette topics apply`)?")
 	}
-	if err := r.Err(); err != nil {
-		return err
-	}
-	return fn(ctx, r)
 }
 
 func (s *shell) agentsList() *cobra.Command {
@@ -169,17 +181,15 @@ func (s *shell) agentsImport() *cobra.Command {
 						return fmt.Errorf("reserve the ids of removed agents: %w", err)
 					}
 				}
-				for _, l := range lines {
-					if l.Removed {
-						continue
-					}
-					_, err := r.Add(ctx, registry.AddRequest{ID: l.ID, Name: l.Name, IP: l.IP, Key: l.Key})
-					if err != nil {
+				for i, err := range addLines(ctx, r, lines) {
+					switch {
+					case lines[i].Removed:
+					case err != nil:
 						refused++
-						fmt.Fprintf(cmd.ErrOrStderr(), "%s %s: %v\n", l.ID, l.Name, err)
-						continue
+						fmt.Fprintf(cmd.ErrOrStderr(), "%s %s: %v\n", lines[i].ID, lines[i].Name, err)
+					default:
+						added++
 					}
-					added++
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "added %d, refused %d\n", added, refused)
 				if refused > 0 {
@@ -192,6 +202,53 @@ func (s *shell) agentsImport() *cobra.Command {
 			})
 		},
 	}
+}
+
+// importsAtOnce is how many lines an import has under way.
+const importsAtOnce = 128
+
+// addLines adds the agents of a key file and returns an error or nil for each
+// line. Many are under way at once, but lines that name the same agent, address
+// or id go in their order: the first one counts.
+func addLines(ctx context.Context, r *registry.Registry, lines []registry.KeyLine) []error {
+	errs := make([]error, len(lines))
+	add := func(i int) {
+		l := lines[i]
+		_, errs[i] = r.Add(ctx, registry.AddRequest{ID: l.ID, Name: l.Name, IP: l.IP, Key: l.Key})
+	}
+	claims := func(l registry.KeyLine) []string {
+		host, _, _ := strings.Cut(l.IP, "/")
+		return []string{"id " + l.ID, "name " + l.Name, "address " + host}
+	}
+	claimed := map[string]int{}
+	for _, l := range lines {
+		for _, c := range claims(l) {
+			if !l.Removed && c != "address any" {
+				claimed[c]++
+			}
+		}
+	}
+	slots := make(chan struct{}, importsAtOnce)
+	var wg sync.WaitGroup
+	var inOrder []int
+	for i, l := range lines {
+		switch {
+		case l.Removed:
+		case slices.ContainsFunc(claims(l), func(c string) bool { return claimed[c] > 1 }):
+			inOrder = append(inOrder, i)
+		default:
+			slots <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				add(i)
+			})
+		}
+	}
+	wg.Wait()
+	for _, i := range inOrder {
+		add(i)
+	}
+	return errs
 }
 
 // lastRemoved is the largest id of the removed lines, whose ids are not given again.

@@ -34,7 +34,7 @@ Files that exist are left alone. A single process with nothing configured needs 
 			}
 			out := cmd.OutOrStdout()
 			if path := cfg.Cluster.KeyFile; path != "" {
-				if _, err := secret.LoadOrCreateKey(path, log); err != nil {
+				if _, err := secret.LoadOrCreateKeys(path, log); err != nil {
 					return err
 				}
 				fmt.Fprintf(out, "cluster key          %s\n", path)

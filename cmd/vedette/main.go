@@ -77,7 +77,7 @@ func newRoot() *cobra.Command {
 		_, err := s.logger(io.Discard)
 		return err
 	}
-	root.AddCommand(s.runCommand(), s.initCommand(), s.configCommand(), s.topicsCommand(), s.agentsCommand(), s.logtestCommand(), s.rulesetCommand(), s.shadowCommand(), s.replayCommand(), s.simulateCommand(), versionCommand())
+	root.AddCommand(s.runCommand(), s.initCommand(), s.configCommand(), s.topicsCommand(), s.agentsCommand(), s.groupsCommand(), s.registryCommand(), s.logtestCommand(), s.rulesetCommand(), s.shadowCommand(), s.replayCommand(), s.simulateCommand(), versionCommand())
 	strict(root)
 	return root
 }

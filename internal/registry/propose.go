@@ -87,8 +87,13 @@ func (r *Registry) proposal(kind schemas.ProposalKind) schemas.Proposal {
 	return schemas.Proposal{V: schemas.ProposalVersion, ID: secret.RandomHex(16), Kind: kind, Proposer: r.node, Time: time.Now().UnixMilli()}
 }
 
+// proposeTimeout bounds the wait for an outcome where the caller sets no bound.
+const proposeTimeout = time.Minute
+
 // propose writes a proposal and waits until this node has applied it.
 func (r *Registry) propose(ctx context.Context, p schemas.Proposal) (Outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
+	defer cancel()
 	select {
 	case <-r.ready: // what is proposed must be judged by a state that was read
 	case <-ctx.Done():

@@ -115,8 +115,10 @@ func (r *Registry) cut(ctx context.Context, topicID string) error {
 	}
 	before := own[len(own)-2]
 	first := min(before.Chunks[0], own[len(own)-1].Chunks[0])
+	// The last record stays in any case: the embedded broker counts from 0 again
+	// when it starts with an empty log.
 	return errors.Join(
-		r.cluster.DeleteBefore(ctx, schemas.TopicRegistry, 0, before.Offset+1),
+		r.cluster.DeleteBefore(ctx, schemas.TopicRegistry, 0, max(0, before.Offset)),
 		r.cluster.DeleteBefore(ctx, schemas.TopicSnapshots, 0, first),
 	)
 }
@@ -219,8 +221,10 @@ func (r *Registry) tryLoad(ctx context.Context) (from int64, err error) {
 		why := ""
 		var state *State
 		switch {
-		case m.TopicID != topicID && (log.Start == 0 || m.Offset >= log.End):
+		case m.TopicID != topicID && log.Start == 0:
 			why = "topic" // of a registry that was made anew since; one that was cut was carried over with it
+		case m.Offset >= log.End:
+			why = "ahead" // the brokers lost records; what comes would take the offsets of those
 		case m.Offset+1 < log.Start:
 			why = "gap"
 		case m.Chunks[0] < ranges[0].Start:
@@ -241,6 +245,9 @@ func (r *Registry) tryLoad(ctx context.Context) (from int64, err error) {
 		r.install(state)
 		r.log.Info("registry begins with a snapshot", "offset", m.Offset, "agents", len(state.byName), "took", time.Since(began).Round(time.Millisecond).String())
 		return m.Offset + 1, nil
+	}
+	if log.Start > 0 && r.foreign.Load() > 0 && !r.verified.Load() {
+		return 0, ErrWrongKey
 	}
 	if log.Start > 0 {
 		return 0, fmt.Errorf("%w: the log begins at offset %d", errGone, log.Start)
@@ -363,4 +370,27 @@ func (r *Registry) snapshotDue() bool {
 		last = r.manifests[n-1].Offset
 	}
 	return r.state.offset-last >= int64(r.snapshotEvery)
+}
+
+// Status is what people ask of the registry.
+type Status struct {
+	// Agents may connect; Removed entries are kept, not purged.
+	Agents, Removed, Groups, Users int
+	// Offset is that of the last record read, -1 before the first.
+	Offset int64
+	// Unverified records did not verify since this process read the registry.
+	Unverified int64
+	// Snapshots are the newest manifests, by offset.
+	Snapshots []schemas.SnapshotManifest
+}
+
+// Status returns counts of what this node holds.
+func (r *Registry) Status() Status {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	s := r.state
+	return Status{
+		Agents: len(s.byName), Removed: len(s.agents) - len(s.byName), Groups: len(s.groups), Users: len(s.users), Offset: s.offset,
+		Unverified: r.foreign.Load(), Snapshots: slices.Clone(r.manifests),
+	}
 }

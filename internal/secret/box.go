@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/crypto/chacha20poly1305"
 )
@@ -27,11 +28,14 @@ const KeyBytes = 32
 // purpose or associated data, or was altered.
 var ErrOpen = errors.New("sealed value does not open under this cluster key")
 
-// Box seals and authenticates values under the cluster key. Every purpose has
-// its own subkey, so a value sealed for one purpose never opens for another. It
-// is safe for concurrent use.
+// Box seals and authenticates values under the cluster key, and opens and
+// verifies them under it or one of the keys before it. Every purpose has its own
+// subkey, so a value sealed for one purpose never opens for another. It is safe
+// for concurrent use.
 type Box struct {
-	key []byte
+	key   []byte
+	older []*Box // each with one key
+	old   atomic.Int64
 
 	mu   sync.Mutex // guards subs; never held while another lock is taken
 	subs map[string]*subkeys
@@ -46,13 +50,35 @@ type subkeys struct {
 // never input.
 const purposesMax = 64
 
-// NewBox returns a Box for a cluster key of at least KeyBytes bytes.
-func NewBox(key []byte) (*Box, error) {
+// KeysMax bounds the keys of a Box, the first included.
+const KeysMax = 8
+
+// NewBox returns a Box for a cluster key of at least KeyBytes bytes, and for
+// older ones, under which it only opens and verifies.
+func NewBox(key []byte, older ...[]byte) (*Box, error) {
+	if len(older) >= KeysMax {
+		return nil, fmt.Errorf("%d cluster keys, at most %d are possible", 1+len(older), KeysMax)
+	}
 	if len(key) < KeyBytes {
 		return nil, fmt.Errorf("cluster key has %d bytes, at least %d are needed", len(key), KeyBytes)
 	}
-	return &Box{key: append([]byte(nil), key...), subs: map[string]*subkeys{}}, nil
+	b := &Box{key: append([]byte(nil), key...), subs: map[string]*subkeys{}}
+	for _, k := range older {
+		o, err := NewBox(k)
+		if err != nil {
+			return nil, fmt.Errorf("an older %w", err)
+		}
+		b.older = append(b.older, o)
+	}
+	return b, nil
 }
+
+// Keys returns how many keys the Box has.
+func (b *Box) Keys() int { return 1 + len(b.older) }
+
+// OldUses returns how often a value opened or verified under an older key only:
+// what still needs it.
+func (b *Box) OldUses() int64 { return b.old.Load() }
 
 func (b *Box) sub(purpose string) *subkeys {
 	b.mu.Lock()
@@ -88,6 +114,19 @@ func (b *Box) Seal(purpose string, plain, ad []byte) []byte {
 
 // Open returns what Seal was given, or ErrOpen.
 func (b *Box) Open(purpose string, sealed, ad []byte) ([]byte, error) {
+	plain, err := b.open(purpose, sealed, ad)
+	for _, o := range b.older {
+		if err == nil {
+			break
+		}
+		if plain, err = o.open(purpose, sealed, ad); err == nil {
+			b.old.Add(1)
+		}
+	}
+	return plain, err
+}
+
+func (b *Box) open(purpose string, sealed, ad []byte) ([]byte, error) {
 	if len(sealed) < chacha20poly1305.NonceSizeX {
 		return nil, ErrOpen
 	}
@@ -108,15 +147,25 @@ func (b *Box) MAC(purpose string, data []byte) []byte {
 
 // Verify reports in constant time whether mac is the MAC of data for purpose.
 func (b *Box) Verify(purpose string, data, mac []byte) bool {
-	return hmac.Equal(b.MAC(purpose, data), mac)
+	if hmac.Equal(b.MAC(purpose, data), mac) {
+		return true
+	}
+	for _, o := range b.older {
+		if hmac.Equal(o.MAC(purpose, data), mac) {
+			b.old.Add(1)
+			return true
+		}
+	}
+	return false
 }
 
-// LoadOrCreateKey reads the cluster key from path (hexadecimal, or any other 32
-// bytes or more), or makes
-// a random one and writes it with mode 0600. Every node of an installation needs
-// the same file. A file that others can read gives a warning on log (which may
-// be nil), because refusing to start would take the agents down with it.
-func LoadOrCreateKey(path string, log *slog.Logger) ([]byte, error) {
+// LoadOrCreateKeys reads the cluster keys from path, or makes a random one and
+// writes it with mode 0600. A key is hexadecimal, or any other 32 bytes or more.
+// Several stand one a line, the one to seal under first; they are several if
+// each line is a key and one of them hexadecimal. Every node of an installation
+// needs the same file. A file that others can read gives a warning on log (which
+// may be nil), because refusing to start would take the agents down with it.
+func LoadOrCreateKeys(path string, log *slog.Logger) ([][]byte, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := createKey(path); err != nil {
@@ -130,16 +179,45 @@ func LoadOrCreateKey(path string, log *slog.Logger) ([]byte, error) {
 	if st, err := os.Stat(path); err == nil && st.Mode().Perm()&0o077 != 0 && log != nil {
 		log.Warn("cluster key can be read by others; set its mode to 0600", "path", path, "mode", st.Mode().Perm().String())
 	}
-	// Subkeys are derived, so any text of enough bytes will do; hexadecimal
-	// counts by what it stands for. The text itself must not be printed.
-	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil {
-		key = bytes.TrimSpace(text)
+	if keys := keyLines(text); keys != nil {
+		return keys, nil
 	}
+	key, _ := parseKey(text)
 	if len(key) < KeyBytes {
 		return nil, fmt.Errorf("cluster key %s: has %d bytes, at least %d are needed", path, len(key), KeyBytes)
 	}
-	return key, nil
+	return [][]byte{key}, nil
+}
+
+// parseKey reads one key. Subkeys are derived, so any text of enough bytes will
+// do; hexadecimal counts by what it stands for. The text itself must not be printed.
+func parseKey(text []byte) (key []byte, hexadecimal bool) {
+	text = bytes.TrimSpace(text)
+	if key, err := hex.DecodeString(string(text)); err == nil {
+		return key, true
+	}
+	return text, false
+}
+
+// keyLines returns the keys of a file that holds several, or nil: a key may be
+// any text, also one with line breaks.
+func keyLines(text []byte) [][]byte {
+	var keys [][]byte
+	one := false
+	for line := range bytes.Lines(text) {
+		if len(bytes.TrimSpace(line)) == 0 {
+			continue
+		}
+		key, hexadecimal := parseKey(line)
+		if len(key) < KeyBytes {
+			return nil
+		}
+		keys, one = append(keys, key), one || hexadecimal
+	}
+	if len(keys) < 2 || !one {
+		return nil
+	}
+	return keys
 }
 
 // createKey writes a new key beside path and links it into place, so that of

@@ -65,11 +65,12 @@ func TestProcessesThatStartTogetherAgreeOnOneKey(t *testing.T) {
 	keys := make([][]byte, 8)
 	for i := range keys {
 		wg.Go(func() {
-			k, err := LoadOrCreateKey(path, nil)
-			if err != nil {
+			k, err := LoadOrCreateKeys(path, nil)
+			if err != nil || len(k) != 1 {
 				t.Error(err)
+				return
 			}
-			keys[i] = k
+			keys[i] = k[0]
 		})
 	}
 	wg.Wait()
@@ -91,7 +92,7 @@ func TestABadKeyFileIsRefusedWithoutPrintingIt(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := LoadOrCreateKey(path, nil)
+		_, err := LoadOrCreateKeys(path, nil)
 		if err == nil || (text != "" && strings.Contains(err.Error(), text)) {
 			t.Errorf("%q: err = %v", text, err)
 		}
@@ -117,9 +118,9 @@ func TestAClusterKeyMayBeAnyTextOfEnoughBytes(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		key, err := LoadOrCreateKey(path, nil)
-		if (err == nil) != (want > 0) || len(key) != want {
-			t.Errorf("%d bytes of text give a key of %d bytes, want %d: %v", len(text), len(key), want, err)
+		keys, err := LoadOrCreateKeys(path, nil)
+		if (err == nil) != (want > 0) || want > 0 && (len(keys) != 1 || len(keys[0]) != want) {
+			t.Errorf("%d bytes of text give %d keys, want one of %d bytes: %v", len(text), len(keys), want, err)
 		}
 	}
 	f(strings.Repeat("0a", 32)+"\n", 32)
@@ -127,4 +128,57 @@ func TestAClusterKeyMayBeAnyTextOfEnoughBytes(t *testing.T) {
 	f(strings.Repeat("0a", 16), 0)
 	f("short", 0)
 	f("", 0)
+	f("c29tZSBiYXNlNjQgdGV4dCBvZiBlbm91Z2ggYnl0ZXM=\nc29tZSBiYXNlNjQgdGV4dCBvZiBlbm91Z2ggYnl0ZXM=\n", 89) // wrapped text
+	f(strings.Repeat("0a", 32)+"\nshort\n", 70)
+}
+
+func TestAClusterKeyIsReplacedStepByStep(t *testing.T) {
+	t.Parallel()
+	older, newer := strings.Repeat("0a", 32), strings.Repeat("0b", 32)
+	text := "c29tZSBiYXNlNjQgdGV4dCBvZiBlbm91Z2ggYnl0ZXM="
+	box := func(lines ...string) *Box {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		keys, err := LoadOrCreateKeys(path, nil)
+		if err != nil || len(keys) != len(lines) {
+			t.Fatalf("%d keys of %d lines: %v", len(keys), len(lines), err)
+		}
+		b, err := NewBox(keys[0], keys[1:]...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	// reads reports whether b reads what a writes.
+	reads := func(b, a *Box) bool {
+		v := b.Verify("p", []byte("x"), a.MAC("p", []byte("x")))
+		_, err := b.Open("p", a.Seal("p", []byte("x"), []byte("ad")), []byte("ad"))
+		if v != (err == nil) {
+			t.Error("a value verifies and does not open, or the reverse")
+		}
+		return v
+	}
+	for _, first := range []string{older, text} {
+		before, both, after, done := box(first), box(first, newer), box(newer, first), box(newer)
+		for i, ok := range []bool{reads(both, before), reads(before, both), reads(after, both), reads(both, after), reads(after, before), reads(done, after), reads(after, done)} {
+			if !ok {
+				t.Errorf("step %d: neighbors do not read one another", i)
+			}
+		}
+		if reads(done, before) || reads(before, done) {
+			t.Error("a key that is gone still opens")
+		}
+		if n := after.OldUses(); n != 4 {
+			t.Errorf("%d uses of the old key counted", n)
+		}
+	}
+	if _, err := NewBox(make([]byte, 32), make([][]byte, KeysMax)...); err == nil {
+		t.Error("any number of keys")
+	}
+	if _, err := NewBox(make([]byte, 32), make([]byte, 5)); err == nil {
+		t.Error("a short older key")
+	}
 }
