@@ -49,6 +49,7 @@ type fakes struct {
 	added  []NewAgent
 	// logtest is Deps.Logtest; nil until a test sets it.
 	logtest func() (*engine.Engine, []string)
+	orders  *fakeOrders
 }
 
 func (f *fakes) List() []Agent {
@@ -124,6 +125,7 @@ func newFakes() *fakes {
 			"wazuh": {Name: "wazuh", Roles: []int{1}}, "reader": {Name: "reader", Roles: []int{4}}, "nobody": {Name: "nobody"},
 		},
 		health: map[string]error{"store": nil, "analyze": nil},
+		orders: newFakeOrders(),
 		list: []Agent{
 			{
 				ID: "001", Name: "web1", IP: "10.0.0.1", RegisterIP: "any", Status: "active", Version: "Wazuh v4.14.7", Groups: []string{"default", "web"},
@@ -200,6 +202,7 @@ func serve(t *testing.T, change ...func(*Config)) *server {
 	f := newFakes()
 	deps := Deps{
 		Agents: f, Groups: f, Users: f, Rules: f, Alerts: st, Health: func() map[string]error { return f.health },
+		Orders: f.orders, KnownResponse: func(identity string) bool { return identity == "firewall-drop600" },
 		Logtest: func() (*engine.Engine, []string) {
 			if f.logtest == nil {
 				return nil, nil
@@ -810,7 +813,7 @@ func TestDocument(t *testing.T) {
 			if method != http.MethodGet {
 				continue
 			}
-			path = strings.NewReplacer("{agent_id}", "001", "{group_id}", "default").Replace(path)
+			path = strings.NewReplacer("{agent_id}", "001", "{group_id}", "default", "{component}", "agent", "{configuration}", "client", "{file_name}", "agent.conf").Replace(path)
 			r := s.do(method, path, "{}", func(r *http.Request) {
 				if op.Security != nil {
 					r.SetBasicAuth("wazuh", "secret")

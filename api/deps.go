@@ -32,6 +32,10 @@ type Deps struct {
 	Rulesets Rulesets
 	// Shadow tells what a candidate ruleset would change; nil where nobody can.
 	Shadow func(ctx context.Context) (*shadowlog.Summary, error)
+	// Orders gives orders to agents; nil where none can be given.
+	Orders Orders
+	// KnownResponse reports whether agents know a response by this identity.
+	KnownResponse func(identity string) bool
 	// Health returns the state of each part of the process by name; nil is well.
 	Health func() map[string]error
 }

@@ -272,8 +272,15 @@ func checkObject(s *openapi3.Schema, obj map[string]any, prefix string) error {
 			if !ok {
 				return wrong
 			}
+			if ps.Properties == nil {
+				continue // anything may stand in it
+			}
 			if err := checkObject(ps, o, name+"."); err != nil {
 				return err
+			}
+		case ps.Type.Is("array"):
+			if _, ok := v.([]any); !ok {
+				return wrong
 			}
 		case ps.Type.Is("boolean"):
 			if _, ok := v.(bool); !ok {

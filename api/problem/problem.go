@@ -27,18 +27,30 @@ type Code int
 // The codes in use.
 const (
 	Internal         Code = 1000
+	FileMissing      Code = 1006
+	OrderFailed      Code = 1014
 	NotReady         Code = 1017
 	BodyNotJSON      Code = 1018
+	EmptyFile        Code = 1112
+	BadXML           Code = 1113
+	ConfigMissing    Code = 1116
+	ComponentDown    Code = 1117
+	ComponentSilent  Code = 1118
+	ConfigPair       Code = 1128
+	OnlyRealAgents   Code = 1310
 	UnknownSort      Code = 1403
 	LimitTooHigh     Code = 1405
 	QuerySyntax      Code = 1407
 	QueryField       Code = 1408
 	QueryOperator    Code = 1409
 	QueryDate        Code = 1412
+	NoCommand        Code = 1650
+	CommandUnknown   Code = 1652
 	NoAgent          Code = 1701
 	NotForServer     Code = 1703
 	AgentName        Code = 1705
 	AgentAddress     Code = 1706
+	AgentNotActive   Code = 1707
 	AgentID          Code = 1708
 	AgentKey         Code = 1709
 	NoGroup          Code = 1710
@@ -51,10 +63,19 @@ const (
 	EnrolmentDown    Code = 1726
 	AgentFilter      Code = 1731
 	GroupNotMember   Code = 1734
+	OldAgent         Code = 1735
 	TooManyGroups    Code = 1737
 	AgentNameLength  Code = 1738
+	ActiveOnly       Code = 1740
 	GroupOnlyDefault Code = 1745
 	GroupMember      Code = 1751
+	NoTask           Code = 1813
+	NoPackage        Code = 1819
+	Upgrading        Code = 1820
+	UpgradeVersion   Code = 1821
+	NotNewer         Code = 1822
+	NeedsForce       Code = 1823
+	NotUTF8          Code = 1911
 	BadLevel         Code = 1203
 	NoRule           Code = 1208
 	NoDecoder        Code = 1504
@@ -89,6 +110,27 @@ func def(code Code, status int, detail, remediation string) {
 func init() {
 	const bad, internal = http.StatusBadRequest, http.StatusInternalServerError
 	def(Internal, internal, "The server could not answer this request", "See the server's log")
+	def(FileMissing, internal, "The file does not exist, or may not be read", "")
+	def(OrderFailed, internal, "The brokers do not answer; the order may have been given or not", "See /readyz, then GET /active-response")
+	def(EmptyFile, bad, "The file is empty", "Send the file as the body")
+	def(BadXML, bad, "The file is no XML that agents would take", "Mend the line that is named")
+	def(ConfigMissing, bad, "The agent's component has no such configuration", "")
+	def(ComponentDown, bad, "The agent's component is off or does not answer", "See the agent's log")
+	def(ComponentSilent, internal, "The agent did not answer", "See whether it is connected, then ask again")
+	def(ConfigPair, bad, "The component has no such configuration", "See the documentation for the pairs there are")
+	def(OnlyRealAgents, bad, "Only agents have this component, not the server itself", "")
+	def(NoCommand, bad, "No command is given", "Name one of ar.conf, or a script with ! in front")
+	def(CommandUnknown, bad, "There is no such command", "Name one of ar.conf, or a script with ! in front")
+	def(AgentNotActive, bad, "The agent is not active", "See whether it is connected")
+	def(OldAgent, internal, "The agent's version is too old for this", "Upgrade it")
+	def(ActiveOnly, bad, "This can only be done with active agents", "See whether it is connected")
+	def(NoTask, bad, "There is no upgrade of this agent", "It is remembered for a day")
+	def(NoPackage, bad, "There is no package for this agent", "Put one into agents.packages_dir")
+	def(Upgrading, bad, "The agent is being upgraded already", "See GET /agents/upgrade_result")
+	def(UpgradeVersion, bad, "Agents of this version cannot be upgraded from here", "Upgrade it by hand")
+	def(NotNewer, bad, "The package is not newer than the agent", "Use force=true")
+	def(NeedsForce, bad, "The package is newer than the server", "Upgrade the server first, or use force=true")
+	def(NotUTF8, bad, "The file is not UTF-8", "")
 	def(NotReady, internal, "Some parts of the server are not ready", "Wait, then see /readyz")
 	def(BodyNotJSON, bad, "The body is not valid JSON", "Send a JSON object")
 	def(BadLevel, bad, "The level must be a number from 0 to 16, or two with a hyphen", "")

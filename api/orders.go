@@ -1,0 +1,405 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"vedette/api/problem"
+	"vedette/internal/commands"
+	"vedette/internal/responses"
+	"vedette/schemas"
+)
+
+// Orders gives orders to agents; *commands.Client is one.
+type Orders interface {
+	// Give returns when the orders are durable.
+	Give(ctx context.Context, cmds ...schemas.Command) error
+	// Do waits for an order's end: of a request, until the agent has answered.
+	Do(ctx context.Context, cmd schemas.Command) (schemas.Reply, error)
+	// Recent returns the newest orders for which keep is true, at most n.
+	Recent(n int, keep func(*commands.Order) bool) []commands.Order
+}
+
+const (
+	// askMax bounds how long an agent is waited for, whatever the request says.
+	askMax = 2 * time.Minute
+	// ordersListed bounds the orders that one request looks at.
+	ordersListed = 100_000
+	// restartResponse is what agents know a restart by.
+	//
+	// Source: spec/active-response.md §1 "ar.conf" and §3.
+	restartResponse = "restart-wazuh0"
+	restartLegacy   = "restart-ossec0 - null (from_the_server) (no_rule_id)"
+)
+
+// stateActive is the only state in which an agent can be told something.
+const stateActive = string(schemas.StateActive)
+
+// give gives orders, and says so if that does not work.
+func (a *API) give(c *call, cmds []schemas.Command) error {
+	if len(cmds) == 0 {
+		return nil
+	}
+	if a.deps.Orders == nil {
+		return problem.New(problem.NotReady, "")
+	}
+	err := a.deps.Orders.Give(c.ctx, cmds...)
+	if err != nil && c.ctx.Err() == nil {
+		a.log.Warn("orders not given", "err", err)
+		return problem.New(problem.OrderFailed, "")
+	}
+	return err
+}
+
+// order gives each agent the order that make says, or lists it as failed with
+// the code that make says.
+func (a *API) order(c *call, l *list, agents []*Agent, make func(x *Agent) (schemas.Command, problem.Code)) (any, error) {
+	cmds, done := []schemas.Command{}, []string{}
+	for _, x := range agents {
+		cmd, refused := make(x)
+		if refused != 0 {
+			l.fail(refused, x.ID)
+			continue
+		}
+		cmd.AgentID, cmd.Origin = x.ID, c.user.Name
+		cmds, done = append(cmds, cmd), append(done, x.ID)
+	}
+	if err := a.give(c, cmds); err != nil {
+		return nil, err
+	}
+	l.Items, l.Total = done, len(done)
+	return l, nil
+}
+
+// others leaves the server out, which fails if it was named.
+func others(l *list, agents []*Agent, named bool) []*Agent {
+	return slices.DeleteFunc(agents, func(x *Agent) bool {
+		if x.ID == serverID && named {
+			l.fail(problem.NotForServer, x.ID)
+		}
+		return x.ID == serverID
+	})
+}
+
+func (a *API) restart(c *call, l *list, agents []*Agent) (any, error) {
+	text, err := responses.Message(restartResponse, a.cfg.Identity.Node, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return a.order(c, l, agents, func(x *Agent) (schemas.Command, problem.Code) {
+		if x.Status != stateActive {
+			return schemas.Command{}, problem.AgentNotActive
+		}
+		return schemas.Command{Kind: schemas.CommandResponse, Text: text, Legacy: restartLegacy, Response: restartResponse}, 0
+	})
+}
+
+func restarted() *list {
+	return &list{All: "All agents asked for are told to restart", Some: "Some agents asked for are not told to restart", None: "No agent is told to restart"}
+}
+
+func (a *API) restartAgents(c *call) (any, error) {
+	l := restarted()
+	agents, err := a.permitted(c, l)
+	if err != nil {
+		return nil, err
+	}
+	_, named := c.strs("agents_list")
+	return a.restart(c, l, others(l, agents, named))
+}
+
+func (a *API) restartAgent(c *call) (any, error) {
+	x, err := a.pathAgent(c)
+	if err != nil {
+		return nil, err
+	}
+	l := restarted()
+	return a.restart(c, l, others(l, []*Agent{x}, true))
+}
+
+func (a *API) restartGroup(c *call) (any, error) {
+	name := c.gin.Param("group_id")
+	if !formats["group_names"](name) {
+		return nil, problem.Bad("'%s' is not a 'group_names' - 'group_id'", name)
+	}
+	if !slices.ContainsFunc(a.deps.Groups.Groups(), func(g Group) bool { return g.Name == name }) {
+		return nil, problem.New(problem.NoGroup, "")
+	}
+	l := restarted()
+	agents, err := a.permitted(c, l)
+	if err != nil {
+		return nil, err
+	}
+	agents = slices.DeleteFunc(agents, func(x *Agent) bool { return !slices.Contains(x.Groups, name) })
+	return a.restart(c, l, agents)
+}
+
+func (a *API) reconnectAgents(c *call) (any, error) {
+	l := &list{All: "All agents asked for are told to reconnect", Some: "Some agents asked for are not told to reconnect", None: "No agent is told to reconnect"}
+	agents, err := a.permitted(c, l)
+	if err != nil {
+		return nil, err
+	}
+	_, named := c.strs("agents_list")
+	return a.order(c, l, others(l, agents, named), func(x *Agent) (schemas.Command, problem.Code) {
+		if x.Status != stateActive {
+			return schemas.Command{}, problem.AgentNotActive
+		}
+		return schemas.Command{Kind: schemas.CommandControl, Text: "force_reconnect"}, 0
+	})
+}
+
+// runResponse has agents, or the server, run an active response.
+//
+// Source: spec/active-response.md §3 and §4.
+func (a *API) runResponse(c *call) (any, error) {
+	name, args, alert, err := responseBody(c)
+	if err != nil {
+		return nil, err
+	}
+	if script, ok := strings.CutPrefix(name, "!"); ok {
+		if script == "" || strings.ContainsAny(script, "/\\ \t\r\n\x00") || strings.HasPrefix(script, ".") || strings.Contains(script, "..") {
+			return nil, problem.Newf(problem.CommandUnknown, "%.100q is no script's plain name", script)
+		}
+	} else if a.deps.KnownResponse == nil || !a.deps.KnownResponse(name) {
+		return nil, problem.Newf(problem.CommandUnknown, "There is no response %.100q; it is named as in ar.conf, with its timeout, and a script with ! in front", name)
+	}
+	text, err := responses.Message(name, a.cfg.Identity.Node, args, alert)
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > schemas.MaxCommandText-64 || strings.IndexByte(text, 0) >= 0 {
+		return nil, problem.Bad("The arguments and the alert take %d bytes, at most %d", len(text), schemas.MaxCommandText-64)
+	}
+	l := &list{All: "All agents asked for are told to respond", Some: "Some agents asked for are not told to respond", None: "No agent is told to respond"}
+	agents, err := a.permitted(c, l)
+	if err != nil {
+		return nil, err
+	}
+	if _, named := c.strs("agents_list"); !named { // the server responds only when it is named
+		agents = others(l, agents, false)
+	}
+	return a.order(c, l, agents, func(x *Agent) (schemas.Command, problem.Code) {
+		if x.Status != stateActive {
+			return schemas.Command{}, problem.AgentNotActive
+		}
+		return schemas.Command{Kind: schemas.CommandResponse, Text: text, Response: name}, 0
+	})
+}
+
+func responseBody(c *call) (name string, args []string, alert []byte, err error) {
+	name, _ = c.body["command"].(string)
+	if name == "" {
+		return "", nil, nil, problem.New(problem.NoCommand, "")
+	}
+	given, _ := c.body["arguments"].([]any)
+	for _, v := range given {
+		s, ok := v.(string)
+		if !ok {
+			return "", nil, nil, problem.Bad("%s is not of type 'string' - 'arguments'", short(v))
+		}
+		args = append(args, s)
+	}
+	if v, ok := c.body["alert"]; ok {
+		alert, err = encode(v)
+	}
+	return name, args, alert, err
+}
+
+// configurations are what agents can be asked for, by component.
+//
+// Source: spec/api.md §12 "Live configuration".
+var configurations = map[string][]string{
+	"agent": {"client", "buffer", "labels", "internal", "anti_tampering"}, "agentless": {"agentless"},
+	"analysis": {"global", "active_response", "alerts", "command", "rules", "decoders", "internal", "rule_test"},
+	"auth":     {"auth"}, "com": {"active-response", "logging", "internal", "cluster"}, "csyslog": {"csyslog"}, "integrator": {"integration"},
+	"logcollector": {"localfile", "socket", "internal"}, "mail": {"global", "alerts", "internal"}, "monitor": {"global", "internal", "reports"},
+	"request": {"global", "remote", "internal"}, "syscheck": {"syscheck", "rootcheck", "internal"}, "wazuh-db": {"wdb", "internal"}, "wmodules": {"wmodules"},
+}
+
+// pathWord is a word of the path out of a closed set, whatever its case.
+func pathWord(c *call, name string, among []string) (string, error) {
+	v := strings.ToLower(c.gin.Param(name))
+	if !slices.Contains(among, v) {
+		slices.Sort(among)
+		return "", problem.Bad("%.100q is not one of %v - '%s'", v, slices.Compact(among), name)
+	}
+	return v, nil
+}
+
+// ask puts a request to an agent and returns its answer.
+func (a *API) ask(c *call, x *Agent, text string) (string, error) {
+	if x.Status != stateActive {
+		return "", problem.New(problem.ActiveOnly, "")
+	}
+	if a.deps.Orders == nil {
+		return "", problem.New(problem.NotReady, "")
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, askMax)
+	defer cancel()
+	r, err := a.deps.Orders.Do(ctx, schemas.Command{Kind: schemas.CommandRequest, AgentID: x.ID, Text: text, Origin: c.user.Name})
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return "", ctx.Err()
+	case errors.Is(err, commands.ErrBusy):
+		return "", problem.New(problem.ComponentSilent, "Too many requests wait for their agents")
+	case err != nil:
+		a.log.Warn("an agent was not asked", "agent_id", x.ID, "err", err)
+		return "", problem.New(problem.OrderFailed, "")
+	case r.Status != schemas.ReplyAnswered:
+		return "", problem.Newf(problem.ComponentSilent, "The agent did not answer: %.200s", r.Text)
+	}
+	return r.Text, nil
+}
+
+// agentConfig answers with a part of the configuration that an agent runs.
+//
+// Source: spec/agent-protocol.md §8a; spec/api.md §12.
+func (a *API) agentConfig(c *call) (any, error) {
+	component, err := pathWord(c, "component", slices.Collect(maps.Keys(configurations)))
+	if err != nil {
+		return nil, err
+	}
+	configuration, err := pathWord(c, "configuration", slices.Concat(slices.Collect(maps.Values(configurations))...))
+	if err != nil {
+		return nil, err
+	}
+	x, err := a.pathAgent(c)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(configurations[component], configuration) {
+		return nil, problem.New(problem.ConfigPair, "")
+	}
+	if x.ID == serverID {
+		return nil, problem.New(problem.NotForServer, "")
+	}
+	answer, err := a.ask(c, x, component+" getconfig "+configuration)
+	if err != nil {
+		return nil, err
+	}
+	text, ok := strings.CutPrefix(answer, "ok")
+	var data json.RawMessage
+	switch {
+	case ok && json.Unmarshal([]byte(text), &data) == nil:
+		return &plain{Data: data}, nil
+	case strings.Contains(answer, "requested section"):
+		return nil, problem.New(problem.ConfigMissing, "")
+	case strings.HasPrefix(answer, "err"):
+		return nil, problem.Newf(problem.ComponentDown, "The agent's component is off or does not answer: %.200s", answer)
+	}
+	return nil, problem.New(problem.ComponentSilent, "The agent's answer cannot be read")
+}
+
+// agentStats answers with what a component of an agent has counted.
+func (a *API) agentStats(c *call) (any, error) {
+	component, err := pathWord(c, "component", []string{"agent", "logcollector"})
+	if err != nil {
+		return nil, err
+	}
+	x, err := a.pathAgent(c)
+	if err != nil {
+		return nil, err
+	}
+	if x.ID == serverID {
+		return nil, problem.New(problem.OnlyRealAgents, "")
+	}
+	if v := numbers(x.Version); len(v) > 0 && slices.Compare(v, []int{4, 2}) < 0 {
+		return nil, problem.New(problem.OldAgent, "")
+	}
+	answer, err := a.ask(c, x, component+" getstate")
+	if err != nil {
+		return nil, err
+	}
+	var state struct {
+		Error *int            `json:"error"`
+		Data  json.RawMessage `json:"data"`
+	}
+	if json.Unmarshal([]byte(answer), &state) != nil || state.Error == nil || *state.Error != 0 || len(state.Data) == 0 {
+		return nil, problem.Newf(problem.ComponentDown, "The agent's component is off or does not answer: %.200s", answer)
+	}
+	return single(state.Data, "The component's statistics are listed"), nil
+}
+
+// agentSynced says whether an agent has its groups' files; deprecated.
+func (a *API) agentSynced(c *call) (any, error) {
+	x, err := a.pathAgent(c)
+	if err != nil {
+		return nil, err
+	}
+	if x.ID == serverID {
+		return nil, problem.New(problem.NotForServer, "")
+	}
+	return single(ordered{{"id", x.ID}, {"synced", x.Synced}}, "It is said whether the agent has its groups' files"), nil
+}
+
+// Statuses of orders that nobody has answered.
+const (
+	orderWaiting = "waiting"
+	orderUnsent  = "unsent"
+)
+
+func orderStatus(o *commands.Order, now time.Time) string {
+	switch {
+	case o.Status != "":
+		return string(o.Status)
+	case o.Final(now):
+		return orderUnsent
+	}
+	return orderWaiting
+}
+
+// listResponses is ours: which active responses were ordered and what came of
+// them, as far as the topics reach back.
+func (a *API) listResponses(c *call) (any, error) {
+	l := &list{All: "All responses asked for are listed", Some: "Some responses asked for are not listed", None: "No response is listed", Items: []any{}}
+	agents, err := a.permitted(c, l)
+	if err != nil || a.deps.Orders == nil {
+		return l, err
+	}
+	_, named := c.strs("agents_list")
+	everyone := !named && c.perms.AllowsAll(c.op.action, "agent:id") // removed agents too
+	visible := make(map[string]bool, len(agents))
+	for _, x := range agents {
+		visible[x.ID] = true
+	}
+	states, byState := c.strs("status")
+	alert := c.str("alert_id")
+	found := a.deps.Orders.Recent(ordersListed, func(o *commands.Order) bool {
+		return o.Kind == schemas.CommandResponse && (everyone || visible[o.AgentID]) && (alert == "" || o.AlertID == alert) &&
+			(!byState || slices.Contains(states, orderStatus(o, c.now)))
+	})
+	items := []ordered{}
+	for _, o := range page(found, c.num("offset"), c.num("limit")) {
+		items = append(items, orderItem(&o, c.now))
+	}
+	l.Items, l.Total = items, len(found)
+	return l, nil
+}
+
+func orderItem(o *commands.Order, now time.Time) ordered {
+	m := ordered{{"id", o.ID}, {"agent_id", o.AgentID}, {"response", o.Response}, {"status", orderStatus(o, now)}}
+	add := func(key, value string) {
+		if value != "" {
+			m = append(m, member{key, value})
+		}
+	}
+	date := func(key string, t time.Time) {
+		if !t.IsZero() {
+			add(key, t.UTC().Format(dateForm))
+		}
+	}
+	add("result", o.Text)
+	add("ordered_by", o.Origin)
+	add("alert_id", o.AlertID)
+	add("rule_id", o.RuleID)
+	add("node", o.Node)
+	date("time", o.Given)
+	date("result_time", o.Changed)
+	return m
+}
