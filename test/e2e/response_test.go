@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,6 +37,16 @@ delete) rm "table/$ip" && note delete;;
 esac
 `
 
+// attacks come from few addresses, so that some come back while they are blocked
+// and some when they no longer are.
+var attacks = func() string {
+	var b strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&b, "Nov 22 10:00:00 h sshd[%d]: Failed password for root from 203.0.113.%d port 4%04d ssh2\n", 100+i, i*i%23, i)
+	}
+	return b.String()
+}()
+
 // An alert makes the agent block an address; one that comes again while it is
 // blocked is answered with abort; after the timeout it is let in again. Killed
 // forwarders give no command twice.
@@ -58,6 +69,7 @@ func TestAnAlertBlocksAnAddressForAWhile(t *testing.T) {
 	// Keepalives tell the agents' version, without which nothing is sent.
 	sim := harness.StartSimulate(t, harness.SimulateConfig{
 		Agents: 3, EPS: 12, Duration: 40 * time.Second, Front: front, PasswordFile: filepath.Join(in.dir, "enrollment-password"), ResponseDir: scripts, Keepalive: time.Second,
+		Logs: attacks,
 	})
 	sim.WaitSent(t, 150)
 	f.Kill()

@@ -30,6 +30,7 @@ type SimulateConfig struct {
 	Idle         bool
 	ResponseDir  string
 	Keepalive    time.Duration
+	Logs         string // lines to send in turn
 }
 
 // Simulation is a running fleet of simulated agents.
@@ -82,7 +83,7 @@ func StartSimulate(t testing.TB, c SimulateConfig) *Simulation {
 		Agents: c.Agents, Count: c.Count, EPS: c.EPS, Duration: c.Duration, Manager: "127.0.0.1",
 		EnrollPort: port(c.Front.Enroll), Port: port(c.Front.Ingest), Password: secret.String(strings.TrimSpace(string(raw))),
 		NamePrefix: c.Prefix, KeysFile: c.KeysFile, Mark: true, RetryMax: 2 * time.Second,
-		Idle: c.Idle, ResponseDir: c.ResponseDir, Keepalive: c.Keepalive,
+		Logs: []byte(c.Logs), Idle: c.Idle, ResponseDir: c.ResponseDir, Keepalive: c.Keepalive,
 	}
 	go func() {
 		defer close(s.done)
