@@ -23,6 +23,7 @@ import (
 	"vedette/ingest/source"
 	"vedette/ingest/syslog"
 	"vedette/internal/kafka"
+	"vedette/internal/keyrequest"
 	"vedette/internal/responses"
 	"vedette/internal/secret"
 	"vedette/schemas"
@@ -94,6 +95,8 @@ type Enroll struct {
 	// RatePerSource bounds the connections a second of one address; 0: any.
 	RatePerSource int   `mapstructure:"rate_per_source"`
 	Force         Force `mapstructure:"force"`
+	// KeyRequest asks elsewhere for the keys of agents that gateways do not know.
+	KeyRequest keyrequest.Config `mapstructure:"key_request"`
 }
 
 // Force says when an agent gives way to a new one of its name or address.
@@ -175,7 +178,8 @@ func Default() Config {
 		Events:  Events{Retention: 168 * time.Hour, HistoryMaxBytes: 10 << 30},
 		Enroll: Enroll{
 			Listen: ":1515", UsePassword: true, Purge: true, RatePerSource: enroll.DefaultRatePerSource,
-			Force: Force{Enabled: true, KeyMismatch: true, DisconnectedTimeEnabled: true, DisconnectedTime: time.Hour, AfterRegistrationTime: time.Hour},
+			Force:      Force{Enabled: true, KeyMismatch: true, DisconnectedTimeEnabled: true, DisconnectedTime: time.Hour, AfterRegistrationTime: time.Hour},
+			KeyRequest: keyrequest.Default(),
 		},
 		Ingest:    Ingest{TCP: ":1514", Syslog: syslog.Default(), Kafka: []source.Config{}},
 		Agents:    Agents{DisconnectedAfter: 15 * time.Minute, PushBytesPerSecond: 64 << 20},
@@ -371,6 +375,14 @@ func (c Config) Validate() error {
 	} {
 		if d < 0 || d%time.Second != 0 {
 			bad("%s: %s; whole seconds, 0 or more", key, d)
+		}
+	}
+	if err := c.Enroll.KeyRequest.Validate("enroll.key_request"); err != nil {
+		errs = append(errs, err)
+	}
+	if f := c.Enroll.KeyRequest.ExecPath; f != "" {
+		if st, err := os.Stat(f); err != nil || st.IsDir() || st.Mode()&0o111 == 0 {
+			bad("enroll.key_request.exec_path: %q is no program", f)
 		}
 	}
 	if c.Enroll.RatePerSource < 0 {
