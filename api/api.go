@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -31,6 +32,8 @@ type API struct {
 	checking chan struct{} // one token per password check
 	ruleset  rulesetCache
 	logtests logtests
+	// publishing is held while a group's files are read, changed and published.
+	publishing sync.Mutex
 }
 
 // New reads the document, matches it with the functions and binds the listener.
@@ -108,6 +111,10 @@ func (a *API) functions() map[string]opFunc {
 		"add_group":              a.addGroup,
 		"delete_groups":          a.deleteGroups,
 		"list_group_agents":      a.listGroupAgents,
+		"list_group_files":       a.listGroupFiles,
+		"read_group_file":        a.readGroupFile,
+		"read_group_config":      a.readGroupConfig,
+		"write_group_config":     a.writeGroupConfig,
 		"summarize_agent_status": a.summarizeAgentStatus,
 		"restart_agents":         a.restartAgents,
 		"restart_agent":          a.restartAgent,

@@ -50,6 +50,7 @@ type fakes struct {
 	// logtest is Deps.Logtest; nil until a test sets it.
 	logtest func() (*engine.Engine, []string)
 	orders  *fakeOrders
+	files   *fakeFiles
 }
 
 func (f *fakes) List() []Agent {
@@ -125,7 +126,7 @@ func newFakes() *fakes {
 			"wazuh": {Name: "wazuh", Roles: []int{1}}, "reader": {Name: "reader", Roles: []int{4}}, "nobody": {Name: "nobody"},
 		},
 		health: map[string]error{"store": nil, "analyze": nil},
-		orders: newFakeOrders(),
+		orders: newFakeOrders(), files: newFakeFiles(),
 		list: []Agent{
 			{
 				ID: "001", Name: "web1", IP: "10.0.0.1", RegisterIP: "any", Status: "active", Version: "Wazuh v4.14.7", Groups: []string{"default", "web"},
@@ -202,7 +203,7 @@ func serve(t *testing.T, change ...func(*Config)) *server {
 	f := newFakes()
 	deps := Deps{
 		Agents: f, Groups: f, Users: f, Rules: f, Alerts: st, Health: func() map[string]error { return f.health },
-		Orders: f.orders, KnownResponse: func(identity string) bool { return identity == "firewall-drop600" },
+		Orders: f.orders, ARConf: []byte("firewall-drop600 - firewall-drop - 600\n"), GroupFiles: f.files,
 		Logtest: func() (*engine.Engine, []string) {
 			if f.logtest == nil {
 				return nil, nil

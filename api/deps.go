@@ -34,8 +34,10 @@ type Deps struct {
 	Shadow func(ctx context.Context) (*shadowlog.Summary, error)
 	// Orders gives orders to agents; nil where none can be given.
 	Orders Orders
-	// KnownResponse reports whether agents know a response by this identity.
-	KnownResponse func(identity string) bool
+	// ARConf is the file by which agents know responses.
+	ARConf []byte
+	// GroupFiles are the files of groups; nil where there are none.
+	GroupFiles GroupFiles
 	// Health returns the state of each part of the process by name; nil is well.
 	Health func() map[string]error
 }

@@ -29,6 +29,7 @@ type call struct {
 	op     *operation
 	params map[string]any
 	body   map[string]any
+	raw    []byte // a body that is not JSON
 	user   User
 	perms  *rbac.Permissions
 	now    time.Time
@@ -183,6 +184,12 @@ func (p *plain) envelope() any {
 // text is a bare answer.
 type text string
 
+// file is a bare answer of any type.
+type file struct {
+	contentType string
+	data        []byte
+}
+
 // bare is a JSON answer without an envelope.
 type bare struct {
 	status int
@@ -292,6 +299,8 @@ func (a *API) serve(c *gin.Context, op *operation) {
 		a.write(c, http.StatusOK, "application/json; charset=utf-8", res.envelope())
 	case *bare:
 		a.write(c, res.status, "application/json; charset=utf-8", res.value)
+	case *file:
+		c.Data(http.StatusOK, res.contentType, res.data)
 	case text:
 		c.Data(http.StatusOK, "text/plain; charset=utf-8", []byte(res))
 	default:
@@ -310,7 +319,12 @@ func (a *API) answer(c *gin.Context, op *operation) (any, error) {
 	if k.params, err = op.query(c.Request.URL.RawQuery); err != nil {
 		return nil, err
 	}
-	if k.body, err = a.readBody(c, op); err != nil {
+	if op.bodyType == xmlBody {
+		k.raw, err = a.readXML(c)
+	} else {
+		k.body, err = a.readBody(c, op)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if op.resource == "*:*" && !k.may(rbac.AnyResource) {

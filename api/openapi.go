@@ -33,10 +33,14 @@ type operation struct {
 	basic            bool // logs in
 	params           map[string]*param
 	body             *openapi3.Schema // nil: a body is ignored
+	bodyType         string
 	bodyRequired     bool
 	deprecated       bool
 	fn               opFunc
 }
+
+// xmlBody is the type of bodies that are files.
+const xmlBody = "application/xml"
 
 // param is one query parameter.
 type param struct {
@@ -124,9 +128,13 @@ func newOperation(method, path string, o *openapi3.Operation) (*operation, error
 		op.params[p.Name] = q
 	}
 	if o.RequestBody != nil {
-		m := o.RequestBody.Value.Content.Get("application/json")
+		op.bodyType = "application/json"
+		if o.RequestBody.Value.Content[op.bodyType] == nil {
+			op.bodyType = xmlBody
+		}
+		m := o.RequestBody.Value.Content[op.bodyType]
 		if m == nil || m.Schema == nil {
-			return nil, errors.New("a body that is not application/json is not supported yet")
+			return nil, errors.New("a body that is neither application/json nor application/xml is not supported yet")
 		}
 		op.body, op.bodyRequired = m.Schema.Value, o.RequestBody.Value.Required
 	}

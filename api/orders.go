@@ -166,7 +166,7 @@ func (a *API) runResponse(c *call) (any, error) {
 		if script == "" || strings.ContainsAny(script, "/\\ \t\r\n\x00") || strings.HasPrefix(script, ".") || strings.Contains(script, "..") {
 			return nil, problem.Newf(problem.CommandUnknown, "%.100q is no script's plain name", script)
 		}
-	} else if a.deps.KnownResponse == nil || !a.deps.KnownResponse(name) {
+	} else if !a.knownResponse(name) {
 		return nil, problem.Newf(problem.CommandUnknown, "There is no response %.100q; it is named as in ar.conf, with its timeout, and a script with ! in front", name)
 	}
 	text, err := responses.Message(name, a.cfg.Identity.Node, args, alert)
@@ -190,6 +190,18 @@ func (a *API) runResponse(c *call) (any, error) {
 		}
 		return schemas.Command{Kind: schemas.CommandResponse, Text: text, Response: name}, 0
 	})
+}
+
+// knownResponse reports whether ar.conf has a line of this identity.
+//
+// Source: spec/active-response.md §1 "ar.conf".
+func (a *API) knownResponse(identity string) bool {
+	for line := range strings.Lines(string(a.deps.ARConf)) {
+		if have, _, ok := strings.Cut(line, " - "); ok && have == identity {
+			return true
+		}
+	}
+	return false
 }
 
 func responseBody(c *call) (name string, args []string, alert []byte, err error) {

@@ -21,6 +21,8 @@ type Registry struct {
 	reg *registry.Registry
 	// host is the server's own name, which no agent may take.
 	host string
+	// mergedSum gives the sum of the file that agents of groups are to have.
+	mergedSum func(groups []string) string
 
 	mu  sync.Mutex
 	pem string
@@ -39,6 +41,11 @@ var (
 func NewRegistry(reg *registry.Registry, host string) *Registry {
 	return &Registry{reg: reg, host: host, decoy: HashPassword("decoy")}
 }
+
+// CompareFiles has agents compared with what they are to have: sum is that of the
+// merged file of groups. Without it, having a file is being in step. Call it
+// before use.
+func (r *Registry) CompareFiles(sum func(groups []string) string) { r.mergedSum = sum }
 
 // List implements Agents.
 func (r *Registry) List() []Agent {
@@ -70,9 +77,8 @@ func (r *Registry) List() []Agent {
 			} else if p.Address != "" {
 				a.IP = p.Address
 			}
-			// An agent reports the sum of the files it has once it has any. Until
-			// groups are files, having reported is being in step.
-			a.Synced = p.MergedSum != ""
+			// An agent reports the sum of the files it has once it has any.
+			a.Synced = p.MergedSum != "" && (r.mergedSum == nil || p.MergedSum == r.mergedSum(e.Groups))
 		}
 		out = append(out, a)
 	}

@@ -169,9 +169,8 @@ func (p *param) scalar(v string, s *openapi3.Schema) (any, error) {
 	return v, nil
 }
 
-// readBody reads and checks the operation's body. What operations without a
-// body get is read and ignored, as clients send `{}` with everything.
-func (a *API) readBody(c *gin.Context, op *operation) (map[string]any, error) {
+// limited returns the body, bounded by the upload limit.
+func (a *API) limited(c *gin.Context) (io.Reader, error) {
 	body := c.Request.Body
 	if e := c.GetHeader("Expect"); e != "" && !strings.EqualFold(e, "100-continue") {
 		return nil, problem.HTTP(http.StatusExpectationFailed, "Only 100-continue can be expected")
@@ -186,12 +185,47 @@ func (a *API) readBody(c *gin.Context, op *operation) (map[string]any, error) {
 		}
 		body = http.MaxBytesReader(c.Writer, body, a.cfg.MaxUploadBytes)
 	}
-	tooLarge := func(err error) error {
-		var m *http.MaxBytesError
-		if errors.As(err, &m) {
-			return problem.HTTP(http.StatusRequestEntityTooLarge, fmt.Sprintf("The body is larger than %d bytes", m.Limit))
-		}
-		return problem.Bad("The body cannot be read")
+	return body, nil
+}
+
+func tooLarge(err error) error {
+	var m *http.MaxBytesError
+	if errors.As(err, &m) {
+		return problem.HTTP(http.StatusRequestEntityTooLarge, fmt.Sprintf("The body is larger than %d bytes", m.Limit))
+	}
+	return problem.Bad("The body cannot be read")
+}
+
+// bodyIs refuses a body of another type.
+func bodyIs(c *gin.Context, want string) error {
+	if t, _, err := mime.ParseMediaType(c.ContentType()); err != nil || t != want {
+		return problem.HTTP(http.StatusUnsupportedMediaType, fmt.Sprintf("Invalid Content-type (%s), expected %s", c.ContentType(), want))
+	}
+	return nil
+}
+
+// readXML reads a body that is a file.
+func (a *API) readXML(c *gin.Context) ([]byte, error) {
+	if err := bodyIs(c, xmlBody); err != nil {
+		return nil, err
+	}
+	body, err := a.limited(c)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(body)
+	if err != nil {
+		return nil, tooLarge(err)
+	}
+	return b, nil
+}
+
+// readBody reads and checks the operation's body. What operations without a
+// body get is read and ignored, as clients send `{}` with everything.
+func (a *API) readBody(c *gin.Context, op *operation) (map[string]any, error) {
+	body, err := a.limited(c)
+	if err != nil {
+		return nil, err
 	}
 	if op.body == nil {
 		if _, err := io.Copy(io.Discard, body); err != nil {
@@ -206,8 +240,8 @@ func (a *API) readBody(c *gin.Context, op *operation) (map[string]any, error) {
 	if len(bytes.TrimSpace(b)) == 0 && !op.bodyRequired {
 		return nil, nil
 	}
-	if t, _, err := mime.ParseMediaType(c.ContentType()); err != nil || t != "application/json" {
-		return nil, problem.HTTP(http.StatusUnsupportedMediaType, fmt.Sprintf("Invalid Content-type (%s), expected application/json", c.ContentType()))
+	if err := bodyIs(c, "application/json"); err != nil {
+		return nil, err
 	}
 	if depth(b) > jsonDepthMax {
 		return nil, problem.Bad("Maximum recursion depth exceeded.")

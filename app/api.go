@@ -9,13 +9,17 @@ import (
 	"time"
 
 	"vedette/api"
+	"vedette/api/problem"
+	"vedette/internal/commands"
 	"vedette/internal/datadir"
+	"vedette/internal/groups"
 	"vedette/internal/registry"
 	"vedette/internal/secret"
 	"vedette/internal/store"
 	"vedette/internal/tlsconf"
 	"vedette/ruleset"
 	"vedette/ruleset/engine"
+	"vedette/schemas"
 )
 
 func (a *App) buildAPI(alerts store.Store) error {
@@ -28,8 +32,11 @@ func (a *App) buildAPI(alerts store.Store) error {
 	cfg.Identity = api.Identity{
 		Manager: a.cfg.Cluster.Name, Node: a.node, InstallationID: a.installationID(), Path: a.cfg.DataDir, Started: time.Now(),
 	}
-	reg := api.NewRegistry(a.registry, a.node)
-	r, err := api.New(cfg, api.Deps{Agents: reg, Groups: reg, Users: reg, Rules: a.rules, Alerts: alerts, Logtest: a.rules.Logtest, Rulesets: a.rules, Shadow: a.rules.shadowSummary(a.cluster), Health: a.Health}, a.log, a.reg)
+	deps, err := a.apiDeps(alerts)
+	if err != nil {
+		return err
+	}
+	r, err := api.New(cfg, deps, a.log, a.reg)
 	if err != nil {
 		return err
 	}
@@ -39,6 +46,49 @@ func (a *App) buildAPI(alerts store.Store) error {
 	a.infra["bootstrap"] = b
 	a.checks.add("api", b.err)
 	return nil
+}
+
+// apiDeps opens what the API answers from.
+func (a *App) apiDeps(alerts store.Store) (api.Deps, error) {
+	files, err := a.openGroups()
+	if err != nil {
+		return api.Deps{}, err
+	}
+	orders, err := commands.Open(a.cluster, a.box, a.node, a.log, a.reg)
+	if err != nil {
+		return api.Deps{}, err
+	}
+	a.infra["commands"] = orders
+	set, err := Responses(a.cfg)
+	if err != nil {
+		return api.Deps{}, err
+	}
+	reg := api.NewRegistry(a.registry, a.node)
+	reg.CompareFiles(func(groups []string) string { return files.Merged(groups).Sum })
+	return api.Deps{
+		Agents: reg, Groups: groupsWithFiles{reg, files}, GroupSums: api.GroupSums(files), GroupFiles: files, Users: reg,
+		Rules: a.rules, Alerts: alerts, Logtest: a.rules.Logtest, Rulesets: a.rules, Shadow: a.rules.shadowSummary(a.cluster),
+		Orders: orders, ARConf: set.ARConf(), Health: a.Health,
+	}, nil
+}
+
+// groupsWithFiles are the registry's groups, which take their files with them.
+type groupsWithFiles struct {
+	*api.Registry
+	files *groups.Store
+}
+
+// RemoveGroup implements api.Groups. Files that stay, because the brokers do not
+// answer, would come back with a group of that name, so that it fails then; done
+// again it goes on there.
+func (g groupsWithFiles) RemoveGroup(ctx context.Context, name string) error {
+	// First the files: once the group is gone nobody could ask for this again.
+	if name != schemas.DefaultGroup {
+		if err := g.files.Remove(ctx, name); err != nil {
+			return problem.New(problem.EnrolmentDown, "")
+		}
+	}
+	return g.Registry.RemoveGroup(ctx, name)
 }
 
 // logtestLimits bound a log test over the API, of which there can be many. All

@@ -75,6 +75,7 @@ const (
 	UpgradeVersion   Code = 1821
 	NotNewer         Code = 1822
 	NeedsForce       Code = 1823
+	GroupsTooLarge   Code = 2009
 	NotUTF8          Code = 1911
 	BadLevel         Code = 1203
 	NoRule           Code = 1208
@@ -130,6 +131,7 @@ func init() {
 	def(UpgradeVersion, bad, "Agents of this version cannot be upgraded from here", "Upgrade it by hand")
 	def(NotNewer, bad, "The package is not newer than the agent", "Use force=true")
 	def(NeedsForce, bad, "The package is newer than the server", "Upgrade the server first, or use force=true")
+	def(GroupsTooLarge, bad, "The files of all groups together are too large", "Take some away first")
 	def(NotUTF8, bad, "The file is not UTF-8", "")
 	def(NotReady, internal, "Some parts of the server are not ready", "Wait, then see /readyz")
 	def(BodyNotJSON, bad, "The body is not valid JSON", "Send a JSON object")

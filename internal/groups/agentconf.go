@@ -38,6 +38,20 @@ func (e *ConfError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e
 // commands are written with `&&` as in a shell.
 var ampersand = regexp.MustCompile(`&(amp;|lt;|gt;|quot;|apos;|#\d+;)?`)
 
+// agentConfDecoder reads the dialect of an agent.conf.
+func agentConfDecoder(text []byte) *xml.Decoder {
+	plain := bytes.ReplaceAll(text, []byte(`\<`), []byte("&lt;"))
+	plain = ampersand.ReplaceAllFunc(plain, func(m []byte) []byte {
+		if len(m) > 1 {
+			return m
+		}
+		return []byte("&amp;")
+	})
+	d := xml.NewDecoder(bytes.NewReader(plain))
+	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
+	return d
+}
+
 // CheckAgentConf returns a *ConfError for the first thing that an agent would not
 // take: elements that do not close, what is no agent_config, unknown filters and
 // sections.
@@ -50,15 +64,7 @@ func CheckAgentConf(text []byte) error {
 	if i := bytes.IndexByte(text, 0); i >= 0 {
 		return &ConfError{Line: 1 + bytes.Count(text[:i], []byte("\n")), Reason: "a NUL byte, which no shared file can carry"}
 	}
-	plain := bytes.ReplaceAll(text, []byte(`\<`), []byte("&lt;"))
-	plain = ampersand.ReplaceAllFunc(plain, func(m []byte) []byte {
-		if len(m) > 1 {
-			return m
-		}
-		return []byte("&amp;")
-	})
-	d := xml.NewDecoder(bytes.NewReader(plain))
-	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
+	d := agentConfDecoder(text)
 	var open []string
 	seen := false
 	for {

@@ -1,0 +1,213 @@
+package api
+
+import (
+	"context"
+	"crypto/md5"  //nolint:gosec // clients choose
+	"crypto/sha1" //nolint:gosec // clients choose
+	"crypto/sha256"
+	"crypto/sha3"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"hash"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/blake2b"
+	"golang.org/x/crypto/blake2s"
+
+	"vedette/api/problem"
+	"vedette/internal/groups"
+)
+
+// GroupFiles are the files that agents of each group share; *groups.Store is one.
+type GroupFiles interface {
+	// Files returns a group's files sorted by path, and whether any were ever published.
+	Files(group string) ([]groups.File, bool)
+	// Merged returns what an agent in these groups is sent.
+	Merged(groups []string) *groups.Merged
+	// Publish replaces a group's files.
+	Publish(ctx context.Context, group string, files []groups.File) error
+}
+
+const (
+	agentConf = "agent.conf"
+	arConf    = "ar.conf"
+)
+
+// sums are the algorithms that the parameter hash names.
+var sums = map[string]func() hash.Hash{
+	"md5": md5.New, "sha1": sha1.New, "sha224": sha256.New224, "sha256": sha256.New, "sha384": sha512.New384, "sha512": sha512.New,
+	"blake2b": func() hash.Hash { h, _ := blake2b.New512(nil); return h }, "blake2s": func() hash.Hash { h, _ := blake2s.New256(nil); return h },
+	"sha3_224": func() hash.Hash { return sha3.New224() }, "sha3_256": func() hash.Hash { return sha3.New256() },
+	"sha3_384": func() hash.Hash { return sha3.New384() }, "sha3_512": func() hash.Hash { return sha3.New512() },
+}
+
+// sum returns data's sum in hexadecimal; an algorithm that is not known is md5.
+func sum(algorithm string, data []byte) string {
+	start := sums[algorithm]
+	if start == nil {
+		start = md5.New
+	}
+	h := start()
+	h.Write(data)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// GroupSums returns Deps.GroupSums over the groups' files.
+func GroupSums(files GroupFiles) func(group, algorithm string) (merged, config string) {
+	return func(group, algorithm string) (merged, config string) {
+		m := files.Merged([]string{group})
+		if merged = m.Sum; algorithm != "" && algorithm != "md5" {
+			merged = sum(algorithm, m.Data)
+		}
+		if all, _ := files.Files(group); len(all) > 0 {
+			if data, ok := fileOf(all, agentConf); ok {
+				config = sum(algorithm, data)
+			}
+		}
+		return merged, config
+	}
+}
+
+func fileOf(files []groups.File, path string) ([]byte, bool) {
+	i := slices.IndexFunc(files, func(f groups.File) bool { return f.Path == path })
+	if i < 0 {
+		return nil, false
+	}
+	return files[i].Data, true
+}
+
+// groupFiles returns the group that the path names and all files of its folder:
+// those shared, and the two that the server makes.
+func (a *API) groupFiles(c *call) (Group, []groups.File, error) {
+	g, err := a.group(c, c.op.action, c.gin.Param("group_id"))
+	if err != nil {
+		return g, nil, err
+	}
+	if a.deps.GroupFiles == nil {
+		return g, nil, problem.New(problem.NotReady, "")
+	}
+	shared, _ := a.deps.GroupFiles.Files(g.Name)
+	out := slices.DeleteFunc(slices.Clone(shared), func(f groups.File) bool { return f.Path == arConf })
+	if a.deps.ARConf != nil {
+		out = append(out, groups.File{Path: arConf, Data: a.deps.ARConf})
+	}
+	out = append(out, groups.File{Path: groups.MergedName, Data: a.deps.GroupFiles.Merged([]string{g.Name}).Data})
+	slices.SortFunc(out, func(a, b groups.File) int { return strings.Compare(a.Path, b.Path) })
+	return g, out, nil
+}
+
+var groupFileListing = listing{fields: []string{"filename", "hash"}, sortable: []string{"filename", "hash"}}
+
+func (a *API) listGroupFiles(c *call) (any, error) {
+	_, files, err := a.groupFiles(c)
+	if err != nil {
+		return nil, err
+	}
+	items := make([]item, len(files))
+	for i, f := range files {
+		items[i] = object{map[string]any{"filename": f.Path, "hash": sum(c.str("hash"), f.Data)}}
+	}
+	l := &list{All: "The group's files are listed", Some: "The group's files are listed", None: "No file is listed"}
+	l.Items, l.Total, err = groupFileListing.cut(c, items)
+	return l, err
+}
+
+// readGroupFile answers with one file of a group: with raw as it is, else an
+// agent.conf taken apart and any other file as an array of its lines.
+func (a *API) readGroupFile(c *call) (any, error) {
+	_, files, err := a.groupFiles(c)
+	if err != nil {
+		return nil, err
+	}
+	name := c.gin.Param("file_name")
+	data, ok := fileOf(files, name)
+	if !ok {
+		return nil, problem.Newf(problem.FileMissing, "The group has no file %.100q", name)
+	}
+	if c.flag("raw") {
+		kind := "text/plain; charset=utf-8"
+		if strings.HasSuffix(name, ".conf") && name != arConf || strings.HasSuffix(name, ".xml") {
+			kind = "application/xml; charset=utf-8"
+		}
+		return &file{kind, data}, nil
+	}
+	if name == agentConf {
+		blocks, err := groups.Blocks(data)
+		if err != nil {
+			return nil, confProblem(err)
+		}
+		return &plain{Data: blocks}, nil
+	}
+	lines := []string{}
+	for l := range strings.Lines(strings.ToValidUTF8(string(data), "\ufffd")) {
+		lines = append(lines, strings.TrimRight(l, "\r\n"))
+	}
+	return &plain{Data: lines}, nil
+}
+
+// readGroupConfig answers with a group's agent.conf, taken apart; without one
+// there are no parts.
+func (a *API) readGroupConfig(c *call) (any, error) {
+	_, files, err := a.groupFiles(c)
+	if err != nil {
+		return nil, err
+	}
+	blocks := []groups.Block{}
+	if data, ok := fileOf(files, agentConf); ok {
+		if blocks, err = groups.Blocks(data); err != nil {
+			return nil, confProblem(err)
+		}
+	}
+	return &plain{Data: ordered{
+		{"affected_items", page(blocks, c.num("offset"), c.num("limit"))}, {"total_affected_items", len(blocks)},
+	}}, nil
+}
+
+// confProblem says what is wrong with an agent.conf, and where.
+func confProblem(err error) error {
+	var bad *groups.ConfError
+	if errors.As(err, &bad) {
+		return problem.Newf(problem.BadXML, "The configuration is refused: line %d: %s", bad.Line, bad.Reason)
+	}
+	return err
+}
+
+// writeGroupConfig replaces a group's agent.conf and leaves its other files. It
+// ends when this node's agents are about to be sent it.
+func (a *API) writeGroupConfig(c *call) (any, error) {
+	g, err := a.group(c, c.op.action, c.gin.Param("group_id"))
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case a.deps.GroupFiles == nil:
+		return nil, problem.New(problem.NotReady, "")
+	case len(strings.TrimSpace(string(c.raw))) == 0:
+		return nil, problem.New(problem.EmptyFile, "")
+	case !utf8.Valid(c.raw):
+		return nil, problem.New(problem.NotUTF8, "")
+	}
+	if err := groups.CheckAgentConf(c.raw); err != nil {
+		return nil, confProblem(err)
+	}
+	// Two changes at once would each publish what the other one replaces.
+	a.publishing.Lock()
+	defer a.publishing.Unlock()
+	shared, _ := a.deps.GroupFiles.Files(g.Name)
+	files := slices.DeleteFunc(slices.Clone(shared), func(f groups.File) bool { return f.Path == agentConf })
+	err = a.deps.GroupFiles.Publish(c.ctx, g.Name, append(files, groups.File{Path: agentConf, Data: c.raw}))
+	switch {
+	case err == nil:
+	case c.ctx.Err() != nil:
+		return nil, c.ctx.Err()
+	case errors.Is(err, groups.ErrTooLarge):
+		return nil, problem.New(problem.GroupsTooLarge, "")
+	default:
+		a.log.Warn("a group's configuration was not published", "group", g.Name, "err", err)
+		return nil, problem.New(problem.OrderFailed, "The brokers do not answer; the configuration may have been published or not")
+	}
+	return &plain{Message: "Agents of the group are sent the new configuration"}, nil
+}
