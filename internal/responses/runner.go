@@ -53,6 +53,50 @@ type Runner struct {
 	mu      sync.Mutex
 	pending map[string]*undo
 	counts  map[string]int // how often a state key has come
+	// busy are the state keys that a script is acting on, so that what is put in
+	// force is whole before it is asked for again or undone.
+	busy map[string]*busy
+}
+
+// busy is one at a time; users counts those that hold it or wait.
+type busy struct {
+	ch    chan struct{}
+	users int
+}
+
+// enter waits until nobody else acts on a key.
+func (r *Runner) enter(ctx context.Context, key string) error {
+	r.mu.Lock()
+	b := r.busy[key]
+	if b == nil {
+		b = &busy{ch: make(chan struct{}, 1)}
+		r.busy[key] = b
+	}
+	b.users++
+	r.mu.Unlock()
+	select {
+	case b.ch <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		r.left(key, b)
+		return ctx.Err()
+	}
+}
+
+func (r *Runner) leave(key string) {
+	r.mu.Lock()
+	b := r.busy[key]
+	r.mu.Unlock()
+	<-b.ch
+	r.left(key, b)
+}
+
+func (r *Runner) left(key string, b *busy) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if b.users--; b.users == 0 {
+		delete(r.busy, key)
+	}
 }
 
 // undo is a response in force, by its state key.
@@ -71,7 +115,7 @@ func NewRunner(dir, file string, offenders []int, runTime time.Duration) (*Runne
 	}
 	r := &Runner{
 		dir: dir, file: file, offenders: offenders, runTime: runTime, slots: make(chan struct{}, RunsMax),
-		OnUndo: func(string, error) {}, OnKeep: func(error) {}, pending: map[string]*undo{}, counts: map[string]int{},
+		OnUndo: func(string, error) {}, OnKeep: func(error) {}, pending: map[string]*undo{}, counts: map[string]int{}, busy: map[string]*busy{},
 	}
 	if file == "" {
 		return r, nil
@@ -96,7 +140,17 @@ func (r *Runner) Run(ctx context.Context, executable, message string, timeout ti
 	if err := json.Unmarshal([]byte(message), &m); err != nil {
 		return "", errors.New("its message is no JSON")
 	}
-	err = r.start(ctx, executable, func(in io.Writer, out *bufio.Reader) error {
+	if err := r.slot(ctx); err != nil {
+		return "", err
+	}
+	defer r.free()
+	entered := ""
+	defer func() {
+		if entered != "" {
+			r.leave(entered)
+		}
+	}()
+	err = r.start(ctx, executable, func(run context.Context, in io.Writer, out *bufio.Reader) error {
 		if err := r.say(in, executable, m, "add"); err != nil {
 			return err
 		}
@@ -106,6 +160,10 @@ func (r *Runner) Run(ctx context.Context, executable, message string, timeout ti
 			return nil //nolint:nilerr // the end of its output is its answer
 		}
 		key := stateKey(executable, line)
+		if err := r.enter(run, key); err != nil {
+			return err
+		}
+		entered = key // until the script has ended
 		answer := "continue"
 		if timeout > 0 && !r.hold(key, executable, m, timeout) {
 			answer = "abort"
@@ -113,8 +171,23 @@ func (r *Runner) Run(ctx context.Context, executable, message string, timeout ti
 		outcome = answer + " " + key
 		return r.say(in, executable, m, answer)
 	})
+	if outcome == "" {
+		outcome = "run" // it ended without reading its message
+	}
 	return outcome, err
 }
+
+// slot waits until one more script may run.
+func (r *Runner) slot(ctx context.Context) error {
+	select {
+	case r.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *Runner) free() { <-r.slots }
 
 // stateKey names what a response has put in force.
 func stateKey(name, line string) string {
@@ -182,45 +255,60 @@ func (r *Runner) Tick(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-t.C:
-			for _, u := range r.take(func(u *undo) bool { return now.After(u.Due) }) {
-				r.undo(ctx, u)
-			}
+			r.undo(ctx, r.due(func(u *undo) bool { return now.After(u.Due) }), func(u *undo) bool { return now.After(u.Due) })
 		}
 	}
 }
 
-func (r *Runner) take(which func(*undo) bool) (out []*undo) {
+func (r *Runner) due(which func(*undo) bool) (keys []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for key, u := range r.pending {
 		if which(u) {
-			out = append(out, u)
-			delete(r.pending, key)
+			keys = append(keys, key)
 		}
 	}
-	if len(out) > 0 {
-		r.save()
-	}
-	return out
+	return keys
 }
 
-func (r *Runner) undo(ctx context.Context, u *undo) {
-	err := r.start(ctx, u.Executable, func(in io.Writer, _ *bufio.Reader) error {
-		_, err := io.WriteString(in, u.Message+"\n")
-		return err
-	})
-	r.OnUndo(u.Executable, err)
+// undo undoes what stands under keys and still is as which says.
+func (r *Runner) undo(ctx context.Context, keys []string, which func(*undo) bool) {
+	var wg sync.WaitGroup
+	for _, key := range keys {
+		if r.slot(ctx) != nil {
+			break
+		}
+		wg.Go(func() {
+			defer r.free()
+			if r.enter(ctx, key) != nil {
+				return
+			}
+			defer r.leave(key)
+			r.mu.Lock()
+			u := r.pending[key]
+			if u == nil || !which(u) { // it came again meanwhile
+				r.mu.Unlock()
+				return
+			}
+			delete(r.pending, key)
+			r.save()
+			r.mu.Unlock()
+			err := r.start(ctx, u.Executable, func(_ context.Context, in io.Writer, _ *bufio.Reader) error {
+				_, err := io.WriteString(in, u.Message+"\n")
+				return err
+			})
+			r.OnUndo(u.Executable, err)
+		})
+	}
+	wg.Wait()
 }
 
 // UndoAll undoes everything, as the response daemon does at its end.
 func (r *Runner) UndoAll() {
 	ctx, cancel := context.WithTimeout(context.Background(), endTime)
 	defer cancel()
-	var wg sync.WaitGroup
-	for _, u := range r.take(func(*undo) bool { return true }) {
-		wg.Go(func() { r.undo(ctx, u) })
-	}
-	wg.Wait()
+	all := func(*undo) bool { return true }
+	r.undo(ctx, r.due(all), all)
 }
 
 // say writes the message with another command to a script.
@@ -256,13 +344,7 @@ func worded(message map[string]any, program, command string) (string, error) {
 
 // start runs an executable: no shell, no arguments, nothing of this process's
 // environment but a path, a group of its own that ends with it.
-func (r *Runner) start(ctx context.Context, name string, talk func(in io.Writer, out *bufio.Reader) error) error {
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+func (r *Runner) start(ctx context.Context, name string, talk func(run context.Context, in io.Writer, out *bufio.Reader) error) error {
 	path := filepath.Join(r.dir, name)
 	st, err := os.Lstat(path)
 	if err != nil {
@@ -291,7 +373,10 @@ func (r *Runner) start(ctx context.Context, name string, talk func(in io.Writer,
 		return err
 	}
 	limited := bufio.NewReaderSize(io.LimitReader(out, lineMax), 4096)
-	err = talk(in, limited)
+	err = talk(run, in, limited)
+	if errors.Is(err, syscall.EPIPE) { // it ended without reading, which is its right
+		err = nil
+	}
 	in.Close()
 	_, _ = io.Copy(io.Discard, out) // Wait closes the pipe, also under a script that goes on talking
 	if werr := cmd.Wait(); werr != nil {
@@ -301,9 +386,6 @@ func (r *Runner) start(ctx context.Context, name string, talk func(in io.Writer,
 		if err == nil {
 			err = fmt.Errorf("%s: %w", name, werr)
 		}
-	}
-	if errors.Is(err, syscall.EPIPE) { // it ended without reading, which is its right
-		err = nil
 	}
 	return err
 }
