@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,6 +105,9 @@ func TestEveryRuleFiresAndItsNearMissDoesNot(t *testing.T) {
 			now = now.Add(e.after)
 			ev := schemas.Event{
 				Time: now, AgentID: "001", AgentName: "web1", AgentIP: "10.1.0.9", Location: e.location, Queue: e.queue, Log: []byte(e.log),
+			}
+			if strings.HasPrefix(e.location, "(") { // a device without an agent
+				ev.AgentID, ev.AgentName, ev.AgentIP = schemas.ManagerID, "", ""
 			}
 			r := eng.Process(s, &ev)
 			id = r.RuleID

@@ -136,6 +136,11 @@ func registry(changes ...string) []event {
 	return out
 }
 
+// agentlessOutput is what a device without an agent answers to a check.
+func agentlessOutput(check, output string) []event {
+	return agent('2', "("+check+") audit@10.0.0.1->show running-config", "ossec: output: '"+check+"':\n"+output)
+}
+
 func rootcheck(texts ...string) []event { return agent('9', "rootcheck", texts...) }
 
 // sca is a check with a result and, if not empty, the result before.
@@ -273,6 +278,17 @@ var examples = []example{
 	eg(900503, logs("ossec: Agent stopped: 'web1->any'."), logs("ossec: Agent started: 'web1->any'.")),
 	eg(900504, logs("ossec: Agent removed: 'web1->any'."), logs("ossec: Agent started: 'web1->any'.")),
 	eg(900505, logs("wazuh: Agent buffer: '90%'.", "wazuh: Agent buffer: 'full'."), logs("wazuh: Agent buffer: '9%'.")),
+	eg(900506,
+		agent('1', "vedette-ingest", "vedette: Agent key already in use: 'web1->any', connected at gw2 from 192.0.2.7.", "vedette: Agent key already in use: 'web1->10.0.0.0', connected at gw-2.example from 2001:db8::7."),
+		agent('1', "vedette-ingest", "vedette: Agent key in use: 'web1->any', connected at gw2 from 192.0.2.7.", "ossec: Agent started: 'web1->any'.")),
+	eg(900510, agentlessOutput("routers", "hostname r1"), logs("ossec: output: 'netstat':\nhostname r1")),
+	{900511,
+		[][]event{then(agentlessOutput("routers", "hostname r1"), agentlessOutput("routers", "hostname r2"))},
+		[][]event{
+			then(agentlessOutput("routers", "hostname r1"), agentlessOutput("routers", "hostname r1")),
+			then(agentlessOutput("routers", "hostname r1"), agentlessOutput("switches", "hostname r2")),
+			then(logs("ossec: output: 'netstat':\n1"), logs("ossec: output: 'netstat':\n2")),
+		}},
 
 	// file integrity
 	eg(900600, file("added /srv/x"), file("modified /srv/x", "added /etc/passwd")),
