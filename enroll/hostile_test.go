@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -14,7 +15,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"vedette/internal/kafka/kafkatest"
 	"vedette/internal/registry"
+	"vedette/internal/secret"
 )
 
 func dropped(s *Server, why string) float64 {
@@ -252,5 +255,49 @@ func TestGroupsThatAreNoneOrPathsAreRefused(t *testing.T) {
 	})
 	if a, _ := reg.AgentByName("ag1"); fmt.Sprint(a.Groups) != "[web default]" {
 		t.Errorf("groups: %v", a.Groups)
+	}
+}
+
+func TestAKeyIsGoodOnEveryNode(t *testing.T) {
+	t.Parallel()
+	cluster := kafkatest.New(t)
+	box, err := secret.NewBox(bytes.Repeat([]byte{1}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var nodes []*registry.Registry
+	for _, name := range []string{"node01", "node02"} {
+		reg, err := registry.Open(cluster, box, name, quiet(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run(t, reg)
+		nodes = append(nodes, reg)
+	}
+	var servers []*Server
+	for _, reg := range nodes {
+		cfg := Default()
+		cfg.Listen, cfg.DataDir, cfg.HostName = "127.0.0.1:0", t.TempDir(), "vm"
+		s, err := New(cfg, reg, quiet(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run(t, s)
+		servers = append(servers, s)
+	}
+	for i := range 20 {
+		reply := ask(t, servers[i%2].Addr(), fmt.Sprintf("OSSEC A:'ag%02d'\n", i))
+		f := strings.Fields(strings.Trim(reply, "'"))
+		if len(f) != 5 || f[2] != fmt.Sprintf("ag%02d", i) {
+			t.Fatal(reply)
+		}
+		id := strings.TrimPrefix(f[1], "K:'")
+		if a, ok := nodes[i%2].Agent(id); !ok || a.Key.Reveal() != f[4] {
+			t.Error("not good where it was given")
+		}
+		eventually(t, "it is good on the other node", func() bool {
+			a, ok := nodes[1-i%2].Agent(id)
+			return ok && a.Key.Reveal() == f[4]
+		})
 	}
 }
