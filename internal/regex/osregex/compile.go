@@ -40,6 +40,7 @@ type item struct {
 	b    byte     // the literal, `+` or `*`, `(` or `)`
 	in   classBit // the class
 	mark int16    // number of the mark
+	text string   // the literals from this one on
 	// quant is the quantifier of a class, 0 without one. The rest is for classes
 	// that have one: look is the item behind it and behind the one mark that may
 	// stand there, skipped that mark's number or -1.
@@ -253,8 +254,19 @@ func (a *alternative) findAnchor() {
 	}
 }
 
-// link notes for each quantified class what follows it.
+// link notes for each quantified class what follows it, and for each literal those
+// behind it.
 func (a *alternative) link() {
+	for from := 0; from < len(a.items); {
+		var text []byte
+		for to := from; to < len(a.items) && a.items[to].kind == literal; to++ {
+			text = append(text, a.items[to].b)
+		}
+		for i, rest := 0, string(text); i < len(text); i++ {
+			a.items[from+i].text = rest[i:]
+		}
+		from += len(text) + 1
+	}
 	for p := range a.items {
 		it := &a.items[p]
 		if it.kind != class || p+1 == len(a.items) || a.items[p+1].kind != quantifier {

@@ -250,12 +250,17 @@ func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
 			it := &items[p]
 			if it.kind != class {
 				if it.b == c { // 4
-					p++
 					if r < 0 {
 						r = s
 					}
-					e = s
-					s++
+					k := 1
+					if len(it.text) > 1 && strings.HasPrefix(sub[s:], it.text) {
+						k = len(it.text)
+						m.steps -= k - 1
+					}
+					p += k
+					s += k
+					e = s - 1
 					continue
 				}
 			} else if it.has(c) { // 2
