@@ -1,0 +1,246 @@
+//go:build e2e
+
+package load
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"vedette/ingest/secure"
+	"vedette/internal/datadir"
+	"vedette/test/harness"
+)
+
+// fleetSite is an enrollment node and a gateway on a real broker.
+type fleetSite struct {
+	front    datadir.Endpoints
+	gateway  *harness.Process
+	metrics  string
+	password string
+	dir      string
+}
+
+func launchFleet(b *testing.B, more ...string) *fleetSite {
+	b.Helper()
+	dir := b.TempDir()
+	servers, err := harness.StartBrokers(filepath.Join(dir, "servers"), 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(servers.Stop)
+	bin, err := harness.Build(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := &fleetSite{dir: dir, password: filepath.Join(dir, "enrollment-password")}
+	env := append([]string{
+		"VEDETTE_KAFKA_BROKERS=" + strings.Join(servers.KafkaBrokers, ","), "VEDETTE_KAFKA_PARTITIONS=12",
+		"VEDETTE_CLUSTER_KEY_FILE=" + filepath.Join(dir, "cluster.key"), "VEDETTE_ENROLL_PASSWORD_FILE=" + s.password,
+		"VEDETTE_ENROLL_LISTEN=127.0.0.1:0", "VEDETTE_INGEST_TCP=127.0.0.1:0", "VEDETTE_API_LISTEN=127.0.0.1:0", "VEDETTE_METRICS_LISTEN=127.0.0.1:0",
+	}, more...)
+	harness.Run(b, bin, filepath.Join(dir, "cli"), env, "init")
+	e := harness.Launch(b, bin, "enroll", filepath.Join(dir, "enroll"), env, "run", "enroll")
+	s.front.Enroll = e.Endpoints(b, time.Minute).Enroll
+	s.gateway = harness.Launch(b, bin, "ingest", filepath.Join(dir, "ingest"), env, "run", "ingest")
+	at := s.gateway.Endpoints(b, time.Minute)
+	s.front.Ingest, s.metrics = at.Ingest, at.Metrics
+	if len(more) > 0 {
+		for _, role := range []string{"analyze", "forward"} {
+			harness.Launch(b, bin, role, filepath.Join(dir, role), env, "run", role).Endpoints(b, time.Minute)
+		}
+	}
+	return s
+}
+
+// resident is a process's memory in bytes.
+func resident(b *testing.B, pid int) float64 {
+	b.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		b.Skip("needs /proc: ", err)
+	}
+	pages, _ := strconv.ParseFloat(strings.Fields(string(raw))[1], 64)
+	return pages * float64(os.Getpagesize())
+}
+
+// BenchmarkGateway has the gateway take messages of 300 bytes, compressed as
+// agents do (zlib level 9) before the time counts, from 8 agents at full speed,
+// and write them to a real broker. The CPU is the gateway's.
+func BenchmarkGateway(b *testing.B) {
+	const agents, lines, repeats = 8, 4000, 25
+	s := launchFleet(b)
+	keys := filepath.Join(s.dir, "keys")
+	enroll := harness.StartSimulate(b, harness.SimulateConfig{Agents: agents, Count: agents, Front: s.front, PasswordFile: s.password, KeysFile: keys})
+	enroll.Wait(b)
+	raw, err := os.ReadFile(keys)
+	if err != nil {
+		b.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	var streams [][]byte
+	for line := range strings.Lines(string(raw)) {
+		f := strings.Fields(line)
+		key := secure.NewKey(f[0], f[1], f[3])
+		enc := secure.Encoder{Level: 9}
+		var counter secure.Counter
+		var stream []byte
+		for i := range lines {
+			text := fmt.Sprintf("1:/var/log/app.log:Nov 25 10:%02d:%02d host%d app[%d]: request id=%x from=10.%d.%d.%d user=u%d path=/api/v1/items/%d status=200 bytes=%d took=%dms ",
+				i/60%60, i%60, i%7, 1000+i, rng.Uint64(), i%250, rng.IntN(250), rng.IntN(250), rng.IntN(1000), rng.IntN(1e6), rng.IntN(1e6), rng.IntN(900))
+			for len(text) < 300 {
+				text += strconv.FormatUint(rng.Uint64(), 36) + " "
+			}
+			g, l := counter.Next()
+			unit, err := enc.Append(nil, key, secure.AES, f[0], uint16(rng.Uint32()), g, l, []byte(text[:300]))
+			if err != nil {
+				b.Fatal(err)
+			}
+			stream = append(stream, secure.AppendFrame(nil, unit)...)
+		}
+		streams = append(streams, stream)
+	}
+	conns := make([]net.Conn, len(streams))
+	for i := range conns {
+		if conns[i], err = net.Dial("tcp", s.front.Ingest); err != nil {
+			b.Fatal(err)
+		}
+		defer conns[i].Close()
+	}
+	for b.Loop() {
+		before, begin := cpu(b, s.gateway.PID()), time.Now()
+		written := func() float64 {
+			m := harness.Metrics(b, s.metrics, "vedette_ingest_events_written_total")
+			n, _ := strconv.ParseFloat(m["vedette_ingest_events_written_total"], 64)
+			return n
+		}
+		had := written()
+		done := make(chan error, len(conns))
+		for i, c := range conns {
+			go func() {
+				var err error
+				for range repeats {
+					if _, err = c.Write(streams[i]); err != nil {
+						break
+					}
+				}
+				done <- err
+			}()
+		}
+		for range conns {
+			if err := <-done; err != nil {
+				b.Fatal(err)
+			}
+		}
+		const n = agents * lines * repeats
+		for written()-had < n {
+			if time.Since(begin) > 5*time.Minute {
+				b.Fatalf("%.0f of %d messages are written", written()-had, n)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		used := cpu(b, s.gateway.PID()) - before
+		b.ReportMetric(n/time.Since(begin).Seconds(), "messages/s")
+		b.ReportMetric(used*1e6/n, "CPUµs/message")
+		b.ReportMetric(n/used, "messages/CPU-s")
+		b.ReportMetric(0, "ns/op")
+	}
+}
+
+// BenchmarkIdleFleet connects 9,000 agents at once that only keep alive: when
+// the last was acknowledged, what one costs the gateway in memory, and what the
+// keepalives of 100,000 would cost in cores.
+func BenchmarkIdleFleet(b *testing.B) {
+	const agents = 9000
+	s := launchFleet(b)
+	keys := filepath.Join(s.dir, "keys")
+	harness.StartSimulate(b, harness.SimulateConfig{Agents: agents, Idle: true, Duration: time.Second, Front: s.front, PasswordFile: s.password, KeysFile: keys}).Wait(b)
+	time.Sleep(20 * time.Second) // what the connections before held goes back
+	empty := resident(b, s.gateway.PID())
+	sim := harness.StartSimulate(b, harness.SimulateConfig{Agents: agents, Idle: true, Duration: 70 * time.Second, Front: s.front, PasswordFile: s.password, KeysFile: keys})
+	time.Sleep(25 * time.Second)
+	full := resident(b, s.gateway.PID())
+	used, begin := cpu(b, s.gateway.PID()), time.Now()
+	time.Sleep(40 * time.Second) // two keepalives of each
+	cores := (cpu(b, s.gateway.PID()) - used) / time.Since(begin).Seconds()
+	report := sim.Wait(b)
+	if report.Up.Agents != agents || report.Reconnects != 0 {
+		b.Errorf("%d of %d agents were acknowledged, %d reconnects", report.Up.Agents, agents, report.Reconnects)
+	}
+	b.ReportMetric(report.Up.All.Seconds(), "s-until-all-acknowledged")
+	b.ReportMetric(report.Up.Half.Seconds(), "s-until-half-acknowledged")
+	b.ReportMetric((full-empty)/agents, "B/agent")
+	b.ReportMetric(cores*100_000/agents, "cores-per-100k-agents")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkResponse sends one line at a time that makes its agent respond, on a
+// system with nothing else to do, and measures until the command comes back on
+// the agent's connection: over gateway, analysis, forwarder and gateway.
+func BenchmarkResponse(b *testing.B) {
+	const probes = 300
+	s := launchFleet(b, `VEDETTE_ACTIVE_RESPONSE_COMMANDS=[{name: block, executable: fw}]`, `VEDETTE_ACTIVE_RESPONSE_RESPONSES=[{command: block, location: local, rules_group: authentication_failed}]`)
+	keys := filepath.Join(s.dir, "keys")
+	harness.StartSimulate(b, harness.SimulateConfig{Agents: 1, Count: 1, Front: s.front, PasswordFile: s.password, KeysFile: keys}).Wait(b)
+	raw, err := os.ReadFile(keys)
+	if err != nil {
+		b.Fatal(err)
+	}
+	f := strings.Fields(string(raw)) // id name address key
+	conn, err := net.Dial("tcp", s.front.Ingest)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	key := secure.NewKey(f[0], f[1], f[3])
+	var enc secure.Encoder
+	var counter secure.Counter
+	send := func(payload string) {
+		global, local := counter.Next()
+		unit, err := enc.Append(nil, key, secure.AES, f[0], uint16(rand.Uint32()), global, local, []byte(payload))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := conn.Write(secure.AppendFrame(nil, unit)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	heard := make(chan time.Time, 16)
+	go func() {
+		d := secure.NewDecoder()
+		_ = secure.ReadFrames(conn, secure.MaxUnit, func(unit []byte) error {
+			m, err := d.Open(key, unit)
+			if err == nil && strings.HasPrefix(string(m.Payload), "#!-execd ") {
+				heard <- time.Now()
+			}
+			return err
+		})
+	}()
+	send(`#!-agent startup {"version":"v4.14.7"}`)
+	send("#!-Linux |h |5.1 |#1 |x86_64 [Ubuntu|ubuntu: 22.04] - Wazuh v4.14.7 / ab\nx merged.mg\n#\"_agent_ip\":127.0.0.1\n")
+	time.Sleep(2 * time.Second)
+	var took []float64
+	for i := range probes {
+		begin := time.Now()
+		send(fmt.Sprintf("1:/var/log/auth.log:Nov 25 10:00:00 h sshd[%d]: Failed password for root from 203.0.113.9 port 22 ssh2", i))
+		select {
+		case at := <-heard:
+			took = append(took, float64(at.Sub(begin).Microseconds())/1000)
+		case <-time.After(20 * time.Second):
+			b.Fatalf("no command came for line %d", i)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	slices.Sort(took)
+	b.ReportMetric(took[len(took)/2], "p50-ms")
+	b.ReportMetric(took[len(took)*99/100], "p99-ms")
+	b.ReportMetric(took[len(took)-1], "max-ms")
+	b.ReportMetric(0, "ns/op")
+}
