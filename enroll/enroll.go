@@ -23,8 +23,8 @@ import (
 // Bounds of the port.
 const (
 	// connectionsMax simultaneous connections; 4.14 has 999 and lets idle ones
-	// keep their place.
-	connectionsMax = 4096
+	// keep their place. Requests of the full length take 140 MiB then.
+	connectionsMax = 2048
 	// requestTimeout bounds handshake and request together: agents wait no
 	// longer for their reply.
 	requestTimeout = 60 * time.Second

@@ -8,8 +8,12 @@ import (
 	"vedette/schemas"
 )
 
-// groupsMax bounds the groups of an installation.
-const groupsMax = 10_000
+const (
+	// groupsMax bounds the groups of an installation.
+	groupsMax = 10_000
+	// groupNamesMax bounds the names in one change of an agent's groups.
+	groupNamesMax = 1024
+)
 
 // Group is a set of agents that share files.
 type Group struct {
@@ -62,6 +66,9 @@ func (s *State) setGroups(q *schemas.AgentGroups) Outcome {
 	a, ok := s.agents[q.AgentID]
 	if !ok || a.Removed {
 		return refuse(ReasonNotFound, q.AgentID, "")
+	}
+	if len(q.Groups) > groupNamesMax {
+		return refuse(ReasonTooManyGroups, q.AgentID, "")
 	}
 	if name, ok := s.unknownGroup(q.Groups); ok {
 		return refuse(ReasonNoGroup, name, "")
