@@ -186,7 +186,7 @@ func BenchmarkIdleFleet(b *testing.B) {
 // the agent's connection: over gateway, analysis, forwarder and gateway.
 func BenchmarkResponse(b *testing.B) {
 	const probes = 300
-	s := launchFleet(b, `VEDETTE_ACTIVE_RESPONSE_COMMANDS=[{name: block, executable: fw}]`, `VEDETTE_ACTIVE_RESPONSE_RESPONSES=[{command: block, location: local, rules_group: authentication_failed}]`)
+	s := launchFleet(b, `VEDETTE_ACTIVE_RESPONSE_COMMANDS=[{name: block, executable: fw}]`, `VEDETTE_ACTIVE_RESPONSE_RESPONSES=[{command: block, location: local, level: 3}]`)
 	keys := filepath.Join(s.dir, "keys")
 	harness.StartSimulate(b, harness.SimulateConfig{Agents: 1, Count: 1, Front: s.front, PasswordFile: s.password, KeysFile: keys}).Wait(b)
 	raw, err := os.ReadFile(keys)
@@ -229,7 +229,7 @@ func BenchmarkResponse(b *testing.B) {
 	var took []float64
 	for i := range probes {
 		begin := time.Now()
-		send(fmt.Sprintf("1:/var/log/auth.log:Nov 25 10:00:00 h sshd[%d]: Failed password for root from 203.0.113.9 port 22 ssh2", i))
+		send(fmt.Sprintf("1:/var/log/auth.log:Nov 25 10:00:00 h sshd[%d]: Failed password for u%d from 203.0.%d.%d port 22 ssh2", i, i, i/250, i%250))
 		select {
 		case at := <-heard:
 			took = append(took, float64(at.Sub(begin).Microseconds())/1000)
