@@ -268,6 +268,8 @@ func (s *Server) answer(ctx context.Context, line []byte, source netip.Addr) (re
 	switch refusal.Reason {
 	case registry.ReasonDuplicateAddress:
 		return fail(protocol.CauseDuplicateAddress, "Duplicate IP: "+refusal.Arg)
+	case registry.ReasonNoGroup: // removed between the test of the request and the proposal
+		return fail(protocol.CauseGroupUnknown, "Invalid group: "+refusal.Arg)
 	case registry.ReasonHostName:
 		return fail(protocol.CauseServerName, "Invalid agent name: "+q.Name)
 	case registry.ReasonDuplicateName:

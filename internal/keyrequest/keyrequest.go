@@ -123,6 +123,8 @@ func New(cfg Config, reg Registry, force schemas.ForcePolicy, host string, log *
 			}
 			a.m = are.ExistingCollector.(*prometheus.CounterVec)
 		}
+		_ = promReg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vedette_key_requests_waiting", Help: "Questions that wait; enroll.key_request.queue_size is their bound."},
+			func() float64 { return float64(len(a.queue)) }))
 	}
 	return a
 }

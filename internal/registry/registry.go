@@ -212,7 +212,7 @@ func (r *Registry) onProposal(ctx context.Context, rec schemas.Record) {
 		r.reject(rec, cause)
 	}
 	if !r.box.Verify(purposeMAC, rec.Value, rec.Header(schemas.HeaderMAC)) {
-		r.foreign.Add(1)
+		r.noteForeign(rec)
 		skip("mac")
 		return
 	}
@@ -265,6 +265,14 @@ func (r *Registry) onProposal(ctx context.Context, rec schemas.Record) {
 			r.prod.Produce(e.Record(), nil)
 		}
 		waiter <- out // has room for one
+	}
+}
+
+// noteForeign counts a record that does not verify, and tells of the first: they
+// come one by one from a node with another key, or many at once from nobody.
+func (r *Registry) noteForeign(rec schemas.Record) {
+	if r.foreign.Add(1) == 1 {
+		r.log.Warn("a record does not verify under this cluster key and is not applied; more are only counted", "topic", rec.Topic, "offset", rec.Offset)
 	}
 }
 

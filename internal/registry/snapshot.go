@@ -150,7 +150,7 @@ func (r *Registry) manifest(rec schemas.Record) (schemas.SnapshotManifest, bool)
 		return schemas.SnapshotManifest{}, false
 	}
 	if !r.box.Verify(purposeSnapshot, rec.Value, rec.Header(schemas.HeaderMAC)) {
-		r.foreign.Add(1)
+		r.noteForeign(rec)
 		r.reject(rec, "mac")
 		return schemas.SnapshotManifest{}, false
 	}
