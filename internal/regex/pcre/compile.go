@@ -85,6 +85,9 @@ type Regex struct {
 	// second are the bytes that can follow the first one, if hasSecond.
 	second    [256]bool
 	hasSecond bool
+	// short says that an attempt, of which there is but one, takes no longer than
+	// looking for texts.
+	short bool
 	// plain is what Match compares with, if not nil.
 	plain plain
 }
@@ -141,6 +144,9 @@ func Compile(text string) (*Regex, error) {
 		}
 	}
 	c.link(r.prog)
+	r.short = r.anchored && !r.utf && !slices.ContainsFunc(r.prog, func(in inst) bool {
+		return in.op == opRepeat && !in.sure || in.op == opLoopStart
+	})
 	return r, nil
 }
 
@@ -427,6 +433,10 @@ func (c *compiler) link(prog []inst) {
 		next := &prog[j]
 		if next.op == opString && next.str != "" {
 			prog[i].nextByte, prog[i].hasNext = next.str[0], true
+		}
+		if next.op == opMatch {
+			prog[i].sure = true
+			continue
 		}
 		if c.utf || prog[i+1].op != opSet {
 			continue

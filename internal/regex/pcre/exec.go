@@ -89,16 +89,8 @@ func (m *Machine) Find(r *Regex, s, low string, groups []int) (end int, _ []int,
 }
 
 func (m *Machine) find(r *Regex, s, low string) (int, bool) {
-	if len(r.need) > 0 && !r.utf && !holdsOne(low, r.need) {
+	if !r.short && !r.utf && !r.possible(low) {
 		return 0, false
-	}
-	if !around.InOrder(r.runs, low, 0) {
-		return 0, false
-	}
-	for _, texts := range r.musts {
-		if !holdsOne(low, texts) {
-			return 0, false
-		}
 	}
 	if r.utf && !utf8.ValidString(s) {
 		return 0, false
@@ -171,6 +163,19 @@ func (m *Machine) find(r *Regex, s, low string) (int, bool) {
 		}
 	}
 	return 0, false
+}
+
+// possible tests what all matches have in common.
+func (r *Regex) possible(low string) bool {
+	if len(r.need) > 0 && !holdsOne(low, r.need) || !around.InOrder(r.runs, low, 0) {
+		return false
+	}
+	for _, texts := range r.musts {
+		if !holdsOne(low, texts) {
+			return false
+		}
+	}
+	return true
 }
 
 // holdsOne tells whether one of the texts stands in s.
