@@ -257,7 +257,7 @@ func (c *Conn) poke() {
 
 const (
 	// readMin is what an idle connection holds; readMax is reached only by peers that fill it.
-	readMin = 2 << 10
+	readMin = 512
 	readMax = secure.MaxUnit + secure.FrameHeader
 )
 

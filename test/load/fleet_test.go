@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -212,13 +213,19 @@ func BenchmarkResponse(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	heard := make(chan time.Time, 16)
+	type answer struct {
+		line int
+		at   time.Time
+	}
+	heard := make(chan answer, 16)
+	number := regexp.MustCompile(`sshd\[(\d+)\]`)
 	go func() {
 		d := secure.NewDecoder()
 		_ = secure.ReadFrames(conn, secure.MaxUnit, func(unit []byte) error {
 			m, err := d.Open(key, unit)
-			if err == nil && strings.HasPrefix(string(m.Payload), "#!-execd ") {
-				heard <- time.Now()
+			if n := number.FindSubmatch(m.Payload); err == nil && n != nil && strings.HasPrefix(string(m.Payload), "#!-execd ") {
+				line, _ := strconv.Atoi(string(n[1]))
+				heard <- answer{line, time.Now()}
 			}
 			return err
 		})
@@ -230,11 +237,15 @@ func BenchmarkResponse(b *testing.B) {
 	for i := range probes {
 		begin := time.Now()
 		send(fmt.Sprintf("1:/var/log/auth.log:Nov 25 10:00:00 h sshd[%d]: Failed password for u%d from 203.0.%d.%d port 22 ssh2", i, i, i/250, i%250))
-		select {
-		case at := <-heard:
-			took = append(took, float64(at.Sub(begin).Microseconds())/1000)
-		case <-time.After(20 * time.Second):
-			b.Fatalf("no command came for line %d", i)
+		for waiting := true; waiting; {
+			select {
+			case a := <-heard:
+				if waiting = a.line != i; !waiting {
+					took = append(took, float64(a.at.Sub(begin).Microseconds())/1000)
+				}
+			case <-time.After(20 * time.Second):
+				b.Fatalf("no command came for line %d", i)
+			}
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
