@@ -34,6 +34,7 @@ type API struct {
 	logtests logtests
 	// publishing is held while a group's files are read, changed and published.
 	publishing sync.Mutex
+	packaging  sync.Mutex // held while packages are read and put
 }
 
 // New reads the document, matches it with the functions and binds the listener.
@@ -120,6 +121,9 @@ func (a *API) functions() map[string]opFunc {
 		"restart_agent":          a.restartAgent,
 		"restart_group":          a.restartGroup,
 		"reconnect_agents":       a.reconnectAgents,
+		"upgrade_agents":         a.upgradeAgents,
+		"upgrade_agents_custom":  a.upgradeByFile,
+		"list_upgrades":          a.upgradeResults,
 		"read_agent_config":      a.agentConfig,
 		"read_agent_stats":       a.agentStats,
 		"is_agent_synced":        a.agentSynced,

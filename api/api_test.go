@@ -51,6 +51,8 @@ type fakes struct {
 	logtest func() (*engine.Engine, []string)
 	orders  *fakeOrders
 	files   *fakeFiles
+	// packages are what agents are upgraded by.
+	packages fakePackages
 }
 
 func (f *fakes) List() []Agent {
@@ -203,7 +205,7 @@ func serve(t *testing.T, change ...func(*Config)) *server {
 	f := newFakes()
 	deps := Deps{
 		Agents: f, Groups: f, Users: f, Rules: f, Alerts: st, Health: func() map[string]error { return f.health },
-		Orders: f.orders, ARConf: []byte("firewall-drop600 - firewall-drop - 600\n"), GroupFiles: f.files,
+		Orders: f.orders, ARConf: []byte("firewall-drop600 - firewall-drop - 600\n"), GroupFiles: f.files, Packages: &f.packages,
 		Logtest: func() (*engine.Engine, []string) {
 			if f.logtest == nil {
 				return nil, nil

@@ -23,6 +23,8 @@ type Config struct {
 	MaxRequestsPerMinute int
 	// TokenLifetime is how long a token is good for.
 	TokenLifetime time.Duration
+	// PackagesDir holds the packages that agents are upgraded by; empty: none.
+	PackagesDir string
 
 	// Identity is what the server says of itself.
 	Identity Identity

@@ -36,6 +36,8 @@ type Deps struct {
 	Orders Orders
 	// ARConf is the file by which agents know responses.
 	ARConf []byte
+	// Packages take what agents are upgraded by; nil where there are none.
+	Packages Packages
 	// GroupFiles are the files of groups; nil where there are none.
 	GroupFiles GroupFiles
 	// Health returns the state of each part of the process by name; nil is well.

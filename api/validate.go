@@ -37,6 +37,8 @@ var formats = map[string]func(string) bool{
 	"group_names":        func(s string) bool { return groupName(s) && s != "." && s != ".." && s != "all" },
 	"group_names_or_all": func(s string) bool { return groupName(s) && s != "." && s != ".." },
 	"get_dirnames_path":  func(s string) bool { return dirname(s) && !strings.Contains(s, "..") },
+	"wazuh_version":      match(`v?\d{1,3}\.\d{1,3}\.\d{1,3}`),
+	"wpk_path":           func(s string) bool { return strings.HasSuffix(s, ".wpk") && !strings.Contains(s, "..") },
 	"moment":             func(s string) bool { return momentForm(s) },
 }
 

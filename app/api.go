@@ -28,7 +28,7 @@ func (a *App) buildAPI(alerts store.Store) error {
 		return fmt.Errorf("api: %w", err)
 	}
 	cfg := api.Default()
-	cfg.Listen, cfg.Certificate = a.cfg.API.Listen, cert
+	cfg.Listen, cfg.Certificate, cfg.PackagesDir = a.cfg.API.Listen, cert, a.cfg.Agents.PackagesDir
 	cfg.Identity = api.Identity{
 		Manager: a.cfg.Cluster.Name, Node: a.node, InstallationID: a.installationID(), Path: a.cfg.DataDir, Started: time.Now(),
 	}
@@ -54,6 +54,10 @@ func (a *App) apiDeps(alerts store.Store) (api.Deps, error) {
 	if err != nil {
 		return api.Deps{}, err
 	}
+	upgrades, err := a.openPackages()
+	if err != nil {
+		return api.Deps{}, err
+	}
 	orders, err := commands.Open(a.cluster, a.box, a.node, a.log, a.reg)
 	if err != nil {
 		return api.Deps{}, err
@@ -68,7 +72,7 @@ func (a *App) apiDeps(alerts store.Store) (api.Deps, error) {
 	return api.Deps{
 		Agents: reg, Groups: groupsWithFiles{reg, files}, GroupSums: api.GroupSums(files), GroupFiles: files, Users: reg,
 		Rules: a.rules, Alerts: alerts, Logtest: a.rules.Logtest, Rulesets: a.rules, Shadow: a.rules.shadowSummary(a.cluster),
-		Orders: orders, ARConf: set.ARConf(), Health: a.Health,
+		Orders: orders, Packages: upgrades, ARConf: set.ARConf(), Health: a.Health,
 	}, nil
 }
 

@@ -21,6 +21,7 @@ import (
 	"vedette/internal/groups"
 	"vedette/internal/history"
 	"vedette/internal/kafka"
+	"vedette/internal/packages"
 	"vedette/internal/registry"
 	"vedette/internal/secret"
 	"vedette/schemas"
@@ -68,6 +69,7 @@ type App struct {
 	registry *registry.Registry
 	rules    *liveRulesets // nil for roles that need none
 	groups   *groups.Store // nil for roles that need none
+	packages *packages.Store
 	cluster  *kafka.Cluster
 	box      *secret.Box
 	dir      *datadir.Dir

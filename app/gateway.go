@@ -11,6 +11,7 @@ import (
 	"vedette/internal/commands"
 	"vedette/internal/groups"
 	"vedette/internal/kafka"
+	"vedette/internal/packages"
 	"vedette/internal/registry"
 	"vedette/schemas"
 )
@@ -21,6 +22,10 @@ func (a *App) buildIngest() error {
 	cfg.AllowHigherVersions = a.cfg.Agents.AllowHigherVersions
 	cfg.DisconnectionTime, cfg.PushBytesPerSecond = a.cfg.Agents.DisconnectedAfter, a.cfg.Agents.PushBytesPerSecond
 	store, err := a.openGroups()
+	if err != nil {
+		return err
+	}
+	upgrades, err := a.openPackages()
 	if err != nil {
 		return err
 	}
@@ -40,7 +45,7 @@ func (a *App) buildIngest() error {
 	}
 	g.Use(ingest.Services{
 		Keys:   keys,
-		Groups: store,
+		Groups: store, Packages: upgrades,
 		Verify: func(rec *schemas.Record) bool { return commands.Verify(a.box, rec) },
 		Bury: func(rec schemas.Record, cause, detail string) {
 			d := schemas.NewDeadLetter(&rec, cause, detail)
@@ -85,6 +90,20 @@ func (r agentsRole) Run(ctx context.Context) error {
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// openPackages opens what agents are upgraded by, once per process.
+func (a *App) openPackages() (*packages.Store, error) {
+	if a.packages != nil {
+		return a.packages, nil
+	}
+	s, err := packages.Open(a.cluster, a.box, a.node, a.log, a.reg)
+	if err != nil {
+		return nil, err
+	}
+	a.packages = s
+	a.cleanup = append(a.cleanup, s.Close)
+	return s, nil
 }
 
 // openGroups follows the groups' files, once per process.

@@ -139,7 +139,10 @@ type Agents struct {
 	// GroupsDir holds a directory per group with the files its agents share, as
 	// etc/shared does; empty: they are published by the API only.
 	GroupsDir string `mapstructure:"groups_dir"`
-	// PushBytesPerSecond bounds what one gateway sends of them.
+	// PackagesDir holds the packages that the API upgrades agents by, on each node
+	// with the API; empty: agents are not upgraded from here.
+	PackagesDir string `mapstructure:"packages_dir"`
+	// PushBytesPerSecond bounds what one gateway sends of groups' files.
 	PushBytesPerSecond int64 `mapstructure:"push_bytes_per_second"`
 }
 
@@ -471,9 +474,12 @@ func (c Config) Validate() error {
 	if n := c.Agents.PushBytesPerSecond; n < 64<<10 {
 		bad("agents.push_bytes_per_second: %d; at least 65536", n)
 	}
-	if d := c.Agents.GroupsDir; d != "" {
+	for key, d := range map[string]string{"agents.groups_dir": c.Agents.GroupsDir, "agents.packages_dir": c.Agents.PackagesDir} {
+		if d == "" {
+			continue
+		}
 		if st, err := os.Stat(d); err != nil || !st.IsDir() {
-			bad("agents.groups_dir: %q is no directory", d)
+			bad("%s: %q is no directory", key, d)
 		}
 	}
 	for key, names := range map[string][]string{"analyze.rulesets": c.Analyze.Rulesets, "analyze.shadow": c.Analyze.Shadow} {
