@@ -29,7 +29,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		pending:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "vedette_registry_pending_proposals", Help: "Own proposals whose outcome is not known yet."}),
 
 		snapshots:      prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_registry_snapshots_total", Help: "Snapshots of the registry this process wrote."}),
-		badSnapshots:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vedette_registry_rejected_snapshots_total", Help: "Snapshots that were not used: topic (of another registry), ahead (of the log), gap (the log begins behind them), chunks (removed), broken."}, []string{"reason"}),
+		badSnapshots:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vedette_registry_rejected_snapshots_total", Help: "Snapshots that were not used: topic (of another registry), gap (the log begins behind them), chunks (removed), broken."}, []string{"reason"}),
 		snapshotOffset: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vedette_registry_snapshot_offset", Help: "Offset that the newest snapshot holds."}),
 	}
 	register(reg, &m.applied)

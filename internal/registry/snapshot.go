@@ -223,8 +223,6 @@ func (r *Registry) tryLoad(ctx context.Context) (from int64, err error) {
 		switch {
 		case m.TopicID != topicID && log.Start == 0:
 			why = "topic" // of a registry that was made anew since; one that was cut was carried over with it
-		case m.Offset >= log.End:
-			why = "ahead" // the brokers lost records; what comes would take the offsets of those
 		case m.Offset+1 < log.Start:
 			why = "gap"
 		case m.Chunks[0] < ranges[0].Start:
@@ -242,6 +240,9 @@ func (r *Registry) tryLoad(ctx context.Context) (from int64, err error) {
 			r.m.badSnapshots.WithLabelValues(why).Inc()
 			continue
 		}
+		if err := r.fill(ctx, m.Offset+1-log.End); err != nil {
+			return 0, err
+		}
 		r.install(state)
 		r.log.Info("registry begins with a snapshot", "offset", m.Offset, "agents", len(state.byName), "took", time.Since(began).Round(time.Millisecond).String())
 		return m.Offset + 1, nil
@@ -253,6 +254,40 @@ func (r *Registry) tryLoad(ctx context.Context) (from int64, err error) {
 		return 0, fmt.Errorf("%w: the log begins at offset %d", errGone, log.Start)
 	}
 	return 0, nil
+}
+
+// fillMax bounds the records that fill writes.
+const fillMax = 1 << 20
+
+// fill writes n records that say nothing. Brokers that lost the end of the log,
+// as the embedded one may when the power fails, would give new records offsets
+// that the snapshot holds already, and everybody would skip those. Nodes that
+// fill at once write too many, which does no harm.
+func (r *Registry) fill(ctx context.Context, n int64) error {
+	if n <= 0 {
+		return nil
+	}
+	if n > fillMax {
+		return fmt.Errorf("the brokers lost %d records of the registry that the snapshot holds", n)
+	}
+	r.log.Warn("the brokers lost records of the registry that the snapshot holds; writing as many that say nothing", "records", n)
+	for n > 0 {
+		var recs []schemas.Record
+		for range min(n, 500) {
+			p := r.proposal(schemas.ProposalIDReserve)
+			p.IDReserve = &schemas.IDReserve{AgentID: "001"}
+			value, err := p.Encode()
+			if err != nil {
+				return err
+			}
+			recs = append(recs, schemas.ProposalRecord(value, r.box.MAC(purposeMAC, value)))
+		}
+		if _, err := r.prod.ProduceSync(ctx, recs...); err != nil {
+			return fmt.Errorf("fill the registry: %w", err)
+		}
+		n -= int64(len(recs))
+	}
+	return nil
 }
 
 // readSnapshot reads a snapshot's chunks and checks everything about them.
