@@ -225,14 +225,19 @@ func compileAlternative(text string) alternative {
 	a.runs = a.surround(runs(a.items))
 	best := 0
 	for i := range a.runs {
-		if n := rarity(a.runs[i].Text); n > best {
+		// Of several rare ones the first, as it is where an attempt begins.
+		if n := min(rarity(a.runs[i].Text), rare); n > best {
 			a.need, best = a.runs[i].Text, n
 		}
 	}
-	// Every subject has a common byte somewhere.
-	a.runs = slices.DeleteFunc(a.runs, func(t around.Text) bool {
-		return t.Text != a.need && rarity(t.Text) < 3 && !t.Rare()
-	})
+	// Every subject has a common byte somewhere. The first run stays, as where it
+	// stands bounds where an attempt begins.
+	if len(a.runs) > 0 {
+		rest := slices.DeleteFunc(a.runs[1:], func(t around.Text) bool {
+			return t.Text != a.need && rarity(t.Text) < 3 && !t.Rare()
+		})
+		a.runs = a.runs[:1+len(rest)]
+	}
 	a.text, a.plain = a.asText()
 	a.findAnchor()
 	return a
@@ -287,6 +292,9 @@ func (a *alternative) needed() string {
 	}
 	return a.need
 }
+
+// rare is the grade of a run that hardly any other subject has.
+const rare = 16
 
 // rarity grades runs by how few logs have them: long ones, and of short ones
 // those of bytes that are neither letters, digits, blanks nor common marks.

@@ -162,8 +162,9 @@ func (m *Machine) reset(marks int) {
 }
 
 // possible tests what is quickly tested: that the runs of bytes that every match
-// has stand in the subject, in order. The one needed stands at at or later; where
-// it does is returned, -1 if there can be no match.
+// has stand in the subject, in order. The one needed stands at at or later. What
+// is returned is where a first run stands that there may be a match with, -1 if
+// there can be none.
 func (a *alternative) possible(sub string, at int) int {
 	if a.need == "" {
 		return at
@@ -191,10 +192,11 @@ func (a *alternative) possible(sub string, at int) int {
 		}
 		return at
 	}
-	if !around.InOrder(runs, sub, 0) {
+	first := runs[0].Index(sub, 0)
+	if first < 0 || !around.InOrder(runs[1:], sub, first+len(runs[0].Text)) {
 		return -1
 	}
-	return at
+	return first
 }
 
 // run is the procedure of §4.3 for one alternative. Its numbers are the steps
@@ -223,7 +225,7 @@ func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
 		nsaved  int
 	)
 	if a.anchor != "" && !a.atStart {
-		if s = at - a.anchorAt; a.need != a.anchor || s < 0 {
+		if s = at - a.anchorAt; len(a.runs) == 0 || a.runs[0].Text != a.anchor || s < 0 {
 			if s = a.nextStart(sub, 0); s == len(sub) {
 				return false
 			}
