@@ -323,13 +323,22 @@ func FuzzParseClientKeys(f *testing.F) {
 
 func FuzzApply(f *testing.F) {
 	f.Add([]byte(`{"v":1,"id":"00000000000000000000000000000001","kind":"agent.add","agent_add":{"name":"web","ip":"any"}}`), "thekey")
+	f.Add([]byte(`{"v":1,"id":"00000000000000000000000000000002","kind":"group.add","group_add":{"name":"web"}}`), "")
+	f.Add([]byte(`{"v":1,"id":"00000000000000000000000000000003","kind":"group.remove","group_remove":{"name":"default"}}`), "")
+	f.Add([]byte(`{"v":1,"id":"00000000000000000000000000000004","kind":"agent.groups","agent_groups":{"agent_id":"001","mode":"append","groups":["web","default","web"]}}`), "")
 	f.Fuzz(func(t *testing.T, value []byte, opened string) {
 		p, err := schemas.ParseProposal(value)
 		if err != nil {
 			return
 		}
 		s := NewState()
-		out := s.Apply(&p, secret.String(opened), 0)
+		s.addGroup("web")
+		s.Apply(&schemas.Proposal{V: 1, ID: "first", Kind: schemas.ProposalAgentAdd, AgentAdd: &schemas.AgentAdd{Name: "ag1", IP: "any"}}, "thekey", 0)
+		out := s.Apply(&p, secret.String(opened), 1)
+		if again, err := DecodeState(s.AppendBinary(nil)); err != nil || !bytes.Equal(again.AppendBinary(nil), s.AppendBinary(nil)) {
+			t.Fatalf("the state does not read back: %v", err)
+		}
+		consistent(t, s)
 		var r *Refusal
 		if out.Refusal != nil && !errors.As(error(out.Refusal), &r) {
 			t.Fatal("a refusal is no error")
