@@ -26,10 +26,11 @@ import (
 
 func (s *shell) agentsCommand() *cobra.Command {
 	parent := &cobra.Command{
-		Use: "agents", Short: "List, add, remove, import or export agents",
+		Use: "agents", Short: "List, add, remove, import or export agents, or tell them something",
 		Long: "Talks to the configured brokers, or to the process that holds data_dir, or opens data_dir itself.",
 	}
-	parent.AddCommand(s.agentsList(), s.agentsAdd(), s.agentsRemove(), s.agentsImport(), s.agentsExport())
+	parent.AddCommand(s.agentsList(), s.agentsAdd(), s.agentsRemove(), s.agentsImport(), s.agentsExport(),
+		s.agentsRestart(), s.agentsReconnect(), s.agentsRequest(), s.agentsUpgrade())
 	return parent
 }
 

@@ -8,13 +8,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vedette/internal/groups"
 	"vedette/internal/registry"
 	"vedette/schemas"
 )
 
 func (s *shell) groupsCommand() *cobra.Command {
-	parent := &cobra.Command{Use: "groups", Short: "List, add or remove groups of agents, or put agents into them"}
-	parent.AddCommand(s.groupsList(), s.groupsAdd(), s.groupsRemove(), s.groupsSet())
+	parent := &cobra.Command{Use: "groups", Short: "List, add or remove groups of agents, put agents into them, or publish their files"}
+	parent.AddCommand(s.groupsList(), s.groupsAdd(), s.groupsRemove(), s.groupsSet(), s.groupsPublish())
 	return parent
 }
 
@@ -57,7 +58,23 @@ func (s *shell) groupsAdd() *cobra.Command {
 }
 
 func (s *shell) groupsRemove() *cobra.Command {
-	return s.eachGroup("remove", "Remove groups; their agents lose them, those left with none are in default", "removed", (*registry.Registry).RemoveGroup)
+	return &cobra.Command{
+		Use: "remove GROUP…", Short: "Remove groups with their files; their agents lose them, those left with none are in default", Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.withGroupFiles(cmd, func(ctx context.Context, r *registry.Registry, files *groups.Store) error {
+				for _, name := range args {
+					if err := r.RemoveGroup(ctx, name); err != nil {
+						return fmt.Errorf("remove %s: %w", name, err)
+					}
+					if err := files.Remove(ctx, name); err != nil {
+						return fmt.Errorf("the files of %s are left: %w", name, err)
+					}
+					fmt.Fprintf(cmd.OutOrStdout(), "removed %s\n", name)
+				}
+				return nil
+			})
+		},
+	}
 }
 
 func (s *shell) groupsSet() *cobra.Command {
