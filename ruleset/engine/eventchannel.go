@@ -42,7 +42,7 @@ func (s *Keyed) decodeEventChannel() bool {
 	s.sections = s.sections[:0]
 	w.read()
 	w.finish(message)
-	b := append(s.buf[:0], `{"win":{`...)
+	b := append(s.texts.room(len(e.fullLog)+len(e.fullLog)/4), `{"win":{`...)
 	for i := range s.sections {
 		sec := &s.sections[i]
 		if len(sec.fields) == 0 {
@@ -65,8 +65,7 @@ func (s *Keyed) decodeEventChannel() bool {
 		b = append(b, '}')
 	}
 	b = append(b, "}}"...)
-	s.buf = b
-	e.fullLog = s.texts.copy(b)
+	e.fullLog = s.texts.keep(b)
 	e.setLog(e.fullLog)
 	for i := range s.sections {
 		for _, f := range s.sections[i].fields {
