@@ -193,19 +193,22 @@ func TestOrdersReachAgentsAndTheirOutcomeIsTold(t *testing.T) {
 		}
 		return string(out)
 	}
+	c.items(http.MethodPut, "/agents/reconnect?agents_list=001", "")
 	if out := vedette("agents", "upgrade", "003", "--package", filepath.Join(packages, "own.wpk")); !strings.HasPrefix(out, "003 done by ") {
 		t.Error(out)
 	}
 	if out := vedette("agents", "request", "002", "agent getstate"); !strings.Contains(out, `"error":0`) {
 		t.Error(out)
 	}
-	if out := vedette("agents", "restart", "001", "002"); strings.Count(out, " sent by ") != 2 {
+	if out := vedette("agents", "restart", "002", "003"); strings.Count(out, " sent by ") != 2 {
 		t.Error(out)
 	}
 
-	c.items(http.MethodPut, "/agents/reconnect?agents_list=001", "")
 	sim.End()
 	r := sim.Wait(t)
+	if r.Reconnects != 1 {
+		t.Errorf("%d connections anew, want that of the agent that was told to", r.Reconnects)
+	}
 	if r.Upgrades != agents || r.Responses != agents+2+2 || r.BadFiles != 0 || r.UnknownResponses != 0 {
 		t.Errorf("upgrades %d, responses %d, of them unknown %d, broken files %d", r.Upgrades, r.Responses, r.UnknownResponses, r.BadFiles)
 	}
