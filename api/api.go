@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -32,9 +31,9 @@ type API struct {
 	checking chan struct{} // one token per password check
 	ruleset  rulesetCache
 	logtests logtests
-	// publishing is held while a group's files are read, changed and published.
-	publishing sync.Mutex
-	packaging  sync.Mutex // held while packages are read and put
+	// publishing is held while a group's files are read, changed and published,
+	// packaging while upgrade packages are read and put.
+	publishing, packaging chan struct{}
 }
 
 // New reads the document, matches it with the functions and binds the listener.
@@ -57,7 +56,7 @@ func build(cfg Config, deps Deps, log *slog.Logger, reg prometheus.Registerer) (
 	a := &API{
 		cfg: cfg, deps: deps, log: log, metrics: newMetrics(reg), now: time.Now,
 		limit: &requestLimit{max: cfg.MaxRequestsPerMinute}, logins: newLoginLimit(cfg.MaxLoginAttempts, cfg.BlockTime),
-		checking: make(chan struct{}, passwordChecks),
+		checking: make(chan struct{}, passwordChecks), publishing: make(chan struct{}, 1), packaging: make(chan struct{}, 1),
 	}
 	ops, err := loadOperations()
 	if err != nil {

@@ -194,8 +194,10 @@ func (a *API) writeGroupConfig(c *call) (any, error) {
 		return nil, confProblem(err)
 	}
 	// Two changes at once would each publish what the other one replaces.
-	a.publishing.Lock()
-	defer a.publishing.Unlock()
+	if err := hold(c.ctx, a.publishing); err != nil {
+		return nil, err
+	}
+	defer func() { <-a.publishing }()
 	shared, _ := a.deps.GroupFiles.Files(g.Name)
 	files := slices.DeleteFunc(slices.Clone(shared), func(f groups.File) bool { return f.Path == agentConf })
 	err = a.deps.GroupFiles.Publish(c.ctx, g.Name, append(files, groups.File{Path: agentConf, Data: c.raw}))

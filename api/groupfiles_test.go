@@ -8,8 +8,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"vedette/internal/groups"
+	"vedette/schemas"
 )
 
 // fakeFiles are the groups' files.
@@ -117,4 +119,38 @@ func TestAnAgentConfIsReplacedOnlyByOneThatAgentsTake(t *testing.T) {
 	s.refused(put("web", other, xml), 500, "Wazuh Internal Error", 1014, "")
 	s.as("reader") // reads groups
 	s.refused(put("default", other, xml), 403, "Permission Denied", 4000, "")
+}
+
+func TestAnAgentIsSyncedWithWhatItsGroupsHaveNow(t *testing.T) {
+	t.Parallel()
+	_, reg := serveRegistry(t)
+	r := NewRegistry(reg, "siem")
+	r.CompareFiles(func(groups []string) string { return "sum of " + strings.Join(groups, ",") })
+	id, _, err := r.Add(t.Context(), NewAgent{Name: "web1", IP: "any"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(reported string, want bool) {
+		t.Helper()
+		reg.SetPresence(schemas.Presence{V: 1, ID: id, State: schemas.StateActive, Gateway: "a", Updated: 1, MergedSum: reported}, nil)
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			x := r.List()[0]
+			if x.MergedSum == reported && x.Status == "active" {
+				if x.Synced != want {
+					t.Errorf("%q: synced is %v", reported, x.Synced)
+				}
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatal("the presence is not seen")
+			}
+		}
+	}
+	f("", false)
+	f("x", false)
+	if err := reg.SetGroups(t.Context(), id, schemas.GroupsOverride, []string{"default"}); err != nil {
+		t.Fatal(err)
+	}
+	f("sum of default", true)
+	f("sum of other", false)
 }

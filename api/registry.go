@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"errors"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,6 +55,17 @@ func (r *Registry) List() []Agent {
 		presences[p.ID] = p
 	}
 	entries := r.reg.Agents()
+	// Most agents share their list of groups with others.
+	sums := map[string]string{}
+	current := func(groups []string) string {
+		key := strings.Join(groups, ",")
+		sum, ok := sums[key]
+		if !ok {
+			sum = r.mergedSum(groups)
+			sums[key] = sum
+		}
+		return sum
+	}
 	out := make([]Agent, 0, len(entries))
 	for i := range entries {
 		e := &entries[i]
@@ -78,7 +90,7 @@ func (r *Registry) List() []Agent {
 				a.IP = p.Address
 			}
 			// An agent reports the sum of the files it has once it has any.
-			a.Synced = p.MergedSum != "" && (r.mergedSum == nil || p.MergedSum == r.mergedSum(e.Groups))
+			a.Synced = p.MergedSum != "" && (r.mergedSum == nil || p.MergedSum == current(e.Groups))
 		}
 		out = append(out, a)
 	}

@@ -95,8 +95,10 @@ func (a *API) upgrade(c *call, kind string, pick func(x *Agent, version []int) (
 		return nil, problem.New(problem.NotReady, "")
 	}
 	// A package is in memory as a whole; that is enough for one request at a time.
-	a.packaging.Lock()
-	defer a.packaging.Unlock()
+	if err := hold(c.ctx, a.packaging); err != nil {
+		return nil, err
+	}
+	defer func() { <-a.packaging }()
 	busy, put := a.upgrading(c.now), map[string]*schemas.AgentUpgrade{}
 	var cmds []schemas.Command
 	items := []ordered{}
@@ -139,6 +141,16 @@ func (a *API) upgrade(c *call, kind string, pick func(x *Agent, version []int) (
 	}
 	l.Items, l.Total = items, len(items)
 	return l, nil
+}
+
+// hold takes one of a channel's places, which the caller gives back.
+func hold(ctx context.Context, places chan struct{}) error {
+	select {
+	case places <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // agentPackage is the package for one agent and what of it is run there.
