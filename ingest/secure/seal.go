@@ -97,11 +97,12 @@ func (e *Encoder) Append(dst []byte, k *Key, m Method, id string, random uint16,
 			return dst, err
 		}
 	}
-	return sealCompressed(dst, k, m, id, e.comp.Bytes()), nil
+	return SealCompressed(dst, k, m, id, e.comp.Bytes()), nil
 }
 
-// sealCompressed pads, encrypts and tags a zlib stream.
-func sealCompressed(dst []byte, k *Key, m Method, id string, comp []byte) []byte {
+// SealCompressed appends the unit that carries a zlib stream, which it pads,
+// encrypts and tags: the last step of Encoder.Append, for streams made elsewhere.
+func SealCompressed(dst []byte, k *Key, m Method, id string, comp []byte) []byte {
 	if id != "" {
 		dst = append(dst, '!')
 		dst = append(dst, id...)

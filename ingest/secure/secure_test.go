@@ -129,7 +129,7 @@ func TestOwnVectorsOpenAndReseal(t *testing.T) {
 		if err != nil || string(m.Payload) != r.Payload || m.Global != r.Global || m.Local != r.Local || m.Method != method(r.Method) {
 			t.Errorf("%.40s: %v %+v", r.Payload, err, m)
 		}
-		if got := sealCompressed(nil, k, method(r.Method), r.ID, unhex(t, r.CompressedHex)); !bytes.Equal(got, unit) {
+		if got := SealCompressed(nil, k, method(r.Method), r.ID, unhex(t, r.CompressedHex)); !bytes.Equal(got, unit) {
 			t.Errorf("%.40s: sealed differently", r.Payload)
 		}
 	}
@@ -156,7 +156,7 @@ func TestSpecMessagesOpenAndReseal(t *testing.T) {
 		if err != nil || string(m.Payload) != v.Payload || m.Global != v.GlobalCounter || m.Local != v.LocalCounter || m.Method != method(v.Method) {
 			t.Errorf("%s: %v", v.Name, err)
 		}
-		if got := sealCompressed(nil, k, method(v.Method), string(id), unhex(t, v.CompressedHex)); !bytes.Equal(got, unit) {
+		if got := SealCompressed(nil, k, method(v.Method), string(id), unhex(t, v.CompressedHex)); !bytes.Equal(got, unit) {
 			t.Errorf("%s: sealed differently", v.Name)
 		}
 		if got := AppendFrame(nil, unit); !bytes.Equal(got, unhex(t, v.TCPFrameHex)) {
@@ -286,7 +286,7 @@ func sealText(t testing.TB, k *Key, text []byte) []byte {
 	w := zlib.NewWriter(&z)
 	_, _ = w.Write(text)
 	_ = w.Close()
-	return sealCompressed(nil, k, AES, "", z.Bytes())
+	return SealCompressed(nil, k, AES, "", z.Bytes())
 }
 
 func TestAZlibBombIsRefusedBeforeItGrows(t *testing.T) {
