@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -101,4 +102,36 @@ func under(name string, starts []string) bool {
 		}
 	}
 	return false
+}
+
+// What judges history or a candidate has no way to act on agents: it does not
+// even name the topic of commands, nor what writes to it.
+func TestReplayAndShadowCannotReachCommands(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join("..", "..")
+	looked := 0
+	for _, dir := range []string{"replay", "analyze", "ruleset", "internal/shadowlog", "internal/history"} {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			looked++
+			for _, word := range []string{"TopicCommands", "schemas.Command", "internal/commands", "internal/responses"} {
+				if strings.Contains(string(text), word) {
+					t.Errorf("%s names %s", path, word)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if looked < 50 {
+		t.Errorf("only %d files were looked at", looked)
+	}
 }
