@@ -19,10 +19,8 @@ import (
 // destinations are what the configuration asks for besides the indexer.
 func (a *App) destinations(set *responses.Set) (all.Options, error) {
 	var o all.Options
-	if len(set.Bound()) > 0 {
-		if err := a.respond(set, &o); err != nil {
-			return o, err
-		}
+	if err := a.respond(set, &o); err != nil {
+		return o, err
 	}
 	if c := a.cfg.Forward.AlertsFile; c.Enabled {
 		zone, err := time.LoadLocation(a.cfg.Cluster.Timezone)
@@ -38,16 +36,18 @@ func (a *App) destinations(set *responses.Set) (all.Options, error) {
 	return o, nil
 }
 
-// respond adds what turns alerts into commands, and the part that runs the
-// server's own.
+// respond adds what turns alerts into commands, if any do, and the part that runs
+// the server's own, which the API gives too.
 func (a *App) respond(set *responses.Set, o *all.Options) error {
 	p, err := a.cluster.NewProducer("activeresponse", a.log, a.reg)
 	if err != nil {
 		return err
 	}
 	a.cleanup = append(a.cleanup, p.Close)
-	if o.ActiveResponse, err = activeresponse.New(set, a.registry, p, a.box, a.node, a.log, a.reg); err != nil {
-		return err
+	if len(set.Bound()) > 0 {
+		if o.ActiveResponse, err = activeresponse.New(set, a.registry, p, a.box, a.node, a.log, a.reg); err != nil {
+			return err
+		}
 	}
 	cfg, err := withOssecConf(a.cfg.ActiveResponse)
 	if err != nil {

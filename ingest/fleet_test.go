@@ -294,6 +294,15 @@ func TestAPackageIsSentInChunksAndChecked(t *testing.T) {
 		t.Error(d)
 	}
 	b.wait("the end", func() bool { r := b.prod.repliesSoFar(); return len(r) == 1 && strings.HasPrefix(r[0], "u done") })
+	// The upgraded agent reports until it is told that it was heard.
+	c.send(`u:upgrade_module:{"command":"upgrade_update_status","parameters":{"error":2,"message":"rolled back","status":"Failed"}}`)
+	if text, _ := c.answer(); !strings.HasSuffix(text, ` upgrade {"command":"clear_upgrade_result","parameters":{}}`) {
+		t.Errorf("%q", text)
+	}
+	b.wait("the report", func() bool {
+		r := b.prod.repliesSoFar()
+		return len(r) == 2 && r[1] == schemas.UpgradeReport+" failed rolled back"
+	})
 }
 
 func (r *fakeRegistry) read(p schemas.Presence) {

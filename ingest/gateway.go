@@ -313,6 +313,9 @@ func (g *Gateway) follow(a *agent, s *session.Session, r *session.Result, c *lis
 			g.m.refused.WithLabelValues(refusedMalformed).Inc()
 		}
 	}
+	if r.Raised && r.Event.Queue == 'u' && r.Event.Location == "upgrade_module" {
+		g.upgradeReported(a, r.Event.Log, now)
+	}
 	if r.Raised {
 		received := g.m.receivedAgent
 		if r.Kind != session.Event {

@@ -53,7 +53,8 @@ type Gateway struct {
 	pushes      *pusher
 	requests    requests
 	sent        sentCommands
-	upgrades    atomic.Int64 // under way
+	upgrades    atomic.Int64  // under way or waiting
+	upgrading   chan struct{} // those under way
 
 	stopping chan struct{} // closed when Run begins to end
 	serving  atomic.Bool
@@ -81,7 +82,7 @@ func New(cfg Config, reg Registry, prod Producer, log *slog.Logger, promReg prom
 	}
 	cfg.Limits.WindowBytes, cfg.Limits.TotalBytes, cfg.Limits.Connections = cfg.WindowBytes, cfg.TotalBytes, cfg.MaxConnections
 	g := &Gateway{
-		cfg: cfg, reg: reg, prod: prod, log: log, stopping: make(chan struct{}), run: secret.RandomHex(4),
+		cfg: cfg, reg: reg, prod: prod, log: log, stopping: make(chan struct{}), run: secret.RandomHex(4), upgrading: make(chan struct{}, upgradesMax),
 		decoders: secure.NewPool(secure.NewDecoder),
 		encoders: secure.NewPool(func() *secure.Encoder { return &secure.Encoder{} }),
 		logged:   map[listen.Reason]time.Time{}, agents: map[string]*agent{}, waiters: map[string][]chan struct{}{},

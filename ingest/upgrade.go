@@ -21,7 +21,11 @@ type Packages interface {
 const (
 	// upgradesMax bounds the agents upgraded at once by one gateway: each holds
 	// a package's content only as long as the cache of Packages does.
-	upgradesMax = 32
+	// upgradesWaiting bounds those under way and waiting together; one that waits
+	// says so every upgradeWord.
+	upgradesMax     = 32
+	upgradesWaiting = 10_000
+	upgradeWord     = 5 * time.Minute
 	// upgradeOpenTries is how often opening the file on the agent is tried.
 	upgradeOpenTries = 10
 	// upgradeInstallTime is how long an agent may take to start its installer.
@@ -38,14 +42,26 @@ func (g *Gateway) upgrade(a *agent, c *schemas.Command) {
 		g.reply(c, schemas.ReplyRefused, "this gateway has no packages")
 		return
 	}
-	if g.upgrades.Add(1) > upgradesMax {
+	if g.upgrades.Add(1) > upgradesWaiting {
 		g.upgrades.Add(-1)
-		g.reply(c, schemas.ReplyRefused, fmt.Sprintf("%d agents are being upgraded here already", upgradesMax))
+		g.reply(c, schemas.ReplyRefused, fmt.Sprintf("%d upgrades wait here already", upgradesWaiting))
 		return
 	}
 	command := *c
 	go func() {
 		defer g.upgrades.Add(-1)
+		for waiting := true; waiting; {
+			select {
+			case g.upgrading <- struct{}{}:
+				waiting = false
+			case <-time.After(upgradeWord):
+				g.reply(&command, schemas.ReplyProgress, "waiting for others to end")
+			case <-g.stopping:
+				g.reply(&command, schemas.ReplyFailed, "the gateway has ended")
+				return
+			}
+		}
+		defer func() { <-g.upgrading }()
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		go func() {
@@ -159,5 +175,32 @@ func (g *Gateway) ask(ctx context.Context, a *agent, text string, timeout time.D
 		return o.text, o.err
 	case <-ctx.Done():
 		return "", ctx.Err()
+	}
+}
+
+// upgradeReported passes on what an agent says of its upgrade, and tells it that
+// it was heard: until then it says it again and again.
+//
+// Source: spec/agent-protocol.md §8a "Upgrade over this channel".
+func (g *Gateway) upgradeReported(a *agent, text []byte, now time.Time) {
+	var r struct {
+		Command    string `json:"command"`
+		Parameters struct {
+			Error   int    `json:"error"`
+			Message string `json:"message"`
+			Status  string `json:"status"`
+		} `json:"parameters"`
+	}
+	if json.Unmarshal(text, &r) != nil || r.Command != "upgrade_update_status" {
+		return
+	}
+	status := schemas.ReplyDone
+	if r.Parameters.Error != 0 || r.Parameters.Status == "Failed" {
+		status = schemas.ReplyFailed
+	}
+	c := schemas.Command{ID: schemas.UpgradeReport, Kind: schemas.CommandUpgrade, AgentID: a.reg.ID, Origin: g.cfg.Node}
+	g.reply(&c, status, r.Parameters.Message)
+	if to, ok := g.route(a, now); ok {
+		g.request(a, &to, `upgrade {"command":"clear_upgrade_result","parameters":{}}`, requestTimeout, func(string, error) {})
 	}
 }

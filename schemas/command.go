@@ -164,6 +164,10 @@ const (
 	ReplyTimedOut ReplyStatus = "timed_out"
 )
 
+// UpgradeReport is the command id under which a gateway passes on what an agent
+// says of its last upgrade, whose command it need not know.
+const UpgradeReport = "upgrade-report"
+
 // Reply is one record of TopicReplies, under the agent's id: what came of a
 // command. It repeats who asked and why, so that the topic can be read alone.
 type Reply struct {

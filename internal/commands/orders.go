@@ -90,12 +90,31 @@ func (s *orders) given(c *schemas.Command) {
 
 // replied takes in what came of a command, which the other topic may tell of later.
 func (s *orders) replied(r *schemas.Reply) {
+	if r.CommandID == schemas.UpgradeReport {
+		s.reported(r)
+		return
+	}
 	o := s.of(r.CommandID)
 	o.Kind, o.AgentID, o.Origin = r.Kind, r.AgentID, r.Origin
 	o.Response, o.AlertID, o.RuleID = r.Response, r.AlertID, r.RuleID
 	o.Status, o.Text, o.Node, o.Changed = r.Status, r.Text, r.Node, time.UnixMilli(r.Time)
 	if len(o.Text) > textMax {
 		o.Text = string([]byte(r.Text[:textMax])) // a copy, so that the rest can go
+	}
+}
+
+// reported takes in what an agent says of its last upgrade. Agents repeat it until
+// they are told that it was heard, so what is no news changes nothing.
+func (s *orders) reported(r *schemas.Reply) {
+	for i := range s.ring {
+		o := s.ring[(s.next+len(s.ring)-1-i)%len(s.ring)]
+		if o.Kind != schemas.CommandUpgrade || o.AgentID != r.AgentID {
+			continue
+		}
+		if o.Status != r.Status || o.Text != r.Text {
+			o.Status, o.Text, o.Node, o.Changed = r.Status, r.Text[:min(len(r.Text), textMax)], r.Node, time.UnixMilli(r.Time)
+		}
+		return
 	}
 }
 

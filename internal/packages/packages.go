@@ -63,6 +63,7 @@ type Store struct {
 
 	ctx     context.Context // ends with the store
 	cancel  context.CancelFunc
+	reading sync.WaitGroup
 	putting sync.Mutex    // held by Put
 	slots   chan struct{} // one per package that is being read
 
@@ -109,9 +110,11 @@ func Open(cluster *kafka.Cluster, box *secret.Box, node string, log *slog.Logger
 	return s, nil
 }
 
-// Close closes the producer and forgets what is in memory.
+// Close ends what is being read, closes the producer and forgets what is in
+// memory. No package may be asked for any more.
 func (s *Store) Close() {
 	s.cancel()
+	s.reading.Wait()
 	s.prod.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -280,7 +283,7 @@ func (s *Store) Package(ctx context.Context, u *schemas.AgentUpgrade) ([]byte, e
 		r = &reading{done: make(chan struct{})}
 		s.flying[u.SHA256] = r
 		// Who asked first may go; the others still wait for it.
-		go s.fetch(u.SHA256, u.Size, r)
+		s.reading.Go(func() { s.fetch(u.SHA256, u.Size, r) })
 	}
 	s.mu.Unlock()
 	select {
