@@ -297,8 +297,8 @@ func TestWhileTheBrokerIsAwayAgentsAreHeldAndNothingIsLost(t *testing.T) {
 		return nil, fmt.Errorf("away"), true
 	})
 	cfg := s.config()
-	const lines = 20_000                                            // far more than flow before the test notices: the windows are small
-	cfg.Agents, cfg.Count, cfg.SilenceMax = 5, lines, 4*time.Second // a real agent's minute, shortened
+	const lines = 20_000                                             // far more than flow before the test notices: the windows are small
+	cfg.Agents, cfg.Count, cfg.SilenceMax = 5, lines, 10*time.Second // a real agent's minute, shortened
 	done := make(chan simulate.Report, 1)
 	go func() {
 		r, err := simulate.Run(t.Context(), cfg, nil)
@@ -310,7 +310,7 @@ func TestWhileTheBrokerIsAwayAgentsAreHeldAndNothingIsLost(t *testing.T) {
 	s.wait("lines flow", func() bool { return s.n.Load() > 200 })
 	away.Store(true)
 	s.wait("all agents are held", func() bool { return s.value("vedette_ingest_paused_connections") == 5 })
-	time.Sleep(6 * time.Second) // longer than an agent waits before it reconnects
+	time.Sleep(12 * time.Second) // longer than an agent waits before it reconnects
 	if n := s.value("vedette_ingest_in_flight_bytes"); n > 256<<10 || n == 0 {
 		t.Errorf("%v bytes in flight", n)
 	}
