@@ -112,7 +112,7 @@ func TestACopiedIDDoesNotTakeAConnectionOver(t *testing.T) {
 func TestASlowReaderHoldsUpNobody(t *testing.T) {
 	t.Parallel()
 	// More than the kernel's buffers take, and nothing that could be compressed.
-	noise := make([]byte, 12<<20)
+	noise := make([]byte, 2<<20)
 	rng := rand.New(rand.NewPCG(1, 2))
 	for i := range noise {
 		noise[i] = byte(' ' + rng.UintN(90))

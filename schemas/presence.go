@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unique"
 )
 
 // PresenceVersion is the version this program writes; readers accept any.
@@ -101,6 +103,29 @@ type OS struct {
 	Uname    string `json:"uname,omitempty"`
 	Arch     string `json:"arch,omitempty"`
 	Build    string `json:"build,omitempty"`
+}
+
+// Compact makes p hold as little as it can: texts that many agents have in common
+// are held once in the process, the others without the text that they were cut
+// from. What nobody holds any longer is forgotten.
+func (p *Presence) Compact() {
+	os := &p.OS
+	for _, s := range [...]*string{
+		(*string)(&p.State), &p.Gateway, &p.Node, &p.Version, &p.ConfigSum, &p.MergedSum,
+		&os.Name, &os.Platform, &os.Version, &os.Major, &os.Minor, &os.Codename, &os.Uname, &os.Arch, &os.Build,
+	} {
+		*s = unique.Make(*s).Value()
+	}
+	for _, s := range [...]*string{&p.ID, &p.Address, &p.AgentIP, &p.Session} {
+		*s = strings.Clone(*s)
+	}
+	labels := make([]string, len(p.Labels))
+	for i, l := range p.Labels {
+		labels[i] = strings.Clone(l)
+	}
+	if len(labels) > 0 {
+		p.Labels = labels
+	}
 }
 
 // ErrPresence says that a record of TopicPresence is not usable.

@@ -40,6 +40,9 @@ type Limits struct {
 	// ReceiveBuffer is the socket's, in bytes. What stands there is lost when
 	// the process is killed, so it is kept small.
 	ReceiveBuffer int
+	// SendBuffer is the socket's, in bytes: what a peer that does not read may
+	// take of the kernel's memory.
+	SendBuffer int
 	// DrainRead is how long peers may finish sending when the server ends, and
 	// Drain how long acknowledgements are waited for.
 	DrainRead time.Duration
@@ -51,7 +54,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		Connections: 100_000, Strangers: 8192, StrangerGrace: 2 * time.Second, FirstUnit: 10 * time.Second, PartialUnit: 60 * time.Second, UnitBytes: secure.MaxUnit,
 		WindowBytes: 256 << 10, TotalBytes: 64 << 20, LifeInterval: 10 * time.Second,
-		OutBytes: 128 << 10, OutUnits: 256, WriteTimeout: 10 * time.Second, ReceiveBuffer: 64 << 10,
+		OutBytes: 128 << 10, OutUnits: 256, WriteTimeout: 10 * time.Second, ReceiveBuffer: 64 << 10, SendBuffer: 128 << 10,
 		DrainRead: 5 * time.Second, Drain: 30 * time.Second,
 	}
 }

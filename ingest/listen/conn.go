@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,10 +27,12 @@ type Peer interface {
 }
 
 // Conn is one connection. Send, Kill, Release and the readers of state are safe
-// for concurrent use; Acquire and Authenticated belong to the reading goroutine.
+// for concurrent use; Acquire and Authenticated belong to the goroutine that
+// reads, of which there is one at most.
 type Conn struct {
 	s      *Server
 	c      *net.TCPConn
+	fd     int // of c, as long as it is not closed
 	source netip.Addr
 	peer   Peer
 
@@ -44,12 +47,15 @@ type Conn struct {
 
 	accepted time.Time
 	known    bool          // authenticated; of the reading goroutine
+	idle     time.Time     // when it was last parked; of the reading goroutine
 	stranger *list.Element // in Server.strangers until authenticated; guarded by Server.mu
 
 	mu       sync.Mutex // guards what follows
 	reason   Reason     // why it is over
 	over     bool
 	draining bool
+	parked   bool // no goroutine reads; the server's parking does (park)
+	parkable bool // known to the parking, which must forget it
 	out      [][]byte
 	outBytes int
 	writing  bool
@@ -87,12 +93,47 @@ func (c *Conn) Kill(why Reason) {
 	if first {
 		c.over, c.reason = true, why
 		c.out, c.outBytes = nil, 0
+		c.unpark()
+		if c.parkable { // before the descriptor is another connection's
+			c.s.parking.remove(c)
+		}
 	}
 	c.mu.Unlock()
 	if first {
+		c.s.m.Closed.WithLabelValues(string(why)).Inc()
 		close(c.done)
 		c.c.Close()
 	}
+}
+
+// park lets the connection's goroutine end while the peer says nothing: the
+// goroutine's stack and the read buffer are more than all else an idle agent
+// costs. It returns false when the goroutine must go on.
+func (c *Conn) park() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over || c.draining {
+		return false
+	}
+	c.idle = time.Now()
+	c.parked = c.s.parking.await(c, c.parkable)
+	c.parkable = c.parkable || c.parked
+	return c.parked
+}
+
+// unpark gives a parked connection a goroutine again. The caller holds c.mu.
+func (c *Conn) unpark() {
+	if c.parked {
+		c.parked = false
+		go c.s.attend(c)
+	}
+}
+
+// wakeUp is called when something has arrived on a parked connection, or it has ended.
+func (c *Conn) wakeUp() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unpark()
 }
 
 // Send queues one unit for the peer and returns at once. When the queue is full
@@ -256,29 +297,57 @@ func (c *Conn) poke() {
 }
 
 const (
-	// readMin is what an idle connection holds; readMax is reached only by peers that fill it.
-	readMin = 512
+	// readMin is what reading begins with; readMax is reached only by peers that fill it.
+	readMin = 1024
 	readMax = secure.MaxUnit + secure.FrameHeader
+	// linger is for how long a connection with many messages keeps its goroutine
+	// without one. One that was parked for longer than that has few, and is parked
+	// again at once.
+	linger = 250 * time.Millisecond
 )
 
-// read handles the connection's units until its end and says why it ended.
-func (c *Conn) read() Reason {
+var readBuffers = sync.Pool{New: func() any { return new([readMin]byte) }}
+
+// read handles the connection's units until its end, and says why it ended, or
+// until it is parked; then it is called again when more arrives.
+func (c *Conn) read() (why Reason, parked bool) {
+	first := readBuffers.Get().(*[readMin]byte)
+	defer readBuffers.Put(first)
 	var (
-		buf     = make([]byte, readMin)
-		have    int       // bytes in buf
-		partial time.Time // since when buf begins with an incomplete unit
-		quiet   int       // reads in a row that used little of buf
-		limits  = &c.s.limits
+		buf       = first[:]
+		have      int       // bytes in buf
+		partial   time.Time // since when buf begins with an incomplete unit
+		quiet     int       // reads in a row that used little of buf
+		last      time.Time // when something arrived
+		lingering = c.known // the deadline is that of an idle connection
+		limits    = &c.s.limits
 	)
-	c.deadline(time.Now().Add(limits.FirstUnit))
+	last = time.Now()
+	seldom := !c.idle.IsZero() && last.Sub(c.idle) > linger
+	if lingering {
+		c.deadline(last.Add(linger))
+	} else {
+		c.deadline(last.Add(limits.FirstUnit))
+	}
 	for {
 		n, err := c.c.Read(buf[have:])
 		now := time.Now()
 		if n > 0 {
+			last = now
 			c.s.m.ReadBytes.Add(float64(n))
 			if c.known {
 				c.lastSeen.Store(now.UnixMilli())
 			}
+		} else if lingering && errors.Is(err, os.ErrDeadlineExceeded) {
+			switch left := linger - now.Sub(last); {
+			case left > 0 && c.deadline(now.Add(left)):
+			case c.park():
+				return "", true
+			default: // it cannot be parked, or has time until the drain's deadline
+				lingering = false
+				c.deadline(time.Time{})
+			}
+			continue
 		}
 		full := have+n == len(buf)
 		have += n
@@ -286,7 +355,7 @@ func (c *Conn) read() Reason {
 		for {
 			unit, size, ferr := secure.NextFrame(buf[at:have], limits.UnitBytes)
 			if ferr != nil {
-				return ReasonTooLarge
+				return ReasonTooLarge, false
 			}
 			if size == 0 {
 				break
@@ -296,12 +365,12 @@ func (c *Conn) read() Reason {
 				if !errors.As(uerr, &r) {
 					r = ReasonNetwork
 				}
-				return r
+				return r, false
 			}
 			at, whole = at+size, true
 		}
 		if have = copy(buf, buf[at:have]); err != nil {
-			return c.readEnd(err, have)
+			return c.readEnd(err, have), false
 		}
 		if full && c.known {
 			c.life(now) // more waits in the socket, perhaps a keepalive
@@ -326,13 +395,16 @@ func (c *Conn) read() Reason {
 		}
 		switch {
 		case have == 0:
-			if !partial.IsZero() || whole {
-				partial = time.Time{}
-				c.deadline(time.Time{})
+			if seldom && !full && c.park() {
+				return "", true
+			}
+			if !lingering {
+				partial, lingering = time.Time{}, true
+				c.deadline(now.Add(linger))
 			}
 		case partial.IsZero() || whole:
 			// A pause is not the peer's fault, so time counts from after the handling.
-			partial = time.Now()
+			partial, lingering = time.Now(), false
 			c.deadline(partial.Add(limits.PartialUnit))
 		}
 	}
@@ -360,12 +432,16 @@ func (c *Conn) readEnd(err error, have int) Reason {
 	return ReasonNetwork
 }
 
-func (c *Conn) deadline(t time.Time) {
+// deadline bounds the next read. It returns false while draining: then the
+// drain's own deadline stands.
+func (c *Conn) deadline(t time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.draining { // then the drain's own stands
-		_ = c.c.SetReadDeadline(t)
+	if c.draining {
+		return false
 	}
+	_ = c.c.SetReadDeadline(t)
+	return true
 }
 
 // drain tells the peer that nothing more comes, so that it stops sending and
@@ -374,6 +450,7 @@ func (c *Conn) drain(until time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.draining = true
+	c.unpark()
 	_ = c.c.CloseWrite()
 	_ = c.c.SetReadDeadline(until)
 }

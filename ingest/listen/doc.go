@@ -4,6 +4,8 @@
 // another. What a unit means is its Handler's business.
 //
 // Each connection has one goroutine that reads and handles, and, only while
-// there is something to write, one that writes. Lock order: Server.mu before
-// Conn.mu; neither is held while a Handler or a Peer is called.
+// there is something to write, one that writes. While the peer says nothing it
+// is parked: it has no goroutine and no buffer, and one poller waits for all
+// parked ones (parking_linux.go). Lock order: Server.mu before Conn.mu before
+// parking.mu; none is held while a Handler or a Peer is called.
 package listen

@@ -20,8 +20,10 @@ type Server struct {
 	log    *slog.Logger
 	open   func(*Conn) Peer
 	win    window
-	hard   chan struct{} // closed when waiting for acknowledgements ends
-	wg     sync.WaitGroup
+	// parking reads the sockets of parked connections; set by Run.
+	parking *parking
+	hard    chan struct{} // closed when waiting for acknowledgements ends
+	wg      sync.WaitGroup
 
 	mu        sync.Mutex // guards what follows
 	conns     map[*Conn]struct{}
@@ -37,7 +39,9 @@ func New(addr string, limits Limits, m Metrics, log *slog.Logger, open func(*Con
 		Control: func(_, _ string, rc syscall.RawConn) error {
 			var serr error
 			err := rc.Control(func(fd uintptr) {
-				serr = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, limits.ReceiveBuffer)
+				serr = errors.Join(
+					syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, limits.ReceiveBuffer),
+					syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF, limits.SendBuffer))
 			})
 			return errors.Join(err, serr)
 		},
@@ -70,6 +74,11 @@ func (s *Server) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { s.ln.Close() })
 	defer stop()
 	defer s.ln.Close()
+	var err error
+	if s.parking, err = newParking(); err != nil {
+		return err
+	}
+	defer s.parking.close()
 	for {
 		c, err := s.ln.AcceptTCP()
 		switch {
@@ -101,6 +110,9 @@ func (s *Server) accept(tc *net.TCPConn) {
 	if a, ok := tc.RemoteAddr().(*net.TCPAddr); ok {
 		c.source = a.AddrPort().Addr().Unmap().WithZone("")
 	}
+	if raw, err := tc.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { c.fd = int(fd) })
+	}
 	c.lastSeen.Store(time.Now().UnixMilli())
 	c.lastSent.Store(time.Now().UnixMilli())
 	s.awaitStrangers()
@@ -125,7 +137,10 @@ func (s *Server) accept(tc *net.TCPConn) {
 		oldest.Kill(ReasonStrangers)
 		s.authenticated(oldest) // off the list at once, so that the next one is another
 	}
-	go s.serve(c)
+	go func() {
+		c.peer = s.open(c)
+		s.attend(c)
+	}()
 }
 
 // awaitStrangers waits until there is room for one more stranger, or the oldest
@@ -149,16 +164,16 @@ func (s *Server) awaitStrangers() {
 // the kernel meanwhile.
 const strangerPoll = 2 * time.Millisecond
 
-func (s *Server) serve(c *Conn) {
+// attend reads a connection until it ends or is parked.
+func (s *Server) attend(c *Conn) {
+	reason, parked := c.read()
+	if parked {
+		return
+	}
 	defer s.wg.Done()
-	c.peer = s.open(c)
-	c.Kill(c.read())
+	c.Kill(reason)
 	c.peer.Closed()
 	close(c.gone)
-	c.mu.Lock()
-	reason := c.reason
-	c.mu.Unlock()
-	s.m.Closed.WithLabelValues(string(reason)).Inc()
 	s.authenticated(c)
 	s.mu.Lock()
 	delete(s.conns, c)

@@ -254,6 +254,7 @@ func (s *Session) keepalive(now time.Time, text string) Result {
 		if !slices.Equal(p.Labels, k.Labels) {
 			p.Labels = k.Labels
 		}
+		p.Compact()
 		s.derive()
 	}
 	s.here()

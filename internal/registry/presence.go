@@ -32,6 +32,7 @@ func (r *Registry) setPresence(p *schemas.Presence, gone bool) {
 	case gone:
 		delete(r.presences, p.ID)
 	case !stale && (known || len(r.presences) < presencesMax):
+		p.Compact()
 		r.presences[p.ID] = *p
 	}
 	current := r.presences[p.ID]

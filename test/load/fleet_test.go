@@ -169,7 +169,6 @@ func BenchmarkIdleFleet(b *testing.B) {
 	empty := resident(b, s.gateway.PID())
 	sim := harness.StartSimulate(b, harness.SimulateConfig{Agents: agents, Idle: true, Keepalive: every, Duration: 75 * time.Second, Front: s.front, PasswordFile: s.password, KeysFile: keys})
 	time.Sleep(10 * time.Second)
-	full := resident(b, s.gateway.PID())
 	counts := func() (keepalives, presences float64) {
 		m := harness.Metrics(b, s.metrics, "vedette_ingest_")
 		keepalives, _ = strconv.ParseFloat(m[`vedette_ingest_control_messages_total{kind="keepalive"}`], 64)
@@ -181,6 +180,7 @@ func BenchmarkIdleFleet(b *testing.B) {
 	time.Sleep(60 * time.Second)
 	seconds, took := time.Since(begin).Seconds(), cpu(b, s.gateway.PID())-used
 	k1, p1 := counts()
+	full := resident(b, s.gateway.PID())
 	report := sim.Wait(b)
 	if report.Up.Agents != agents || report.Reconnects != 0 {
 		b.Errorf("%d of %d agents were acknowledged, %d reconnects", report.Up.Agents, agents, report.Reconnects)
