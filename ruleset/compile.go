@@ -39,6 +39,7 @@ type loader struct {
 	placeCount int
 	meta       map[*program.Rule]*ruleMeta
 	patterns   map[patternKey]*regex.Pattern
+	lowGroups  map[string]string // texts of groups in lower case
 }
 
 type patternKey struct {
@@ -63,6 +64,7 @@ func Compile(s Source) (*program.Program, []Problem, error) {
 		places:     map[*program.Rule]int{},
 		meta:       map[*program.Rule]*ruleMeta{},
 		patterns:   map[patternKey]*regex.Pattern{},
+		lowGroups:  map[string]string{},
 	}
 	for i := range s.Decoders {
 		l.report(l.decoderFile(&s.Decoders[i]))

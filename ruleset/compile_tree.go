@@ -204,7 +204,12 @@ func (l *loader) rulesInGroup(pattern string) []*program.Rule {
 	m := osmatch.Compile(pattern)
 	var rules []*program.Rule
 	for _, p := range l.p.AllRules {
-		if m.Match(regex.Lower(p.GroupText)) {
+		low, ok := l.lowGroups[p.GroupText]
+		if !ok {
+			low = regex.Lower(p.GroupText)
+			l.lowGroups[p.GroupText] = low
+		}
+		if m.Match(low) {
 			rules = append(rules, p)
 		}
 	}

@@ -3,7 +3,9 @@ package osregex
 import (
 	"iter"
 	"math/bits"
+	"slices"
 	"strings"
+	"sync"
 
 	"vedette/internal/regex/around"
 )
@@ -46,29 +48,38 @@ type attempt struct {
 	m bool
 }
 
+// place numbers the attempts.
+func (a attempt) place() int {
+	if a.m {
+		return 2*a.p + 1
+	}
+	return 2 * a.p
+}
+
 // surround works out what can stand around runs. It follows the procedure of run,
 // with sets in place of bytes, from all states that an attempt can begin in; a
 // return to a saved position counts as if the byte there had been taken by the
 // class that it was saved for.
 func (a *alternative) surround(runs []stretch) []around.Text {
 	n := len(a.items)
-	before := map[attempt]around.Bytes{} // what an attempt has taken last
-	var todo []attempt
+	w := surrounds.Get().(*surroundings)
+	defer surrounds.Put(w)
+	w.reset(n)
 	arrive := func(at attempt, last around.Bytes) {
 		if at.p < n && a.items[at.p].kind == mark {
 			at.p++
 		}
-		known, met := before[at]
+		known, met := w.before(at)
 		if last = last.Or(known); !met || last != known {
-			before[at] = last
-			todo = append(todo, at)
+			w.last[at.place()], w.met[at.place()] = last, true
+			w.todo = append(w.todo, at)
 		}
 	}
 	arrive(attempt{0, false}, around.Any)
 	arrive(attempt{0, true}, around.Any)
-	for len(todo) > 0 {
-		at := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
+	for len(w.todo) > 0 {
+		at := w.todo[len(w.todo)-1]
+		w.todo = w.todo[:len(w.todo)-1]
 		if at.p >= n {
 			continue
 		}
@@ -98,25 +109,45 @@ func (a *alternative) surround(runs []stretch) []around.Text {
 		// Left without taking anything.
 		switch {
 		case it.quant == '+' && at.m:
-			arrive(attempt{at.p + 2, false}, before[at])
+			arrive(attempt{at.p + 2, false}, w.last[at.place()])
 		case it.quant == '*':
-			arrive(attempt{at.p + 2, at.m}, before[at])
+			arrive(attempt{at.p + 2, at.m}, w.last[at.place()])
 		}
 	}
 	out := make([]around.Text, 0, len(runs))
 	for _, r := range runs {
 		var left, right around.Bytes
 		for _, m := range []bool{false, true} {
-			if last, met := before[attempt{r.from, m}]; met {
+			if last, met := w.before(attempt{r.from, m}); met {
 				left = left.Or(last)
 			}
-			if _, met := before[a.behind(r.to, m)]; met {
+			if _, met := w.before(a.behind(r.to, m)); met {
 				right = right.Or(a.follows(a.behind(r.to, m)))
 			}
 		}
 		out = append(out, around.New(r.text, left, right, true))
 	}
 	return out
+}
+
+// surroundings are what surround works with, kept from pattern to pattern.
+type surroundings struct {
+	last []around.Bytes // what an attempt has taken last, by place
+	met  []bool         // that there is such an attempt
+	todo []attempt
+}
+
+var surrounds = sync.Pool{New: func() any { return new(surroundings) }}
+
+func (w *surroundings) reset(items int) {
+	n := 2 * (items + 2) // an attempt stands two items behind the last one at most
+	w.last, w.met, w.todo = slices.Grow(w.last[:0], n)[:n], slices.Grow(w.met[:0], n)[:n], w.todo[:0]
+	clear(w.last)
+	clear(w.met)
+}
+
+func (w *surroundings) before(at attempt) (last around.Bytes, met bool) {
+	return w.last[at.place()], w.met[at.place()]
 }
 
 // behind is the state in which an attempt comes to item p.
