@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +25,10 @@ import (
 // fleetSite is an enrollment node and a gateway on a real broker.
 type fleetSite struct {
 	front    datadir.Endpoints
+	udp      string
 	gateway  *harness.Process
+	bin      string
+	env      []string
 	metrics  string
 	password string
 	dir      string
@@ -45,14 +50,14 @@ func launchFleet(b *testing.B, more ...string) *fleetSite {
 	env := append([]string{
 		"VEDETTE_KAFKA_BROKERS=" + strings.Join(servers.KafkaBrokers, ","), "VEDETTE_KAFKA_PARTITIONS=12",
 		"VEDETTE_CLUSTER_KEY_FILE=" + filepath.Join(dir, "cluster.key"), "VEDETTE_ENROLL_PASSWORD_FILE=" + s.password,
-		"VEDETTE_ENROLL_LISTEN=127.0.0.1:0", "VEDETTE_INGEST_TCP=127.0.0.1:0", "VEDETTE_API_LISTEN=127.0.0.1:0", "VEDETTE_METRICS_LISTEN=127.0.0.1:0",
+		"VEDETTE_ENROLL_LISTEN=127.0.0.1:0", "VEDETTE_INGEST_TCP=127.0.0.1:0", "VEDETTE_INGEST_UDP=127.0.0.1:0", "VEDETTE_API_LISTEN=127.0.0.1:0", "VEDETTE_METRICS_LISTEN=127.0.0.1:0",
 	}, more...)
 	harness.Run(b, bin, filepath.Join(dir, "cli"), env, "init")
 	e := harness.Launch(b, bin, "enroll", filepath.Join(dir, "enroll"), env, "run", "enroll")
 	s.front.Enroll = e.Endpoints(b, time.Minute).Enroll
 	s.gateway = harness.Launch(b, bin, "ingest", filepath.Join(dir, "ingest"), env, "run", "ingest")
 	at := s.gateway.Endpoints(b, time.Minute)
-	s.front.Ingest, s.metrics = at.Ingest, at.Metrics
+	s.front.Ingest, s.udp, s.metrics, s.bin, s.env = at.Ingest, at.IngestUDP, at.Metrics, bin, env
 	if len(more) > 0 {
 		for _, role := range []string{"analyze", "forward"} {
 			harness.Launch(b, bin, role, filepath.Join(dir, role), env, "run", role).Endpoints(b, time.Minute)
@@ -192,6 +197,143 @@ func BenchmarkIdleFleet(b *testing.B) {
 	b.ReportMetric((p1-p0)/seconds, "presences/s")
 	b.ReportMetric(took/seconds, "cores")
 	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkKeepalives has 100,000 agents keep alive every 20 seconds, as they do
+// by default, and measures the gateway's CPU, which takes in writing and reading
+// all their presences. They talk over UDP, from eight sockets: one process may
+// not hold 100,000 sockets everywhere. What TCP costs more per keepalive is seen
+// in BenchmarkIdleFleet.
+func BenchmarkKeepalives(b *testing.B) {
+	const agents, sockets, every = 100_000, 8, 20 * time.Second
+	s := launchFleet(b)
+	file := filepath.Join(s.dir, "client.keys")
+	var lines strings.Builder
+	keys := make([]string, agents)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("%064x", i+1)
+		fmt.Fprintf(&lines, "%03d agent%d any %s\n", i+1, i+1, keys[i])
+	}
+	if err := os.WriteFile(file, []byte(lines.String()), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	begin := time.Now()
+	harness.Run(b, s.bin, filepath.Join(s.dir, "cli"), s.env, "agents", "import", file)
+	b.Logf("imported %d agents in %v", agents, time.Since(begin).Round(time.Second))
+	empty := resident(b, s.gateway.PID())
+
+	sum := sharedSum(b, s.udp, keys[0])
+	// Every agent says the same again and again, as agents do; only counters rise.
+	var acked, sent atomic.Int64
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range sockets {
+		conn, err := net.Dial("udp", s.udp)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = conn.(*net.UDPConn).SetReadBuffer(4 << 20)
+		go func() {
+			buf := make([]byte, 2048)
+			for {
+				if _, err := conn.Read(buf); err != nil {
+					return
+				}
+				acked.Add(1)
+			}
+		}()
+		wg.Go(func() {
+			defer conn.Close()
+			var enc secure.Encoder
+			var counter secure.Counter
+			enc.Level = 1
+			const mine = agents / sockets
+			began := time.Now()
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				time.Sleep(time.Until(began.Add(time.Duration(n) * every / mine)))
+				agent := i*mine + n%mine
+				id, name := fmt.Sprintf("%03d", agent+1), fmt.Sprintf("agent%d", agent+1)
+				text := "#!-agent startup {\"version\":\"v4.14.7\"}"
+				if n >= mine {
+					text = "#!-Linux |" + name + " |6.1.0-18-amd64 |#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 |x86_64 [Debian GNU/Linux|debian: 12 (bookworm)] - Wazuh v4.14.7 / ab73af41699f13fdd81903b5f23d8d00\n" +
+						sum + " merged.mg\n#\"_agent_ip\":10.1.2.3\n"
+				}
+				global, local := counter.Next()
+				unit, err := enc.Append(nil, secure.NewKey(id, name, keys[agent]), secure.AES, id, uint16(n), global, local, []byte(text))
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				_, _ = conn.Write(unit)
+				sent.Add(1)
+			}
+		})
+	}
+	time.Sleep(3 * every) // all have started and are active, and their presences written once
+	metric := func(name string) float64 {
+		n, _ := strconv.ParseFloat(harness.Metrics(b, s.metrics, "vedette_")[name], 64)
+		return n
+	}
+	const keepalives, presences = `vedette_ingest_control_messages_total{kind="keepalive"}`, `vedette_ingest_presence_writes_total{result="written"}`
+	k0, p0, used := metric(keepalives), metric(presences), cpu(b, s.gateway.PID())
+	s0, a0 := sent.Load(), acked.Load()
+	begin = time.Now()
+	time.Sleep(80 * time.Second)
+	seconds, took := time.Since(begin).Seconds(), cpu(b, s.gateway.PID())-used
+	k1, p1 := metric(keepalives), metric(presences)
+	b.ReportMetric(took/seconds, "cores")
+	b.ReportMetric((k1-k0)/seconds, "keepalives/s")
+	b.ReportMetric((p1-p0)/seconds, "presences/s")
+	b.ReportMetric(float64(acked.Load()-a0)/float64(sent.Load()-s0)*100, "%acked")
+	b.ReportMetric((resident(b, s.gateway.PID())-empty)/agents, "B/agent")
+	b.ReportMetric(metric("vedette_registry_presences"), "presences")
+	b.ReportMetric(0, "ns/op")
+	close(stop)
+	wg.Wait()
+}
+
+// sharedSum asks as agent 001 for the sum of the configuration that agents without a group share.
+func sharedSum(b *testing.B, addr, key string) string {
+	b.Helper()
+	conn, err := net.Dial("udp", addr)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	k := secure.NewKey("001", "agent1", key)
+	var enc secure.Encoder
+	dec := secure.NewDecoder()
+	var counter secure.Counter
+	buf := make([]byte, secure.MaxUnit)
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+		for _, text := range []string{"#!-agent startup {\"version\":\"v4.14.7\"}", "#!-Linux |agent1 |6.1 |#1 |x86_64 [Debian|debian: 12] - Wazuh v4.14.7 / 0\n0 merged.mg\n"} {
+			g, l := counter.Next()
+			unit, err := enc.Append(nil, k, secure.AES, "001", 1, g, l, []byte(text))
+			if err != nil {
+				b.Fatal(err)
+			}
+			_, _ = conn.Write(unit)
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+		for {
+			n, err := conn.Read(buf)
+			if err != nil {
+				break
+			}
+			if m, err := dec.Open(k, buf[:n]); err == nil {
+				if f := strings.Fields(string(secure.CutNUL(m.Payload))); len(f) == 4 && f[0] == "#!-up" {
+					return f[2]
+				}
+			}
+		}
+	}
+	b.Fatal("nothing is shared")
+	return ""
 }
 
 // BenchmarkResponse sends one line at a time that makes its agent respond, on a
