@@ -258,11 +258,11 @@ func (r *Report) WriteHTML(w io.Writer) error {
 		Differences []Difference
 		Agents      []AgentCounts
 		Samples     []Sample
-		Bars        []bar
+		Plot        plot
 		Height      int
 		Span        time.Duration
 		More        int
-	}{r, r.Rules, upTo(r.Differences), nil, upTo(r.Samples), bars(r.Hours), barHeight, r.Last.Sub(r.First), 0}
+	}{r, r.Rules, upTo(r.Differences), nil, upTo(r.Samples), plotOf(r.Hours), barHeight, r.Last.Sub(r.First), 0}
 	if r.Against != nil {
 		p.Rows = r.Differing()
 	}
@@ -295,10 +295,18 @@ type bar struct {
 	Title                  string
 }
 
-// bars lays the hours out over a width of 1,000.
-func bars(hours []HourCounts) []bar {
+// plot is the alerts over time and what to read it by.
+type plot struct {
+	Bars     []bar
+	From, To time.Time // of the first column and behind the last one
+	Hours    int       // of a column
+	Most     int64     // alerts and removed ones in the tallest column
+}
+
+// plotOf lays the hours out over a width of 1,000.
+func plotOf(hours []HourCounts) plot {
 	if len(hours) == 0 {
-		return nil
+		return plot{}
 	}
 	first := hours[0].Hour
 	span := int(hours[len(hours)-1].Hour.Sub(first)/time.Hour) + 1
@@ -320,7 +328,7 @@ func bars(hours []HourCounts) []bar {
 			Title: fmt.Sprintf("%s: %s alerts, +%s -%s ~%s", when(first.Add(time.Duration(i*each)*time.Hour)), number(sums[i].Alerts), number(sums[i].Added), number(sums[i].Removed), number(sums[i].Changed)),
 		}
 	}
-	return out
+	return plot{Bars: out, From: first, To: first.Add(time.Duration(n*each) * time.Hour), Hours: each, Most: most}
 }
 
 // WriteJUnit writes each condition as a test case that failed if it is met.
