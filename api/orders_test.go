@@ -107,12 +107,16 @@ func TestOnlyActiveAgentsAreToldToRestart(t *testing.T) {
 	f("PUT", "/agents/group/web/restart", "0 [001]", restart)
 	f("PUT", "/agents/group/default/restart", "2 [001] 1707:[002]", restart)
 	f("PUT", "/agents/group/none/restart", "404 1710")
+	f("PUT", "/agents/node/node1/restart", "2 [001] 1707:[002]", restart)
+	f("PUT", "/agents/node/none/restart", "404 1730")
+	f("PUT", "/agents/node/a%20b/restart", "400 <nil>")
 	f("PUT", "/agents/reconnect?agents_list=001,010", "2 [001] 1707:[010]", "control 001 by wazuh")
 	s.fakes.orders.err = errors.New("no broker")
 	f("PUT", "/agents/001/restart", "500 1014", restart)
 	s.as("reader") // who may look at agents, and no more
 	f("PUT", "/agents/001/restart", "403 4000")
 	f("PUT", "/agents/restart", "0 []")
+	f("PUT", "/agents/node/node1/restart", "403 4000")
 	f("PUT", "/agents/reconnect?agents_list=001", "403 4000")
 }
 
