@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vedette/internal/kafka"
+	"vedette/internal/repeats"
 	"vedette/internal/secret"
 	"vedette/ruleset/engine"
 	"vedette/schemas"
@@ -101,11 +102,11 @@ type partition struct {
 	r       *Role
 	a       kafka.Assignment
 	rules   judging
-	state   *engine.Keyed // nil until the first record
-	seen    Repeats       // what sources that repeat themselves have written
-	live    int64         // output is due from this offset; kafka.NoOffset from the first record
-	next    int64         // outputs of all records before it are acknowledged
-	clean   bool          // the state has seen nothing at or behind next
+	state   *engine.Keyed  // nil until the first record
+	seen    repeats.Memory // what sources that repeat themselves have written
+	live    int64          // output is due from this offset; kafka.NoOffset from the first record
+	next    int64          // outputs of all records before it are acknowledged
+	clean   bool           // the state has seen nothing at or behind next
 	started bool
 	fresh   bool    // the state began empty, and no checkpoint says so yet
 	keeper  *keeper // nil without checkpoints
@@ -198,7 +199,7 @@ func (p *partition) begin(ctx context.Context, first int64) error {
 	if p.a.From != kafka.NoOffset && first < p.a.From {
 		// The brokers began anew at the start: offsets lie below what the state
 		// has seen. Everything that is there is judged; repeats overwrite themselves.
-		p.state, p.seen, p.live, p.rules.floor = nil, Repeats{}, first, first
+		p.state, p.seen, p.live, p.rules.floor = nil, repeats.Memory{}, first, first
 		p.r.ck.reject(p.a.Partition, "log_cut", nil)
 	} else if p.live != kafka.NoOffset && first > p.live {
 		n := first - p.live

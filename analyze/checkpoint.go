@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vedette/internal/kafka"
+	"vedette/internal/repeats"
 	"vedette/ruleset/engine"
 	"vedette/schemas"
 )
@@ -102,12 +103,12 @@ type manifest struct {
 
 // loadedState waits between startAt and open.
 type loadedState struct {
-	state  *engine.Keyed // nil when there is none
-	seen   Repeats       // as of state
-	rules  judging       // of the state, and what is known of the changes
-	offset int64         // of the state; or, when cut, of the log's start
-	slot   int           // for the next checkpoint
-	cut    bool          // the commit lies behind the log's end and means nothing
+	state  *engine.Keyed  // nil when there is none
+	seen   repeats.Memory // as of state
+	rules  judging        // of the state, and what is known of the changes
+	offset int64          // of the state; or, when cut, of the log's start
+	slot   int            // for the next checkpoint
+	cut    bool           // the commit lies behind the log's end and means nothing
 }
 
 func newCheckpoints(r *Role) *checkpoints {
@@ -198,7 +199,7 @@ func (c *checkpoints) load(ctx context.Context, a kafka.Assignment) (int64, bool
 			return 0, false, err
 		}
 		if reason == "" {
-			if l.seen, data, err = RestoreRepeats(data); err == nil {
+			if l.seen, data, err = repeats.Restore(data); err == nil {
 				l.state, err = eng.RestoreState(data)
 			}
 			if err == nil {
@@ -215,7 +216,7 @@ func (c *checkpoints) load(ctx context.Context, a kafka.Assignment) (int64, bool
 				}
 				return max(m.Offset, log.Start), true, nil
 			}
-			l.seen, l.state = Repeats{}, nil // what is read again must not count as a repeat
+			l.seen, l.state = repeats.Memory{}, nil // what is read again must not count as a repeat
 			reason = "state"
 			if errors.Is(err, engine.ErrSnapshotForeign) {
 				reason = "other_form"

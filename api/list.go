@@ -36,6 +36,8 @@ type listing struct {
 	fields   []string // may be selected, queried
 	sortable []string
 	keys     []string // always shown, unless distinct
+	// shown are the names of fields in items, where they differ.
+	shown    map[string]string
 	database bool
 	options  qlang.Options
 	// rewrite may change a clause of q before it is compiled.
@@ -72,6 +74,11 @@ func (l *listing) cut(c *call, items []item) ([]map[string]any, int, error) {
 	fields, err := l.selected(c)
 	if err != nil {
 		return nil, 0, err
+	}
+	for i, f := range fields {
+		if name, ok := l.shown[f]; ok {
+			fields[i] = name
+		}
 	}
 	offset, limit := c.num("offset"), c.num("limit")
 	if c.flag("distinct") {

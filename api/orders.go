@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"vedette/api/problem"
@@ -30,6 +31,12 @@ const (
 	askMax = 2 * time.Minute
 	// ordersListed bounds the orders that one request looks at.
 	ordersListed = 100_000
+	// responsesAskMax bounds the agents of one request that are asked whether they
+	// respond at all, responsesAskAtOnce those asked at a time, and
+	// responsesAskTime how long all of that may take.
+	responsesAskMax    = 1000
+	responsesAskAtOnce = 64
+	responsesAskTime   = 3 * time.Second
 	// restartResponse is what agents know a restart by.
 	//
 	// Source: spec/active-response.md §1 "ar.conf" and §3.
@@ -184,12 +191,76 @@ func (a *API) runResponse(c *call) (any, error) {
 	if _, named := c.strs("agents_list"); !named { // the server responds only when it is named
 		agents = others(l, agents, false)
 	}
+	off := a.responsesOff(c, agents)
 	return a.order(c, l, agents, func(x *Agent) (schemas.Command, problem.Code) {
-		if x.Status != stateActive {
+		switch {
+		case x.Status != stateActive:
 			return schemas.Command{}, problem.AgentNotActive
+		case off[x.ID]:
+			return schemas.Command{}, problem.ResponsesOff
 		}
 		return schemas.Command{Kind: schemas.CommandResponse, Text: text, Response: name}, 0
 	})
+}
+
+// responsesOff asks the active agents whether they have responses switched off,
+// and returns those that say so. It takes responsesAskTime at most; what does not
+// answer until then is told to respond as if it had not been asked, and so is
+// everybody where more than responsesAskMax would have to be asked.
+//
+// Source: spec/agent-protocol.md §8a "Observed forms".
+func (a *API) responsesOff(c *call, agents []*Agent) map[string]bool {
+	var ids []string
+	for _, x := range agents {
+		if x.Status == stateActive && x.ID != serverID {
+			ids = append(ids, x.ID)
+		}
+	}
+	off := map[string]bool{}
+	if len(ids) > responsesAskMax || a.deps.Orders == nil {
+		return off
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, responsesAskTime)
+	defer cancel()
+	next := make(chan string, len(ids))
+	for _, id := range ids {
+		next <- id
+	}
+	close(next)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range min(responsesAskAtOnce, len(ids)) {
+		wg.Go(func() {
+			for id := range next {
+				if ctx.Err() != nil {
+					return
+				}
+				now := time.Now()
+				r, err := a.deps.Orders.Do(ctx, schemas.Command{
+					Kind: schemas.CommandRequest, AgentID: id, Text: "com getconfig active-response", Origin: c.user.Name,
+					Time: now.UnixMilli(), Expires: now.Add(responsesAskTime).UnixMilli(),
+				})
+				if err == nil && r.Status == schemas.ReplyAnswered && saysOff(r.Text) {
+					mu.Lock()
+					off[id] = true
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return off
+}
+
+// saysOff reads an agent's answer to `com getconfig active-response`.
+func saysOff(answer string) bool {
+	var conf struct {
+		Responses struct {
+			Disabled string `json:"disabled"`
+		} `json:"active-response"`
+	}
+	text, ok := strings.CutPrefix(answer, "ok")
+	return ok && json.Unmarshal([]byte(text), &conf) == nil && conf.Responses.Disabled == "yes"
 }
 
 // knownResponse reports whether ar.conf has a line of this identity.

@@ -29,8 +29,9 @@ func answer(text string) schemas.Reply {
 
 func newFakeOrders() *fakeOrders {
 	return &fakeOrders{answers: map[string]schemas.Reply{
-		"agent getconfig client": answer(`ok {"client":{"notify_time":20}}`),
-		"agent getstate":         answer(`{"error":0,"data":{"status":"connected"}}`),
+		"agent getconfig client":        answer(`ok {"client":{"notify_time":20}}`),
+		"agent getstate":                answer(`{"error":0,"data":{"status":"connected"}}`),
+		"com getconfig active-response": answer(`ok  {"active-response":{"disabled":"no"}}`),
 	}}
 }
 
@@ -75,6 +76,9 @@ func (f *fakeOrders) told() (out []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, c := range f.given {
+		if c.Kind == schemas.CommandRequest {
+			continue // whether they respond
+		}
 		out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s by %s %s", c.Kind, c.AgentID, c.Origin, c.Response)))
 	}
 	f.given = nil
@@ -103,12 +107,16 @@ func TestOnlyActiveAgentsAreToldToRestart(t *testing.T) {
 	f("PUT", "/agents/group/web/restart", "0 [001]", restart)
 	f("PUT", "/agents/group/default/restart", "2 [001] 1707:[002]", restart)
 	f("PUT", "/agents/group/none/restart", "404 1710")
+	f("PUT", "/agents/node/node1/restart", "2 [001] 1707:[002]", restart)
+	f("PUT", "/agents/node/none/restart", "404 1730")
+	f("PUT", "/agents/node/a%20b/restart", "400 <nil>")
 	f("PUT", "/agents/reconnect?agents_list=001,010", "2 [001] 1707:[010]", "control 001 by wazuh")
 	s.fakes.orders.err = errors.New("no broker")
 	f("PUT", "/agents/001/restart", "500 1014", restart)
 	s.as("reader") // who may look at agents, and no more
 	f("PUT", "/agents/001/restart", "403 4000")
 	f("PUT", "/agents/restart", "0 []")
+	f("PUT", "/agents/node/node1/restart", "403 4000")
 	f("PUT", "/agents/reconnect?agents_list=001", "403 4000")
 }
 
@@ -154,6 +162,42 @@ func TestResponsesAreOrderedByTheirNamesInARConf(t *testing.T) {
 	}
 	s.as("reader")
 	s.refused(put("?agents_list=001", `{"command":"!x"}`), 403, "Permission Denied", 4000, "")
+}
+
+func TestAnAgentThatHasResponsesSwitchedOffIsNotTold(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	f := func(says schemas.Reply, want string, told ...string) {
+		t.Helper()
+		s.fakes.orders.mu.Lock()
+		s.fakes.orders.answers["com getconfig active-response"] = says
+		s.fakes.orders.mu.Unlock()
+		r := s.do("PUT", "/active-response?agents_list=000,001,002", `{"command":"!block"}`)
+		got := fmt.Sprint(dug(r.json, "data.affected_items"))
+		for _, x := range dug(r.json, "data.failed_items").([]any) {
+			got += fmt.Sprint(" ", dug(x.(map[string]any), "error.code"), dug(x.(map[string]any), "id"))
+		}
+		if got != want {
+			t.Errorf("%q: %s, want %s", says.Text, got, want)
+		}
+		if got := s.fakes.orders.told(); fmt.Sprint(got) != fmt.Sprint(told) {
+			t.Errorf("%q: %q", says.Text, got)
+		}
+	}
+	const server, first = "response 000 by wazuh !block", "response 001 by wazuh !block"
+	f(answer(`ok  {"active-response":{"disabled":"yes"}}`), "[000] 1707 [002] 1750 [001]", server)
+	f(answer(`ok  {"active-response":{"disabled":"no"}}`), "[000 001] 1707 [002]", server, first)
+	// Whoever does not say so is told as before.
+	f(answer("err Could not get requested section"), "[000 001] 1707 [002]", server, first)
+	f(answer(`ok {"active-response":7}`), "[000 001] 1707 [002]", server, first)
+	f(schemas.Reply{Status: schemas.ReplyTimedOut, Text: "err Response timeout"}, "[000 001] 1707 [002]", server, first)
+	s.fakes.orders.mu.Lock()
+	delete(s.fakes.orders.answers, "com getconfig active-response") // nobody has the agent
+	s.fakes.orders.mu.Unlock()
+	begin := time.Now()
+	if r := s.do("PUT", "/active-response?agents_list=001", `{"command":"!block"}`); fmt.Sprint(dug(r.json, "data.affected_items")) != "[001]" || time.Since(begin) > 2*responsesAskTime {
+		t.Errorf("%s after %s", r.body, time.Since(begin))
+	}
 }
 
 func TestAgentsAreAskedForWhatTheyRun(t *testing.T) {

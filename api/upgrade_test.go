@@ -202,4 +202,37 @@ func TestUpgradesAreFollowedToTheirEnd(t *testing.T) {
 	if f := failures(r); fmt.Sprint(f) != "[1813:[007]]" || r.json["error"] != 2.0 {
 		t.Errorf("%q", f)
 	}
+
+	// The same as tasks, the oldest first, with all upgrades of an agent.
+	f := func(query, want string) {
+		t.Helper()
+		r := s.do("GET", "/tasks/status"+query, "")
+		items, _ := dug(r.json, "data.affected_items").([]any)
+		var got []string
+		for _, x := range items {
+			m := x.(map[string]any)
+			got = append(got, fmt.Sprint(m["agent"], " ", m["status"]))
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("%s: %q, want %s: %s", query, got, want, r.body)
+		}
+	}
+	f("", "006 In queue, 005 Timeout, 004 Timeout, 003 Failed, 002 Done, 001 Done, 001 In progress")
+	f("?status=in%20progress", "001 In progress")
+	f("?command=upgrade_custom&status=Done&limit=1&offset=1", "001 Done")
+	f("?command=upgrade", "")
+	f("?node=gw1&module=upgrade_module&agents_list=001", "001 Done, 001 In progress")
+	f(fmt.Sprintf("?tasks_list=%d,7", taskID("3")), "003 Failed")
+	f("?q=(status=failed;error_message~room),agent_id=002", "003 Failed, 002 Done")
+	f("?q=last_update_time%3E"+now.Add(-time.Minute).UTC().Format("2006-01-02T15:04:05Z")+";status=timeout", "004 Timeout")
+	f("?sort=-agent_id&limit=2", "006 In queue, 005 Timeout")
+	f("?search=no+room", "003 Failed")
+	r = s.do("GET", "/tasks/status?select=agent_id,last_update_time&agents_list=002", "")
+	if got := fmt.Sprint(dug(r.json, "data.affected_items")); got != fmt.Sprintf("[map[agent:002 task_id:%v update_time:%s]]", float64(taskID("2")), now.UTC().Format(taskDate)) {
+		t.Error(got)
+	}
+	s.refused(s.do("GET", "/tasks/status?q=agent=1", ""), 400, "Bad Request", 1408, "")
+	s.refused(s.do("GET", "/tasks/status?sort=agent", ""), 400, "Bad Request", 1403, "")
+	s.as("nobody")
+	s.refused(s.do("GET", "/tasks/status", ""), 403, "Permission Denied", 4000, "")
 }

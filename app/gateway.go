@@ -21,6 +21,7 @@ func (a *App) buildIngest() error {
 	cfg.Listen, cfg.ListenUDP, cfg.Node = a.cfg.Ingest.TCP, a.cfg.Ingest.UDP, a.node
 	cfg.AllowHigherVersions = a.cfg.Agents.AllowHigherVersions
 	cfg.DisconnectionTime, cfg.PushBytesPerSecond = a.cfg.Agents.DisconnectedAfter, a.cfg.Agents.PushBytesPerSecond
+	cfg.DisconnectionAlertTime, cfg.RemoveTime, cfg.RemovePurge = a.cfg.Agents.DisconnectedAlertAfter, a.cfg.Agents.RemoveAfter, a.cfg.Enroll.Purge
 	store, err := a.openGroups()
 	if err != nil {
 		return err

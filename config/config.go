@@ -136,6 +136,12 @@ type Agents struct {
 	AllowHigherVersions bool `mapstructure:"allow_higher_versions"`
 	// DisconnectedAfter is how long an agent may send no keepalive.
 	DisconnectedAfter time.Duration `mapstructure:"disconnected_after"`
+	// DisconnectedAlertAfter is how long an agent must then be disconnected, without
+	// having become active, before an event tells of it.
+	DisconnectedAlertAfter time.Duration `mapstructure:"disconnected_alert_after"`
+	// RemoveAfter is how long an agent must be disconnected to be removed from the
+	// registry; 0: none is.
+	RemoveAfter time.Duration `mapstructure:"remove_after"`
 	// GroupsDir holds a directory per group with the files its agents share, as
 	// etc/shared does; empty: they are published by the API only.
 	GroupsDir string `mapstructure:"groups_dir"`
@@ -470,6 +476,12 @@ func (c Config) Validate() error {
 	}
 	if d := c.Agents.DisconnectedAfter; d < 10*time.Second {
 		bad("agents.disconnected_after: %s; at least 10s, because agents send a keepalive that often", d)
+	}
+	if d := c.Agents.DisconnectedAlertAfter; d < 0 || d > 30*24*time.Hour {
+		bad("agents.disconnected_alert_after: %s is not in 0s…720h", d)
+	}
+	if d := c.Agents.RemoveAfter; d != 0 && (d < time.Minute || d%time.Second != 0) {
+		bad("agents.remove_after: %s; whole seconds, at least 1m, or 0s for never", d)
 	}
 	if n := c.Agents.PushBytesPerSecond; n < 64<<10 {
 		bad("agents.push_bytes_per_second: %d; at least 65536", n)

@@ -114,3 +114,21 @@ func TestAMissingOrBrokenFileIsNamed(t *testing.T) {
 		t.Error(err) // or with problems that the file would not have
 	}
 }
+
+func TestTimesOfAgentsAreBounded(t *testing.T) {
+	t.Parallel()
+	f := func(agents, want string) {
+		t.Helper()
+		_, err := Load(write(t, "agents: {"+agents+"}\n"), nil)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", agents, err, want)
+		}
+	}
+	f("disconnected_after: 10s, disconnected_alert_after: 720h, remove_after: 1m", "")
+	f("disconnected_after: 9s", "agents.disconnected_after: 9s")
+	f("disconnected_alert_after: -1s", "agents.disconnected_alert_after: -1s")
+	f("disconnected_alert_after: 721h", "agents.disconnected_alert_after: 721h")
+	f("remove_after: 59s", "agents.remove_after: 59s")
+	f("remove_after: -1h", "agents.remove_after: -1h")
+	f("remove_after: 60500ms", "agents.remove_after: 1m0.5s")
+}

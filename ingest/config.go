@@ -25,6 +25,13 @@ type Config struct {
 	OvertakeTime time.Duration `mapstructure:"overtake_time"`
 	// DisconnectionTime is how long an agent may send no keepalive.
 	DisconnectionTime time.Duration `mapstructure:"disconnection_time"`
+	// DisconnectionAlertTime is how long an agent must be disconnected, without
+	// having become active, before an event tells of it.
+	DisconnectionAlertTime time.Duration `mapstructure:"disconnection_alert_time"`
+	// RemoveTime is how long an agent must be disconnected to be removed; 0 is
+	// never. RemovePurge lets it disappear; otherwise it stays, marked as removed.
+	RemoveTime  time.Duration `mapstructure:"remove_time"`
+	RemovePurge bool          `mapstructure:"remove_purge"`
 	// PushBytesPerSecond bounds what shared configuration takes of the network.
 	PushBytesPerSecond int64 `mapstructure:"push_bytes_per_second"`
 	// AllowHigherVersions admits agents newer than ServerVersion.
@@ -66,6 +73,12 @@ func (c Config) Validate() error {
 	}
 	if c.DisconnectionTime < time.Second {
 		bad("ingest.disconnection_time: %v is less than 1s", c.DisconnectionTime)
+	}
+	if c.DisconnectionAlertTime < 0 {
+		bad("ingest.disconnection_alert_time: %v is negative", c.DisconnectionAlertTime)
+	}
+	if c.RemoveTime < 0 || c.RemoveTime%time.Second != 0 {
+		bad("ingest.remove_time: %v; whole seconds, 0 or more", c.RemoveTime)
 	}
 	if c.PushBytesPerSecond < 64<<10 {
 		bad("ingest.push_bytes_per_second: %d is less than 65536", c.PushBytesPerSecond)

@@ -10,17 +10,21 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"vedette/ingest/secure"
+	"vedette/ingest/session"
 	"vedette/internal/groups"
 	"vedette/internal/kafka"
+	"vedette/internal/registry"
 	"vedette/schemas"
 
 	"context"
@@ -367,67 +371,277 @@ func TestAClaimElsewhereEndsTheConnectionHere(t *testing.T) {
 	}
 }
 
+// sweeping is a sweep of one partition on the time of a test's bubble.
+type sweeping struct {
+	t    *testing.T
+	reg  *fakeRegistry
+	prod *fakeProducer
+	s    *Sweep
+	h    kafka.Handler
+	ids  []string
+}
+
+func sweep(t *testing.T, change func(*Config)) *sweeping {
+	cfg := Default()
+	cfg.Node = "gw1"
+	if change != nil {
+		change(&cfg)
+	}
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	w := &sweeping{t: t, reg: newRegistry(), prod: &fakeProducer{}}
+	w.s = NewSweep(cfg, w.reg, w.prod, slog.New(slog.DiscardHandler), nil)
+	return w
+}
+
+// agent registers an agent with a presence.
+func (w *sweeping) agent(p schemas.Presence) {
+	w.reg.put(p.ID, "ag"+p.ID, "any", "key-"+p.ID)
+	p.AgentIP, p.Gateway = "192.168.7.7", "gone"
+	w.reg.presences[p.ID] = p
+	w.ids = append(w.ids, p.ID)
+}
+
+// own makes another owner take the partition over.
+func (w *sweeping) own() {
+	w.t.Helper()
+	w.end()
+	h, err := w.s.open(w.t.Context(), kafka.Assignment{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var recs []schemas.Record
+	for _, id := range w.ids {
+		recs = append(recs, schemas.Record{Key: []byte(id), Value: []byte("{}")})
+	}
+	if err := h.Handle(w.t.Context(), recs); err != nil {
+		w.t.Fatal(err)
+	}
+	w.h = h
+}
+
+func (w *sweeping) end() {
+	if w.h != nil {
+		w.h.Close()
+		w.h = nil
+	}
+}
+
+// after compares the events raised until then, since the begin, with want.
+func (w *sweeping) after(d time.Duration, want ...string) {
+	w.t.Helper()
+	time.Sleep(d)
+	synctest.Wait()
+	var got []string
+	known := map[string]bool{}
+	for _, e := range w.prod.got() {
+		id := e.AgentID + " " + e.EventID
+		if known[id] {
+			continue // analysis drops it
+		}
+		known[id] = true
+		got = append(got, e.AgentID+" "+e.AgentIP+" "+e.Location+" "+string(e.Log))
+	}
+	slices.Sort(got)
+	if d := cmp.Diff(want, got); d != "" {
+		w.t.Error(d)
+	}
+}
+
+func (w *sweeping) presence(id string) schemas.Presence { p, _ := w.reg.Presence(id); return p }
+
+func (w *sweeping) removals() []string {
+	w.reg.mu.Lock()
+	defer w.reg.mu.Unlock()
+	return slices.Clone(w.reg.removals)
+}
+
+func lostText(id string) string {
+	return id + " 192.168.7.7 wazuh-monitord ossec: Agent disconnected: 'ag" + id + "-any'."
+}
+
 func TestSilentAgentsAreFoundOnceByTheOwnerOfTheirPartition(t *testing.T) {
 	t.Parallel()
-	reg, prod := newRegistry(), &fakeProducer{}
-	cfg := Default()
-	cfg.Node, cfg.DisconnectionTime = "gw1", time.Second
-	s := NewSweep(cfg, reg, prod, slog.New(slog.DiscardHandler), nil)
-	now := time.Now().UnixMilli()
-	ids := []string{"001", "002", "003", "004", "005"}
-	var recs []schemas.Record
-	for _, id := range ids {
-		reg.put(id, "ag"+id, "any", "key-"+id)
-		p := schemas.Presence{ID: id, State: schemas.StateActive, Gateway: "gone", AgentIP: "192.168.7.7", LastKeepalive: now, Updated: now}
-		switch id {
-		case "002":
-			p.State = schemas.StateDisconnected
-		case "003":
-			p.HeldBack = now + 3_600_000
-		case "004":
-			p.State, p.LastKeepalive, p.Connected = schemas.StatePending, 0, now
+	synctest.Test(t, func(t *testing.T) {
+		w := sweep(t, nil)
+		now := time.Now().UnixMilli()
+		w.agent(schemas.Presence{ID: "001", State: schemas.StateActive, LastKeepalive: now})
+		w.agent(schemas.Presence{ID: "002", State: schemas.StateDisconnected, LastKeepalive: now - 1, DisconnectionTime: now - 1})
+		w.agent(schemas.Presence{ID: "003", State: schemas.StateActive, HeldBack: now + 3_600_000})
+		w.agent(schemas.Presence{ID: "004", State: schemas.StatePending, Connected: now})
+		w.agent(schemas.Presence{ID: "005", State: schemas.StateActive, LastKeepalive: now})
+		w.ids = w.ids[:4] // the last one is another owner's
+		w.own()
+		defer w.end()
+		w.after(15*time.Minute - time.Millisecond)
+		w.after(time.Second, lostText("001"), lostText("004"))
+		w.after(30*time.Minute, lostText("001"), lostText("004"))
+		if p := w.presence("001"); p.StatusCode != schemas.StatusNoKeepalive || p.DisconnectionTime != now+900_000 || p.State != schemas.StateDisconnected || p.LostSince != 0 {
+			t.Errorf("%+v", p)
 		}
-		reg.presences[id] = p
-		if id == "005" {
-			continue // another owner's
+		if n := testutil.ToFloat64(w.s.lost); n != 2 {
+			t.Errorf("%v counted as lost", n)
 		}
-		rec, err := p.Record()
-		if err != nil {
-			t.Fatal(err)
+		if e := w.prod.got(); e[0].EventID != fmt.Sprintf("sweep/lost/%d", now+900_000) {
+			t.Errorf("%q", e[0].EventID) // a repeat by another owner is judged once
 		}
-		recs = append(recs, rec)
-	}
-	h, err := s.open(t.Context(), kafka.Assignment{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
-	if err := h.Handle(t.Context(), recs); err != nil {
-		t.Fatal(err)
-	}
-	raised := func() (out []string) {
-		for _, e := range prod.got() {
-			out = append(out, e.AgentID+" "+e.AgentIP+" "+e.Location+" "+string(e.Log))
+	})
+}
+
+func TestTheEventAboutALostAgentWaitsAsLongAsConfigured(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := sweep(t, func(c *Config) { c.DisconnectionAlertTime = 5 * time.Minute })
+		now := time.Now().UnixMilli()
+		for i := 1; i <= 5; i++ {
+			w.agent(schemas.Presence{ID: fmt.Sprintf("%03d", i), State: schemas.StateActive, LastKeepalive: now, Session: "x"})
 		}
-		return out
-	}
-	for end := time.Now().Add(20 * time.Second); len(raised()) < 2 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-	}
-	time.Sleep(300 * time.Millisecond)
-	got := raised()
-	if len(got) == 2 && got[0] > got[1] {
-		got[0], got[1] = got[1], got[0]
-	}
-	want := []string{
-		"001 192.168.7.7 wazuh-monitord ossec: Agent disconnected: 'ag001-any'.",
-		"004 192.168.7.7 wazuh-monitord ossec: Agent disconnected: 'ag004-any'.",
-	}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Error(d)
-	}
-	if p, _ := reg.Presence("001"); p.StatusCode != schemas.StatusNoKeepalive || p.DisconnectionTime == 0 || p.State != schemas.StateDisconnected {
-		t.Errorf("%+v", p)
-	}
+		w.own()
+		defer w.end()
+		w.after(15*time.Minute + time.Second)
+		lost := w.presence("001")
+		if lost.State != schemas.StateDisconnected || lost.LostSince != now+900_000 || !lost.Sweep || lost.Session != "" {
+			t.Fatalf("%+v", lost)
+		}
+		hear := func(id string, payloads ...string) {
+			s := session.New(session.Identity{ID: id, Name: "ag" + id, Host: "any", Gateway: "gw2", Connection: "gw2/1", ServerVersion: "v4.14.7"}, w.presence(id))
+			for _, text := range payloads {
+				if r := s.Handle(time.Now(), []byte(text)); r.WritePresence {
+					w.reg.SetPresence(s.Presence(), func(error) {})
+				}
+			}
+		}
+		hear("002", "#!-agent startup ", keepalive)            // is active again
+		hear("003", "#!-agent startup ")                       // has begun, and is not active yet
+		hear("004", "#!-agent startup ", "#!-agent shutdown ") // another event tells of it
+		w.own()                                                // the time is not that of an owner
+		w.after(5*time.Minute - 2*time.Second)
+		w.after(time.Second, lostText("001"), lostText("003"), lostText("005"))
+		w.own()
+		w.after(14*time.Minute, lostText("001"), lostText("003"), lostText("005"))
+		if p := w.presence("003"); p.State != schemas.StatePending || p.Session != "gw2/1" {
+			t.Errorf("%+v", p) // the connection's, still
+		}
+		if p := w.presence("001"); p.LostSince != 0 || p.DisconnectionTime != lost.DisconnectionTime {
+			t.Errorf("%+v", p)
+		}
+	})
+}
+
+// An owner that dies between an event and the record of it leaves both to the
+// next one; analysis knows the event by its id.
+func TestAnEventThatIsToldAgainHasTheSameID(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := sweep(t, nil)
+		w.agent(schemas.Presence{ID: "001", State: schemas.StateDisconnected, LostSince: 5, DisconnectionTime: 5, Sweep: true})
+		before := w.presence("001")
+		w.own()
+		defer w.end()
+		w.after(3*time.Second, lostText("001"))
+		w.reg.mu.Lock()
+		w.reg.presences["001"] = before
+		w.reg.mu.Unlock()
+		w.own()
+		w.after(3*time.Second, lostText("001"))
+		if got := w.prod.got(); len(got) != 2 || got[0].EventID != "sweep/lost/5" {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestSilenceThatNobodyCouldHearIsHeldAgainstNoAgent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := sweep(t, nil)
+		w.agent(schemas.Presence{ID: "001", State: schemas.StateActive, LastKeepalive: time.Now().UnixMilli()})
+		time.Sleep(time.Hour)
+		w.own()
+		defer w.end()
+		w.after(10 * time.Minute)
+		w.prod.pause()
+		w.after(30 * time.Minute)
+		w.prod.resume()
+		w.after(13 * time.Minute)
+		w.after(3*time.Minute, lostText("001"))
+	})
+}
+
+func TestAgentsThatAreDisconnectedForLongAreRemoved(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := sweep(t, func(c *Config) { c.RemoveTime, c.RemovePurge = time.Hour, true })
+		now := time.Now().UnixMilli()
+		gone := schemas.Presence{State: schemas.StateDisconnected, StatusCode: schemas.StatusShutdown, LastKeepalive: now, DisconnectionTime: now, Session: "x"}
+		for _, id := range []string{"001", "002"} {
+			gone.ID = id
+			w.agent(gone)
+		}
+		w.agent(schemas.Presence{ID: "003", State: schemas.StateActive, LastKeepalive: now, HeldBack: now + 36_000_000})
+		w.reg.put("004", "never", "any", "key-4") // has no presence
+		w.own()
+		defer w.end()
+		w.after(time.Hour - time.Second)
+		if len(w.removals()) != 0 {
+			t.Fatalf("%q too early", w.removals())
+		}
+		back := w.presence("002")
+		back.State, back.Session, back.Claim, back.Connected, back.DisconnectionTime = schemas.StatePending, "y", true, now+1, 0
+		back.HeldBack = now + 36_000_000
+		w.reg.SetPresence(back, func(error) {})
+		w.own()
+		w.after(time.Minute)
+		if d := cmp.Diff([]string{"001 disconnected after 1h0m0s purge true"}, w.removals()); d != "" {
+			t.Error(d)
+		}
+		if n := testutil.ToFloat64(w.s.removed); n != 1 {
+			t.Errorf("%v counted", n)
+		}
+		w.after(2 * time.Hour)
+		if len(w.removals()) != 1 || w.presence("002").State != schemas.StatePending {
+			t.Errorf("%q", w.removals())
+		}
+	})
+}
+
+// The mark decides: an agent whose claim stands before it stays, whatever the
+// owner has read by then.
+func TestAnAgentThatComesBackBeforeTheMarkStays(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := sweep(t, func(c *Config) { c.RemoveTime = time.Hour })
+		now := time.Now().UnixMilli()
+		w.agent(schemas.Presence{ID: "001", State: schemas.StateDisconnected, LastKeepalive: now - 7_200_000, DisconnectionTime: now - 7_200_000})
+		// The claim is written between the owner's look and its mark.
+		w.reg.beforeSet = func(p *schemas.Presence) {
+			if p.Removing != 0 {
+				w.reg.presences["001"] = schemas.Presence{ID: "001", State: schemas.StatePending, Connected: time.Now().UnixMilli(), Session: "y", Claim: true}
+			}
+		}
+		w.own()
+		defer w.end()
+		w.after(time.Minute)
+		if p := w.presence("001"); len(w.removals()) != 0 || p.State != schemas.StatePending || p.Session != "y" {
+			t.Errorf("%q, %+v", w.removals(), p)
+		}
+	})
+}
+
+func TestARefusedRemovalIsNotTriedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := sweep(t, func(c *Config) { c.RemoveTime = time.Hour })
+		now := time.Now().UnixMilli()
+		w.agent(schemas.Presence{ID: "001", State: schemas.StateDisconnected, DisconnectionTime: now - 7_200_000})
+		w.reg.refuse = &registry.Refusal{Reason: registry.ReasonNotLost}
+		w.own()
+		defer w.end()
+		w.after(time.Hour)
+		if len(w.removals()) != 1 || testutil.ToFloat64(w.s.kept) != 1 {
+			t.Errorf("%q, %v kept", w.removals(), testutil.ToFloat64(w.s.kept))
+		}
+	})
 }
 
 // udpClient is an agent on UDP.

@@ -408,7 +408,7 @@ func openReason(err error) listen.Reason {
 func (g *Gateway) identity(a *agent, address, connection string) session.Identity {
 	return session.Identity{
 		ID: a.reg.ID, Name: a.reg.Name, Host: a.reg.Rule.Host(), Address: address, Gateway: g.cfg.Node,
-		ServerVersion: g.cfg.ServerVersion, AllowHigherVersions: g.cfg.AllowHigherVersions, Connection: connection,
+		ServerVersion: g.cfg.ServerVersion, AllowHigherVersions: g.cfg.AllowHigherVersions, Connection: connection, SilentAfter: g.cfg.DisconnectionTime,
 	}
 }
 

@@ -28,6 +28,7 @@ type Registry interface {
 	SetPresence(p schemas.Presence, done func(error))
 	Subscribe(fn func(registry.Change)) (cancel func())
 	SubscribePresence(fn func(rec, current *schemas.Presence, stale bool)) (cancel func())
+	RemoveLost(ctx context.Context, seen schemas.SeenAgent, after time.Duration, purge bool) error
 	SetGroups(ctx context.Context, agentID string, mode schemas.GroupMode, groups []string) error
 }
 

@@ -41,6 +41,9 @@ type fakeRegistry struct {
 	sub       func(registry.Change)
 	presSub   func(rec, current *schemas.Presence, stale bool)
 	groupSets []string
+	removals  []string
+	refuse    error // of RemoveLost
+	beforeSet func(*schemas.Presence)
 }
 
 func (r *fakeRegistry) SubscribePresence(fn func(rec, current *schemas.Presence, stale bool)) func() {
@@ -48,6 +51,18 @@ func (r *fakeRegistry) SubscribePresence(fn func(rec, current *schemas.Presence,
 	defer r.mu.Unlock()
 	r.presSub = fn
 	return func() {}
+}
+
+func (r *fakeRegistry) RemoveLost(_ context.Context, seen schemas.SeenAgent, after time.Duration, purge bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.removals = append(r.removals, fmt.Sprintf("%s %s after %s purge %v", seen.ID, seen.State, after, purge))
+	if r.refuse != nil {
+		return r.refuse
+	}
+	delete(r.agents, seen.ID)
+	delete(r.presences, seen.ID)
+	return nil
 }
 
 func (r *fakeRegistry) SetGroups(_ context.Context, id string, mode schemas.GroupMode, groups []string) error {
@@ -133,7 +148,12 @@ func (r *fakeRegistry) Presences(keep func(*schemas.Presence) bool) (out []schem
 
 func (r *fakeRegistry) SetPresence(p schemas.Presence, done func(error)) {
 	r.mu.Lock()
-	r.presences[p.ID] = p
+	if r.beforeSet != nil {
+		r.beforeSet(&p)
+	}
+	if old, known := r.presences[p.ID]; !known || p.Follows(&old) {
+		r.presences[p.ID] = p
+	}
 	r.writes = append(r.writes, p)
 	r.mu.Unlock()
 	go done(nil)
@@ -271,7 +291,7 @@ func startWith(t *testing.T, svc Services, change func(*Config)) *bench {
 
 func (b *bench) wait(what string, ok func() bool) {
 	b.t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			b.t.Fatal("not in time: " + what)
 		}
@@ -300,7 +320,7 @@ func (b *bench) dial(id, name, key string) *client {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(2 * time.Minute)) // also on a machine that does much else
 	return &client{b: b, c: c.(*net.TCPConn), key: secure.NewKey(id, name, key), id: id, enc: secure.Encoder{Level: 1}}
 }
 

@@ -2,7 +2,9 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"strconv"
 	"sync"
 	"time"
 
@@ -10,41 +12,74 @@ import (
 
 	"vedette/ingest/session"
 	"vedette/internal/kafka"
+	"vedette/internal/registry"
 	"vedette/schemas"
 )
 
 // SweepGroup is the consumer group that shares out the partitions of TopicPresence.
 const SweepGroup = "presence"
 
+const (
+	// sweepSoon is how soon the sweep looks again for what it has written to come
+	// back, and the shortest time between two looks.
+	sweepSoon = 50 * time.Millisecond
+	// sweepSettle is how long an owner waits before it tells of agents or removes
+	// any, so that it has read what others wrote before.
+	sweepSettle = 2 * time.Second
+	// removesMax bounds the agents that one look removes, removeWithin the wait for
+	// each.
+	removesMax   = 64
+	removeWithin = 10 * time.Second
+	// lostStream names the events about lost agents (schemas.HeaderEventID), so
+	// that one which is written again by the next owner is judged once.
+	lostStream = "sweep/lost"
+)
+
 // Sweep finds agents that have been silent for too long, whichever gateway they
-// were connected to: each partition of TopicPresence has one owner, and the
-// owner looks after the agents in it.
+// were connected to, and removes those that have been disconnected for too long:
+// each partition of TopicPresence has one owner, and the owner looks after the
+// agents in it.
 //
-// In: TopicPresence. Out: presence records and the events about lost agents.
-// What this process cannot have heard, because it does not own the partition for
-// long or the brokers were away, is not held against an agent.
+// In: TopicPresence. Out: presence records, the events about lost agents, and
+// proposals to the registry. What this process cannot have heard, because it does
+// not own the partition for long, was paused or the brokers were away, is not
+// held against an agent.
+//
+// All that is done follows from the agents' presence records, so that the next
+// owner goes on where this one has ended: an agent that is found silent becomes
+// disconnected and lost_since is set; once that was read back and
+// DisconnectionAlertTime is over, the event is written and lost_since cleared. An
+// agent that is to be removed is marked first (removing); the mark counts only if
+// it stands in the topic before the agent's next sign of life.
 //
 // Source: spec/agent-protocol.md §8.
 type Sweep struct {
-	cfg  Config
-	reg  Registry
-	prod Producer
-	log  *slog.Logger
-	lost prometheus.Counter
+	cfg     Config
+	reg     Registry
+	prod    Producer
+	log     *slog.Logger
+	lost    prometheus.Counter
+	removed prometheus.Counter
+	// kept counts agents that were to be removed and came back in time.
+	kept prometheus.Counter
 	// failed counts what could not be written.
 	failed prometheus.Counter
 }
 
 // NewSweep prepares the sweep of one process.
 func NewSweep(cfg Config, reg Registry, prod Producer, log *slog.Logger, promReg prometheus.Registerer) *Sweep {
-	s := &Sweep{
-		cfg: cfg, reg: reg, prod: prod, log: log,
-		lost:   prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_ingest_agents_lost_total", Help: "Agents that were found silent for too long."}),
-		failed: prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_ingest_agents_lost_unwritten_total", Help: "Records and events about lost agents that could not be written."}),
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_ingest_agents_" + name, Help: help})
+		register(promReg, &c)
+		return c
 	}
-	register(promReg, &s.lost)
-	register(promReg, &s.failed)
-	return s
+	return &Sweep{
+		cfg: cfg, reg: reg, prod: prod, log: log,
+		lost:    counter("lost_total", "Agents that were found silent for too long."),
+		removed: counter("removed_total", "Agents removed because they had been disconnected for too long."),
+		kept:    counter("kept_total", "Agents that were about to be removed and came back, or were registered anew, before."),
+		failed:  counter("lost_unwritten_total", "Records, events and proposals about lost agents that could not be written."),
+	}
 }
 
 // Consumer says how the sweep takes part in its group.
@@ -59,7 +94,7 @@ func (s *Sweep) Consumer(cluster *kafka.Cluster, promReg prometheus.Registerer) 
 
 func (s *Sweep) open(context.Context, kafka.Assignment) (kafka.Handler, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &sweepPartition{s: s, ids: map[string]struct{}{}, since: time.Now(), cancel: cancel}
+	p := &sweepPartition{s: s, ids: map[string]struct{}{}, steps: map[string]step{}, since: time.Now(), cancel: cancel}
 	p.wg.Go(func() { p.run(ctx) })
 	return p, nil
 }
@@ -70,12 +105,30 @@ type sweepPartition struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu  sync.Mutex
-	ids map[string]struct{}
+	mu    sync.Mutex
+	ids   map[string]struct{}
+	steps map[string]step // by agent, what was written last
 
 	// Of run's goroutine.
 	since time.Time // from when on silence counts
 }
+
+// step is what was done about an agent, so that it is not done again before the
+// record of it was read back.
+type step struct {
+	kind stepKind
+	of   int64 // which silence, loss or disconnection it was about
+	at   time.Time
+}
+
+type stepKind uint8
+
+const (
+	stepFound stepKind = iota + 1
+	stepTold
+	stepMarked
+	stepKept // it is not to be removed after all
+)
 
 // Handle implements kafka.Handler.
 func (p *sweepPartition) Handle(_ context.Context, recs []schemas.Record) error {
@@ -85,6 +138,7 @@ func (p *sweepPartition) Handle(_ context.Context, recs []schemas.Record) error 
 		id := string(recs[i].Key)
 		if len(recs[i].Value) == 0 {
 			delete(p.ids, id)
+			delete(p.steps, id)
 		} else if schemas.ValidAgentID(id) {
 			p.ids[id] = struct{}{}
 		}
@@ -99,62 +153,208 @@ func (p *sweepPartition) Close() {
 }
 
 func (p *sweepPartition) run(ctx context.Context) {
-	every := min(max(p.s.cfg.DisconnectionTime/10, 50*time.Millisecond), time.Minute)
-	t := time.NewTicker(every)
+	every := min(max(p.s.cfg.DisconnectionTime/10, sweepSoon), time.Minute) // and sooner if something is due
+	first := min(every, sweepSettle)
+	t := time.NewTimer(first)
 	defer t.Stop()
-	for {
+	for last, wait := wall(), first; ; t.Reset(wait) {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-t.C:
-			if !p.s.prod.Healthy() {
-				p.since = now
-				continue
-			}
-			p.sweep(now)
+		case <-t.C:
 		}
+		now := wall()
+		if !p.s.prod.Healthy() || now.Sub(last) > wait+min(p.s.cfg.DisconnectionTime/2, 10*time.Second) {
+			p.since, wait = now, every // nothing was heard meanwhile, or not all of it was read yet
+		} else {
+			wait = min(every, p.look(ctx, now))
+		}
+		last = wall()
 	}
 }
 
-func (p *sweepPartition) sweep(now time.Time) {
+// wall is the time as other processes see it, without what tells this process
+// how long it has run.
+func wall() time.Time { return time.Now().Round(0) }
+
+// look does what is due in the partition, and returns in how long the next thing
+// is.
+func (p *sweepPartition) look(ctx context.Context, now time.Time) time.Duration {
+	next := time.Duration(1<<63 - 1)
+	due := func(at time.Time) bool {
+		left := at.Sub(now)
+		if left > 0 {
+			next = min(next, max(left, sweepSoon))
+		}
+		return left <= 0
+	}
+	settled := p.since.Add(min(sweepSettle, p.s.cfg.DisconnectionTime))
+	var found, tell, mark, remove []schemas.Presence
 	p.mu.Lock()
-	var silent []string
 	for id := range p.ids {
-		if pr, ok := p.s.reg.Presence(id); ok && p.silent(&pr, now) {
-			silent = append(silent, id)
+		pr, ok := p.s.reg.Presence(id)
+		if !ok {
+			continue
+		}
+		if pr.LostSince != 0 && due(later(time.UnixMilli(pr.LostSince).Add(p.s.cfg.DisconnectionAlertTime), settled)) {
+			if p.step(&pr, stepTold, pr.LostSince, now) {
+				tell = append(tell, pr)
+			}
+			continue
+		}
+		if pr.State != schemas.StateDisconnected {
+			if due(later(time.UnixMilli(pr.LastSign()), p.since).Add(p.s.cfg.DisconnectionTime)) {
+				if p.step(&pr, stepFound, pr.LastSign(), now) {
+					found = append(found, pr)
+				}
+				if now.Sub(p.steps[id].at) < sweepSettle {
+					next = sweepSoon
+				}
+			}
+			continue
+		}
+		if p.s.cfg.RemoveTime <= 0 || pr.DisconnectionTime == 0 || !due(later(time.UnixMilli(pr.DisconnectionTime).Add(p.s.cfg.RemoveTime), settled)) {
+			continue
+		}
+		was := p.steps[id]
+		if was.of != pr.DisconnectionTime {
+			was = step{}
+		}
+		switch {
+		case was.kind == stepKept:
+		case len(mark)+len(remove) >= removesMax:
+			next = sweepSoon
+		case was.kind == stepMarked && pr.Removing == was.at.UnixMilli(): // this owner's mark
+			remove = append(remove, pr)
+		case was.kind == stepMarked && now.Sub(was.at) < sweepSettle:
+			next = sweepSoon
+		default:
+			p.steps[id] = step{stepMarked, pr.DisconnectionTime, now}
+			mark = append(mark, pr)
+			next = sweepSoon
 		}
 	}
 	p.mu.Unlock()
-	for _, id := range silent {
-		pr, ok := p.s.reg.Presence(id)
-		a, known := p.s.reg.Agent(id)
-		if !ok || !known || !p.silent(&pr, now) {
-			continue
-		}
-		pr.State, pr.StatusCode = schemas.StateDisconnected, schemas.StatusNoKeepalive
-		pr.DisconnectionTime, pr.Updated = now.UnixMilli(), now.UnixMilli()
-		pr.Session, pr.Claim = "", false
-		done := func(err error) {
-			if err != nil {
-				p.s.failed.Inc()
-			}
-		}
-		p.s.reg.SetPresence(pr, done)
-		sn := session.New(session.Identity{ID: a.ID, Name: a.Name, Host: a.Rule.Host(), Gateway: p.s.cfg.Node}, pr)
-		e := sn.Disconnected(now)
-		p.s.prod.Produce(e.Record(), done)
-		p.s.lost.Inc()
+	for i := range found {
+		p.found(&found[i], now)
 	}
+	for i := range tell {
+		p.tell(&tell[i], now)
+	}
+	for i := range mark {
+		pr := mark[i]
+		pr.Removing = now.UnixMilli()
+		p.write(pr, now)
+	}
+	for i := range remove {
+		if !p.remove(ctx, &remove[i]) {
+			break
+		}
+	}
+	return next
 }
 
-// silent reports whether an agent counts as lost now.
-func (p *sweepPartition) silent(pr *schemas.Presence, now time.Time) bool {
-	if pr.State != schemas.StateActive && pr.State != schemas.StatePending {
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// step notes what is being done about an agent, and reports whether that is new.
+// The caller holds p.mu.
+func (p *sweepPartition) step(pr *schemas.Presence, kind stepKind, of int64, now time.Time) bool {
+	if was := p.steps[pr.ID]; was.kind == kind && was.of == of {
 		return false
 	}
-	last := time.UnixMilli(pr.LastSign())
-	if p.since.After(last) {
-		last = p.since
+	p.steps[pr.ID] = step{kind, of, now}
+	return true
+}
+
+// undo lets the next look do again what could not be written.
+func (p *sweepPartition) undo(id string) {
+	p.s.failed.Inc()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.steps, id)
+}
+
+// write writes what the sweep says of an agent.
+func (p *sweepPartition) write(pr schemas.Presence, now time.Time) {
+	pr.V, pr.Updated = schemas.PresenceVersion, now.UnixMilli()
+	pr.Sweep, pr.Session, pr.Claim = true, "", false
+	p.s.reg.SetPresence(pr, func(err error) {
+		if err != nil {
+			p.undo(pr.ID)
+		}
+	})
+}
+
+// found lets an agent be disconnected that was silent for too long.
+func (p *sweepPartition) found(pr *schemas.Presence, now time.Time) {
+	if _, known := p.s.reg.Agent(pr.ID); !known {
+		return
 	}
-	return now.Sub(last) >= p.s.cfg.DisconnectionTime
+	out := *pr
+	out.State, out.StatusCode = schemas.StateDisconnected, schemas.StatusNoKeepalive
+	out.DisconnectionTime, out.LostSince = now.UnixMilli(), now.UnixMilli()
+	p.write(out, now)
+	p.s.lost.Inc()
+}
+
+// tell writes the event about a lost agent, then that it was written.
+func (p *sweepPartition) tell(pr *schemas.Presence, now time.Time) {
+	a, known := p.s.reg.Agent(pr.ID)
+	if !known {
+		return
+	}
+	out := *pr
+	sn := session.New(session.Identity{ID: a.ID, Name: a.Name, Host: a.Rule.Host(), Gateway: p.s.cfg.Node}, out)
+	e := sn.Disconnected(now)
+	e.EventID = lostStream + "/" + strconv.FormatInt(out.LostSince, 10)
+	p.s.prod.Produce(e.Record(), func(err error) {
+		switch {
+		case err != nil:
+			p.undo(out.ID)
+		case out.State == schemas.StateDisconnected:
+			out.LostSince = 0
+			go p.write(out, now) // not on the client's goroutine, which must not wait for its own buffer
+		}
+		// A connection has begun anew otherwise, and its keepalive will say so.
+	})
+}
+
+// remove removes an agent whose mark was read back. It reports whether the next
+// one is to be tried.
+func (p *sweepPartition) remove(ctx context.Context, marked *schemas.Presence) bool {
+	pr, ok := p.s.reg.Presence(marked.ID)
+	if !ok || pr.State != schemas.StateDisconnected || pr.Removing != marked.Removing || pr.DisconnectionTime != marked.DisconnectionTime {
+		p.s.kept.Inc()
+		return true
+	}
+	if _, known := p.s.reg.Agent(pr.ID); !known {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, removeWithin)
+	defer cancel()
+	err := p.s.reg.RemoveLost(ctx, schemas.SeenAgent{ID: pr.ID, State: pr.State, DisconnectionTime: pr.DisconnectionTime}, p.s.cfg.RemoveTime, p.s.cfg.RemovePurge)
+	var refused *registry.Refusal
+	switch {
+	case err == nil:
+		p.s.removed.Inc()
+		p.s.log.Info("agent removed", "agent_id", pr.ID, "disconnected_since", time.UnixMilli(pr.DisconnectionTime).UTC())
+	case errors.As(err, &refused):
+		if refused.Reason != registry.ReasonNotFound {
+			p.s.kept.Inc()
+		}
+		p.mu.Lock()
+		p.steps[pr.ID] = step{kind: stepKept, of: pr.DisconnectionTime}
+		p.mu.Unlock()
+	default: // what came of it is not known, and the next look tries again
+		if !errors.Is(err, context.Canceled) {
+			p.s.failed.Inc()
+		}
+		return false
+	}
+	return true
 }

@@ -5,6 +5,10 @@
 //
 // A history is read in lanes: partitions of a topic, or the keys of a file dealt
 // out. No key stands in two lanes, so that many workers come to the answer of one.
+//
+// Events that a source has written again after a crash (schemas.HeaderEventID)
+// are left out, as live analysis does; but of what stands before the first event
+// that is read nothing is known.
 package replay
 
 import (
@@ -22,6 +26,8 @@ type Item struct {
 	Partition int32
 	Offset    int64
 	Event     schemas.Event
+	// Key is the record's, under which a source's repeats are told; nil in a file.
+	Key []byte
 	// Silent says that the event only warms the state up.
 	Silent bool
 	// Recorded is what the source itself says came of the event; nil if it does

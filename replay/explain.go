@@ -97,7 +97,7 @@ func (x *explainer) lane(ctx context.Context, l Lane) error {
 			if it.Offset > x.last[it.Partition] {
 				return nil
 			}
-			if !x.keys[it.Event.Key()] {
+			if j.seen.Seen(it.Key, it.Event.EventID) || !x.keys[it.Event.Key()] {
 				continue
 			}
 			s := x.wanted[Position{it.Partition, it.Offset}]

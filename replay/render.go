@@ -47,6 +47,9 @@ func (r *Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(b, "; before %s: %s added, %s removed, %s changed", number(r.Total.Was), number(r.Total.Added), number(r.Total.Removed), number(r.Total.Changed))
 	}
 	b.WriteString("\n")
+	if r.Repeated > 0 {
+		fmt.Fprintf(b, "%s left out: written before by their source\n", number(r.Repeated))
+	}
 	for reason, n := range sorted(r.Refused) {
 		fmt.Fprintf(b, "%s left out: %s\n", number(n), reason)
 	}

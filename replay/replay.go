@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"vedette/internal/repeats"
 	"vedette/ruleset/engine"
 	"vedette/ruleset/program"
 	"vedette/schemas"
@@ -211,6 +212,7 @@ type run struct {
 
 // judges are the states of the rulesets, and how their verdicts are put.
 type judges struct {
+	seen           repeats.Memory
 	state, against *engine.Keyed
 	groups         map[*program.Rule]string
 }
@@ -245,6 +247,9 @@ func (r *run) begin() error {
 	var err error
 	if r.state, err = r.o.Ruleset.Engine.RestoreState(kept.State); err == nil && r.o.Against != nil {
 		r.against, err = r.o.Against.Engine.RestoreState(kept.Against)
+	}
+	if err == nil {
+		r.seen, _, err = repeats.Restore(kept.Seen)
 	}
 	if err != nil {
 		return fmt.Errorf("resume: %w", err)
@@ -299,6 +304,12 @@ func (r *run) all(ctx context.Context) error {
 
 // judge judges one event.
 func (r *run) judge(it *Item) error {
+	if r.seen.Seen(it.Key, it.Event.EventID) {
+		if !it.Silent {
+			r.tally.Repeated++
+		}
+		return nil
+	}
 	res, got := r.verdict(r.o.Ruleset.Engine, r.state, it)
 	if res.Alert && !it.Silent && (r.o.Out != nil || r.o.Timing) {
 		id := schemas.AlertID(it.Event.Time, it.Partition, it.Offset, 0)

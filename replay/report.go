@@ -21,6 +21,9 @@ type Report struct {
 	Events int64 `json:"events"`
 	// Warm counts the events before the range that only warmed the state up.
 	Warm int64 `json:"warm"`
+	// Repeated counts the events that their source had written before, and that are
+	// judged once as in live analysis.
+	Repeated int64 `json:"repeated,omitempty"`
 	// Refused counts what could not be judged, by cause.
 	Refused map[string]int64 `json:"refused,omitempty"`
 	First   time.Time        `json:"first"`
@@ -120,7 +123,7 @@ const samplesMax = 100
 
 func (r *Report) finish(o *Options, runs []*run, wall, cpu time.Duration) {
 	t := r.tally
-	r.Events, r.Warm, r.Total, r.First, r.Last = t.Events, t.Warm, t.Total, t.First, t.Last
+	r.Events, r.Warm, r.Repeated, r.Total, r.First, r.Last = t.Events, t.Warm, t.Repeated, t.Total, t.First, t.Last
 	r.Days = max(r.Last.Sub(r.First), time.Hour).Hours() / 24
 	for id, c := range t.Rules {
 		x := RuleCounts{ID: id, Counts: *c, PerDay: float64(c.Alerts) / r.Days}

@@ -13,7 +13,7 @@ import (
 )
 
 // stateMagic begins the file of a State, and names its form.
-const stateMagic = "vedette replay state 1\n"
+const stateMagic = "vedette replay state 2\n"
 
 // Bounds of a state that is read: its lanes, and its size in bytes.
 const (
@@ -53,7 +53,9 @@ type LaneState struct {
 	// Begun says that it was judged in part, and has states; Done that it has ended.
 	Begun, Done    bool
 	State, Against []byte
-	Tally          Tally
+	// Seen is what is remembered of sources that repeat themselves.
+	Seen  []byte
+	Tally Tally
 }
 
 // Tally is what a lane has counted.
@@ -82,9 +84,9 @@ func save(o *Options, runs []*run, refused map[string]int64) (*State, error) {
 		l := LaneState{At: r.lane.At(), Done: r.done, Tally: Tally{*r.tally, r.tally.times}}
 		switch {
 		case r.kept != nil: // it did not go on this time
-			l.Begun, l.State, l.Against = r.kept.Begun, r.kept.State, r.kept.Against
+			l.Begun, l.State, l.Against, l.Seen = r.kept.Begun, r.kept.State, r.kept.Against, r.kept.Seen
 		case r.state != nil:
-			l.Begun = true
+			l.Begun, l.Seen = true, r.seen.AppendSnapshot(nil)
 			var err error
 			if l.State, err = r.state.AppendSnapshot(nil, stateBytesMax); err != nil {
 				return nil, fmt.Errorf("keep the state of the replay: %w", err)

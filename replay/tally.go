@@ -78,6 +78,7 @@ type Sample struct {
 // tally is what one lane has counted. Its exported members are what State keeps.
 type tally struct {
 	Events, Warm   int64
+	Repeated       int64
 	Steps, Evicted uint64
 	Total          Counts
 	First, Last    time.Time
@@ -222,6 +223,7 @@ func sane(t time.Time) time.Time {
 func (t *tally) merge(u *tally, samples int) {
 	t.Events += u.Events
 	t.Warm += u.Warm
+	t.Repeated += u.Repeated
 	t.Steps += u.Steps
 	t.Evicted += u.Evicted
 	t.Total.plus(&u.Total)

@@ -351,7 +351,7 @@ func (f *feed) gap(to int64) {
 // take makes an item of a record, unless it is none; false ends the lane.
 func (f *feed) take(rec *schemas.Record) bool {
 	s := f.l.s
-	it := Item{Partition: rec.Partition, Offset: rec.Offset}
+	it := Item{Partition: rec.Partition, Offset: rec.Offset, Key: rec.Key}
 	if reason := s.read(rec, &it); reason != "" {
 		f.refuse(reason, 1)
 		return true

@@ -360,6 +360,58 @@ func TestAReplayOfATopicGoesOn(t *testing.T) {
 	}
 }
 
+// twice makes records of events as a source leaves them that dies and writes its
+// last ones again, and tells how many are repeats.
+func twice(rnd *rand.Rand, events []schemas.Event) (recs []schemas.Record, repeated int) {
+	begin := 0
+	for i := range events {
+		e := events[i]
+		e.EventID = fmt.Sprintf("T/0/%d", i)
+		recs = append(recs, e.Record())
+		if rnd.IntN(40) == 0 {
+			again := recs[begin+rnd.IntN(len(recs)-begin):]
+			repeated += len(again)
+			recs = append(recs, again...)
+			begin = len(recs)
+		}
+	}
+	return recs, repeated
+}
+
+func TestRepeatsOfASourceAreJudgedOnceAsTheyAreLive(t *testing.T) {
+	t.Parallel()
+	before, now := rulesOf(t, "before", rulesBefore), rulesOf(t, "now", rulesNow)
+	rnd := rand.New(rand.NewPCG(11, 6))
+	c := kafkatest.NewWith(t, 3)
+	events := randomEvents(rnd, 3000)
+	recs, repeated := twice(rnd, events)
+	if repeated < 200 {
+		t.Fatalf("only %d repeats", repeated)
+	}
+	produced(t, c, recs...)
+	worker(t, c, &before, false)
+	alerts, err := ReadRecorded(t.Context(), c, Range{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	live := judgeAll(t, Options{Source: &Topic{Cluster: c, Topic: schemas.TopicEvents}, Ruleset: before, RecordedAlerts: alerts, Workers: 2})
+	if live.Events != int64(len(events)) || live.Repeated != int64(repeated) || live.Total.differs() || live.Total.Was == 0 || len(live.Refused) != 0 {
+		t.Errorf("%d events, %d repeats of %d, %+v, %v", live.Events, live.Repeated, repeated, live.Total, live.Refused)
+	}
+	// Two rulesets, with reasons, in one go and in pieces.
+	options := func() Options {
+		return Options{Source: &Topic{Cluster: c, Topic: schemas.TopicEvents}, Ruleset: now, Against: &before, Workers: 2, Samples: 4, Explain: true}
+	}
+	whole := judgeAll(t, options())
+	if d := cmp.Diff(expected(events, verdicts(&before, events), verdicts(&now, events)), countsOf(whole)); d != "" {
+		t.Errorf("(-two runs without repeats +report):\n%s", d)
+	}
+	got, interruptions := piecewise(t, rnd, len(events)/2, options)
+	if d := cmp.Diff(text(t, whole), text(t, got)); d != "" || interruptions == 0 {
+		t.Errorf("%d interruptions (-whole +resumed):\n%s", interruptions, d)
+	}
+}
+
 func TestWhatRetentionTookIsCounted(t *testing.T) {
 	t.Parallel()
 	now := rulesOf(t, "now", rulesNow)

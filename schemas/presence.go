@@ -79,13 +79,28 @@ type Presence struct {
 	Claim   bool   `json:"claim,omitempty"`
 	// HeldBack is when the gateway last left what the agent had sent unread.
 	HeldBack int64 `json:"held_back,omitempty"`
+
+	// Sweep is set where the search for silent agents wrote the record, for an
+	// agent of which it had heard no more than the record says (see Follows).
+	Sweep bool `json:"sweep,omitempty"`
+	// LostSince is when the agent was found silent for too long, as long as no
+	// event has told of that and the agent has not become active again.
+	LostSince int64 `json:"lost_since,omitempty"`
+	// Removing is when the agent was found disconnected for so long that it is
+	// about to be removed.
+	Removing int64 `json:"removing,omitempty"`
 }
 
 // Follows reports whether p counts after before, the record that counted until
 // then. The order of claims in the topic decides who holds an agent: what a
-// connection says after another one has claimed the agent is too late. All
-// readers judge alike (docs/design.md, "Presence").
+// connection says after another one has claimed the agent is too late. So is
+// what the sweep says of an agent that has given a sign of life since, or that
+// another owner has found lost. All readers judge alike (docs/design.md, "Presence").
 func (p *Presence) Follows(before *Presence) bool {
+	if p.Sweep {
+		found := p.LostSince != 0
+		return found != (before.State == StateDisconnected) && p.LastSign() >= before.LastSign()
+	}
 	return p.Claim || p.Session == "" || p.Session == before.Session || before.Session == "" || before.State == StateDisconnected
 }
 

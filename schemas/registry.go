@@ -111,6 +111,10 @@ type AgentRemove struct {
 	Purge bool `json:"purge"`
 	// Force removes even while a condition would keep it; reserved.
 	Force bool `json:"force,omitempty"`
+	// Seen is set where the agent is to be removed only because it has been
+	// disconnected for AfterSeconds: what the proposer knew of it.
+	Seen         *SeenAgent `json:"seen,omitempty"`
+	AfterSeconds int64      `json:"after_seconds,omitempty"`
 }
 
 // IDReserve asks that no new agent gets an id up to this one.

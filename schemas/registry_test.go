@@ -32,9 +32,11 @@ func goldenProposals() map[string]Proposal {
 	token.TokenKey = &TokenKey{PEM: []byte("sealed")}
 	groupAdd, groupRemove, groups := base(ProposalGroupAdd), base(ProposalGroupRemove), base(ProposalAgentGroups)
 	groupAdd.GroupAdd, groupRemove.GroupRemove = &GroupName{Name: "web"}, &GroupName{Name: "web"}
+	lost := base(ProposalAgentRemove)
+	lost.AgentRemove = &AgentRemove{AgentID: "050", Seen: &SeenAgent{ID: "050", State: StateDisconnected, DisconnectionTime: 1690000000000}, AfterSeconds: 86400}
 	groups.AgentGroups = &AgentGroups{AgentID: "050", Mode: GroupsAppend, Groups: []string{"web", "db"}}
 	return map[string]Proposal{
-		"agent.add": add, "agent.remove": remove, "id.reserve": reserve, "user.add": user, "token.key": token,
+		"agent.add": add, "agent.remove": remove, "agent.remove.lost": lost, "id.reserve": reserve, "user.add": user, "token.key": token,
 		"group.add": groupAdd, "group.remove": groupRemove, "agent.groups": groups,
 	}
 }
@@ -97,12 +99,47 @@ func TestAProposalOfAnUnknownShapeIsRefused(t *testing.T) {
 	}
 }
 
+func TestTheSweepSpeaksOnlyOfSilence(t *testing.T) {
+	active := Presence{State: StateActive, LastKeepalive: 100, Session: "a"}
+	found := Presence{State: StateDisconnected, LastKeepalive: 100, Sweep: true, LostSince: 900}
+	told := Presence{State: StateDisconnected, LastKeepalive: 100, Sweep: true}
+	f := func(p, before Presence, want bool) {
+		t.Helper()
+		if got := p.Follows(&before); got != want {
+			t.Errorf("%+v after %+v: %v", p, before, got)
+		}
+	}
+	later := active
+	later.LastKeepalive = 101
+	f(found, active, true)
+	f(found, later, false) // it was heard meanwhile
+	f(found, found, false) // another owner has found it
+	f(found, told, false)
+	f(found, Presence{State: StateDisconnected, LastKeepalive: 100, Session: "a"}, false) // it has said goodbye
+	f(told, found, true)
+	f(told, active, false)
+	f(told, Presence{State: StateDisconnected, LastKeepalive: 100, Connected: 101}, false)
+	f(later, found, true)
+	f(later, told, true)
+}
+
 func TestTheGoldenPresenceDecodesAndRoundTrips(t *testing.T) {
 	want := Presence{
 		V: 1, ID: "001", State: StateActive, Gateway: "node01", Address: "192.0.2.7", AgentIP: "192.168.7.7", Version: "Wazuh v4.14.7",
 		OS:     OS{Name: "Debian GNU/Linux", Platform: "debian", Version: "12", Major: "12", Codename: "bookworm", Uname: "Linux |host1", Arch: "x86_64"},
 		Labels: []string{`"env":prod`, `!"hid":1`}, ConfigSum: "ab73af41699f13fdd81903b5f23d8d00", MergedSum: "x",
 		Updated: 1700000000123, LastKeepalive: 1700000000100, Connected: 1700000000000, Node: "node01",
+	}
+	swept := want
+	swept.State, swept.StatusCode, swept.DisconnectionTime = StateDisconnected, StatusNoKeepalive, 1700000900200
+	swept.Sweep, swept.LostSince, swept.Removing = true, 1700000900200, 1700000900300
+	if rec, err := swept.Record(); err != nil {
+		t.Fatal(err)
+	} else {
+		rec.Value = golden(t, "presence-v1-swept.json", rec.Value)
+		if got, _, err := ParsePresence(&rec); err != nil || cmp.Diff(swept, got) != "" {
+			t.Error(err, cmp.Diff(swept, got))
+		}
 	}
 	rec, err := want.Record()
 	if err != nil {

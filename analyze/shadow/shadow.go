@@ -12,6 +12,7 @@ import (
 
 	"vedette/analyze"
 	"vedette/internal/kafka"
+	"vedette/internal/repeats"
 	"vedette/internal/shadowlog"
 	"vedette/ruleset/engine"
 	"vedette/ruleset/program"
@@ -159,7 +160,7 @@ type partition struct {
 	running, candidate judge
 	// groups are those of rules met, sorted, as they are compared.
 	groups  map[*program.Rule]string
-	seen    analyze.Repeats
+	seen    repeats.Memory
 	started bool
 }
 

@@ -61,6 +61,7 @@ const (
 	UnknownSelect    Code = 1724
 	EnrolmentFailed  Code = 1725
 	EnrolmentDown    Code = 1726
+	NoNode           Code = 1730
 	AgentFilter      Code = 1731
 	GroupNotMember   Code = 1734
 	OldAgent         Code = 1735
@@ -68,6 +69,7 @@ const (
 	AgentNameLength  Code = 1738
 	ActiveOnly       Code = 1740
 	GroupOnlyDefault Code = 1745
+	ResponsesOff     Code = 1750
 	GroupMember      Code = 1751
 	NoTask           Code = 1813
 	NoPackage        Code = 1819
@@ -122,6 +124,8 @@ func init() {
 	def(OnlyRealAgents, bad, "Only agents have this component, not the server itself", "")
 	def(NoCommand, bad, "No command is given", "Name one of ar.conf, or a script with ! in front")
 	def(CommandUnknown, bad, "There is no such command", "Name one of ar.conf, or a script with ! in front")
+	def(NoNode, http.StatusNotFound, "There is no such node, or no agent has reported to it", "See node_name of GET /agents")
+	def(ResponsesOff, bad, "Active response is switched off on the agent", "Switch it on in the agent's own configuration")
 	def(AgentNotActive, bad, "The agent is not active", "See whether it is connected")
 	def(OldAgent, internal, "The agent's version is too old for this", "Upgrade it")
 	def(ActiveOnly, bad, "This can only be done with active agents", "See whether it is connected")

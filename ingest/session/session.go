@@ -18,7 +18,7 @@ import (
 )
 
 // presenceEvery is how often an agent's presence is written when only its last
-// keepalive has changed.
+// keepalive has changed; more often where silence is held against agents sooner.
 const presenceEvery = time.Minute
 
 // Locations and texts of the events the server raises about agents.
@@ -69,6 +69,16 @@ type Identity struct {
 	// Connection names this connection among all of the agent's; empty on UDP,
 	// which binds nothing.
 	Connection string
+	// SilentAfter is how long an agent may send no keepalive; 0 is 15 minutes. An
+	// agent's last keepalive is written at least four times within it.
+	SilentAfter time.Duration
+}
+
+func (id *Identity) presenceEvery() time.Duration {
+	if id.SilentAfter <= 0 {
+		return presenceEvery
+	}
+	return min(presenceEvery, id.SilentAfter/4)
 }
 
 // Result is what follows from one message.
@@ -111,6 +121,7 @@ var seed = maphash.MakeSeed()
 func New(id Identity, p schemas.Presence) *Session {
 	s := &Session{id: id, presence: p}
 	s.presence.V, s.presence.ID = schemas.PresenceVersion, id.ID
+	s.presence.Sweep, s.presence.Removing = false, 0
 	s.derive()
 	return s
 }
@@ -124,7 +135,7 @@ func (s *Session) Reclaim() { s.claimed = false }
 // HeldBack notes that the agent's socket was not read for lack of room, so that
 // its silence is not held against it, and reports whether that is to be written.
 func (s *Session) HeldBack(now time.Time) bool {
-	if s.presence.State != schemas.StateActive && s.presence.State != schemas.StatePending || now.Sub(s.written) < presenceEvery {
+	if s.presence.State != schemas.StateActive && s.presence.State != schemas.StatePending || now.Sub(s.written) < s.id.presenceEvery() {
 		return false
 	}
 	s.here()
@@ -235,6 +246,7 @@ func (s *Session) wrote(now time.Time) {
 func (s *Session) shutdown(now time.Time) Result {
 	s.here()
 	s.presence.State, s.presence.StatusCode, s.presence.DisconnectionTime = schemas.StateDisconnected, schemas.StatusShutdown, now.UnixMilli()
+	s.presence.LostSince = 0 // the event below tells of it
 	s.wrote(now)
 	return Result{
 		Kind: Shutdown, WritePresence: true, Raised: true,
@@ -259,9 +271,10 @@ func (s *Session) keepalive(now time.Time, text string) Result {
 	}
 	s.here()
 	s.presence.State, s.presence.StatusCode, s.presence.DisconnectionTime = schemas.StateActive, schemas.StatusNone, 0
+	s.presence.LostSince = 0
 	s.presence.LastKeepalive = now.UnixMilli()
 	r.MergedSum = s.presence.MergedSum
-	if changed(&before, &s.presence) || s.presence.Claim || now.Sub(s.written) >= presenceEvery {
+	if changed(&before, &s.presence) || s.presence.Claim || now.Sub(s.written) >= s.id.presenceEvery() {
 		s.wrote(now)
 		r.WritePresence = true
 		s.claimed = true

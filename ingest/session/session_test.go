@@ -49,3 +49,25 @@ func FuzzHandle(f *testing.F) {
 		}
 	})
 }
+
+func TestALiveAgentIsNeverSilentForOthers(t *testing.T) {
+	for _, after := range []time.Duration{10 * time.Second, time.Minute, 15 * time.Minute} {
+		s := New(Identity{ID: "001", Name: "web", Host: "any", Gateway: "gw1", Connection: "gw1/1", SilentAfter: after}, schemas.Presence{})
+		begin := time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC)
+		s.Handle(begin, []byte("#!-agent startup "))
+		last, writes := begin, 0
+		const every = 2 * time.Second
+		for at := every; at < 2*after; at += every {
+			now := begin.Add(at)
+			if s.Handle(now, []byte("#!-x - Wazuh v4.14.7\n")).WritePresence {
+				last, writes = now, writes+1
+			}
+			if silent := now.Sub(last); silent >= after/2 {
+				t.Fatalf("%s: nothing was written for %s", after, silent)
+			}
+		}
+		if most := int(2*after/min(time.Minute, after/4)) + 2; writes > most {
+			t.Errorf("%s: %d writes, at most %d are due", after, writes, most)
+		}
+	}
+}

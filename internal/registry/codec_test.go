@@ -62,7 +62,12 @@ func commands(rng *rand.Rand, n int) []command {
 			c.p.Kind, c.p.AgentAdd = schemas.ProposalAgentAdd, a
 			c.opened = secret.String(fmt.Sprintf("key%d", rng.IntN(1000)))
 		case k < 50:
-			c.p.Kind, c.p.AgentRemove = schemas.ProposalAgentRemove, &schemas.AgentRemove{AgentID: id(), Purge: rng.IntN(2) == 0}
+			r := &schemas.AgentRemove{AgentID: id(), Purge: rng.IntN(2) == 0}
+			if rng.IntN(3) == 0 {
+				r.Seen = &schemas.SeenAgent{ID: r.AgentID, State: schemas.StateDisconnected, DisconnectionTime: now - rng.Int64N(4*3600*1000)}
+				r.AfterSeconds = rng.Int64N(3 * 3600)
+			}
+			c.p.Kind, c.p.AgentRemove = schemas.ProposalAgentRemove, r
 		case k < 55:
 			c.p.Kind, c.p.IDReserve = schemas.ProposalIDReserve, &schemas.IDReserve{AgentID: id()}
 		case k < 60:

@@ -75,6 +75,16 @@ func (r *Registry) Remove(ctx context.Context, id string, purge bool) error {
 	return err
 }
 
+// RemoveLost proposes the removal of an agent that was seen to be disconnected
+// for at least after (whole seconds), and waits for the outcome. An agent that
+// was registered since it was seen, under the same id, stays: that is a *Refusal.
+func (r *Registry) RemoveLost(ctx context.Context, seen schemas.SeenAgent, after time.Duration, purge bool) error {
+	p := r.proposal(schemas.ProposalAgentRemove)
+	p.AgentRemove = &schemas.AgentRemove{AgentID: seen.ID, Purge: purge, Seen: &seen, AfterSeconds: int64(after / time.Second)}
+	_, err := r.propose(ctx, p)
+	return err
+}
+
 // ReserveIDs proposes that new agents get ids above id, and waits for the outcome.
 func (r *Registry) ReserveIDs(ctx context.Context, id string) error {
 	p := r.proposal(schemas.ProposalIDReserve)

@@ -82,6 +82,7 @@ const (
 	ReasonNotMember        Reason = "not_in_group"
 	ReasonOnlyDefault      Reason = "only_in_default"
 	ReasonRepeated         Reason = "repeated"
+	ReasonNotLost          Reason = "not_disconnected_long_enough"
 )
 
 // Refusal is the error of a proposal that was refused.
@@ -165,6 +166,9 @@ func (s *State) Apply(p *schemas.Proposal, opened secret.String, offset int64) O
 		a, ok := s.agents[p.AgentRemove.AgentID]
 		if !ok || a.Removed && !p.AgentRemove.Purge {
 			return refuse(ReasonNotFound, p.AgentRemove.AgentID, "")
+		}
+		if why := a.staysAfter(p); why != "" {
+			return refuse(ReasonNotLost, a.ID, why)
 		}
 		out := Outcome{Agent: *a}
 		out.Agent.Removed = true
@@ -347,6 +351,27 @@ func (s *State) keeps(old *Agent, p *schemas.Proposal) string {
 	}
 	if f.KeyMismatch && p.AgentAdd.KeyHash != "" && p.AgentAdd.KeyHash == old.KeyHash() {
 		return "the requester holds its key"
+	}
+	return ""
+}
+
+// staysAfter says why an agent is not removed by a proposal that is to remove it
+// only if it has been disconnected for long; nothing when it is, or when the
+// proposal has no such condition. Where the agent is connected does not stand in
+// the registry: the proposer has seen to that (docs/design.md, "Presence").
+func (a *Agent) staysAfter(p *schemas.Proposal) string {
+	q := p.AgentRemove
+	switch {
+	case q.Seen == nil:
+		return ""
+	case a.Removed:
+		return "it was removed"
+	case q.Seen.ID != a.ID || q.Seen.State != schemas.StateDisconnected || q.Seen.DisconnectionTime == 0 || q.AfterSeconds <= 0:
+		return "it is not known to be disconnected"
+	case p.Time-q.Seen.DisconnectionTime < q.AfterSeconds*1000:
+		return "it has not been disconnected long enough"
+	case a.Registered.UnixMilli() > q.Seen.DisconnectionTime:
+		return "it was registered since"
 	}
 	return ""
 }

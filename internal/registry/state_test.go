@@ -103,6 +103,34 @@ func TestIDsAreNeverGivenAgain(t *testing.T) {
 	}
 }
 
+func TestARemovalForLongAbsenceIsJudgedByWhatWasSeen(t *testing.T) {
+	t.Parallel()
+	c := newScript(t)
+	c.added(schemas.AgentAdd{Name: "web"}, "001")
+	registered := c.now
+	c.now += 2 * hour
+	remove := func(id string, state schemas.AgentState, since, after int64, why string) {
+		t.Helper()
+		out := c.apply(schemas.Proposal{Kind: schemas.ProposalAgentRemove, AgentRemove: &schemas.AgentRemove{
+			AgentID: id, Purge: true, AfterSeconds: after, Seen: &schemas.SeenAgent{ID: "001", State: state, DisconnectionTime: since * 1000},
+		}}, "")
+		if why == "" && out.Refusal != nil || why != "" && (out.Refusal == nil || !strings.Contains(out.Refusal.Why, why)) {
+			t.Errorf("%+v, want %q", out.Refusal, why)
+		}
+	}
+	remove("001", schemas.StateActive, registered+10, hour, "not known to be disconnected")
+	remove("001", schemas.StateDisconnected, 0, hour, "not known to be disconnected")
+	remove("001", schemas.StateDisconnected, registered+10, 0, "not known to be disconnected")
+	remove("001", schemas.StateDisconnected, registered+10, 2*hour, "not been disconnected long enough")
+	remove("001", schemas.StateDisconnected, registered-1, hour, "registered since")
+	c.added(schemas.AgentAdd{Name: "db"}, "002")
+	remove("002", schemas.StateDisconnected, registered+10, hour, "not known to be disconnected") // another was seen
+	remove("001", schemas.StateDisconnected, registered+10, hour, "")
+	if _, ok := c.s.Agent("001"); ok {
+		t.Error("the agent is still there")
+	}
+}
+
 func TestAddressesCollideByTheirTextWithoutMask(t *testing.T) {
 	t.Parallel()
 	c := newScript(t)

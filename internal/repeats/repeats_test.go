@@ -1,4 +1,4 @@
-package analyze
+package repeats
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 
 func TestAnEventIsARepeatIfItsStreamWasFurther(t *testing.T) {
 	t.Parallel()
-	var r Repeats
+	var r Memory
 	f := func(key, id string, want bool) {
 		t.Helper()
 		if got := r.Seen([]byte(key), id); got != want {
@@ -34,7 +34,7 @@ func TestAnEventIsARepeatIfItsStreamWasFurther(t *testing.T) {
 
 func TestRepeatsAreBoundedAndTheLongestUnusedGo(t *testing.T) {
 	t.Parallel()
-	r := Repeats{max: 3}
+	r := Memory{max: 3}
 	for i := range 3 {
 		r.Seen(fmt.Appendf(nil, "k%d", i), "s/9")
 	}
@@ -53,12 +53,12 @@ func TestRepeatsAreBoundedAndTheLongestUnusedGo(t *testing.T) {
 func TestASnapshotOfRepeatsRestoresThem(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(3, 3))
-	a := Repeats{max: 50}
-	var b Repeats
+	a := Memory{max: 50}
+	var b Memory
 	for i := range 5000 {
 		if i%37 == 0 {
 			snap := a.AppendSnapshot([]byte("x"))
-			restored, rest, err := RestoreRepeats(append(snap[1:], "rest"...))
+			restored, rest, err := Restore(append(snap[1:], "rest"...))
 			if err != nil || string(rest) != "rest" || !bytes.Equal(restored.AppendSnapshot([]byte("x")), snap) {
 				t.Fatalf("%v, %q", err, rest)
 			}
@@ -70,23 +70,23 @@ func TestASnapshotOfRepeatsRestoresThem(t *testing.T) {
 			t.Fatalf("%d: %v and %v", i, x, y)
 		}
 	}
-	if r, rest, err := RestoreRepeats([]byte("vedette state…")); err != nil || string(rest) != "vedette state…" || len(r.at) != 0 {
+	if r, rest, err := Restore([]byte("vedette state…")); err != nil || string(rest) != "vedette state…" || len(r.at) != 0 {
 		t.Error(err, rest)
 	}
 }
 
-func FuzzRestoreRepeats(f *testing.F) {
-	var r Repeats
+func FuzzRestore(f *testing.F) {
+	var r Memory
 	r.Seen([]byte("a"), "T/0/5")
 	r.Seen([]byte("b"), "T/1/0")
 	f.Add(append(r.AppendSnapshot(nil), "rest"...))
 	f.Add([]byte(repeatsMagic + "\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, rest, err := RestoreRepeats(data)
+		r, rest, err := Restore(data)
 		if err != nil {
 			return
 		}
-		again, rest2, err := RestoreRepeats(append(r.AppendSnapshot(nil), rest...))
+		again, rest2, err := Restore(append(r.AppendSnapshot(nil), rest...))
 		if err != nil || len(r.at) > 0 && !bytes.Equal(rest, rest2) || !bytes.Equal(again.AppendSnapshot(nil), r.AppendSnapshot(nil)) {
 			t.Fatalf("%v", err)
 		}

@@ -1,4 +1,6 @@
-package analyze
+// Package repeats finds events that their source has written again after a
+// crash, so that live analysis, the shadow and a replay leave out the same ones.
+package repeats
 
 import (
 	"encoding/binary"
@@ -18,7 +20,7 @@ const (
 	repeatsMagic = "vedette repeats\x00\x01"
 )
 
-// Repeats finds events that a source has written again after a crash. Such a
+// Memory finds events that a source has written again after a crash. Such a
 // source names its events `<stream>/<n>` (schemas.HeaderEventID), n being a
 // decimal number that grows, for each record key, from one event to the next: of
 // a topic of others, the stream is topic id and partition, and n the offset. An
@@ -27,9 +29,9 @@ const (
 // ago the first one was. Other ids tell nothing, and are never repeats.
 //
 // The answer follows from the log alone, as the engine's does (docs/design.md
-// D1): Repeats is part of a partition's state and of its checkpoint. The zero
+// D1): Memory is part of a partition's state and of its checkpoint. The zero
 // value has seen nothing. It is not safe for concurrent use.
-type Repeats struct {
+type Memory struct {
 	at             map[repeatKey]*repeatEntry
 	newest, oldest *repeatEntry
 	max            int // of tests; 0: repeatsMax
@@ -45,7 +47,7 @@ type repeatEntry struct {
 
 // Seen tells whether an event with this id was seen under a record key, and
 // remembers it.
-func (r *Repeats) Seen(key []byte, id string) bool {
+func (r *Memory) Seen(key []byte, id string) bool {
 	if id == "" { // nearly all
 		return false
 	}
@@ -81,14 +83,14 @@ func parseEventID(id string) (stream string, n uint64, ok bool) {
 	return id[:slash], n, true
 }
 
-func (r *Repeats) limit() int {
+func (r *Memory) limit() int {
 	if r.max > 0 {
 		return r.max
 	}
 	return repeatsMax
 }
 
-func (r *Repeats) add(e *repeatEntry) {
+func (r *Memory) add(e *repeatEntry) {
 	if r.at == nil {
 		r.at = map[repeatKey]*repeatEntry{}
 	}
@@ -101,14 +103,14 @@ func (r *Repeats) add(e *repeatEntry) {
 	r.push(e)
 }
 
-func (r *Repeats) use(e *repeatEntry) {
+func (r *Memory) use(e *repeatEntry) {
 	if r.newest != e {
 		r.unlink(e)
 		r.push(e)
 	}
 }
 
-func (r *Repeats) push(e *repeatEntry) {
+func (r *Memory) push(e *repeatEntry) {
 	e.next, e.prev = r.newest, nil
 	if r.newest != nil {
 		r.newest.prev = e
@@ -118,7 +120,7 @@ func (r *Repeats) push(e *repeatEntry) {
 	r.newest = e
 }
 
-func (r *Repeats) unlink(e *repeatEntry) {
+func (r *Memory) unlink(e *repeatEntry) {
 	if e.prev != nil {
 		e.prev.next = e.next
 	} else {
@@ -135,7 +137,7 @@ func (r *Repeats) unlink(e *repeatEntry) {
 // AppendSnapshot appends everything that is remembered to dst, from the entry
 // used longest ago to the newest; nothing if that is nothing. Equal states give
 // equal bytes.
-func (r *Repeats) AppendSnapshot(dst []byte) []byte {
+func (r *Memory) AppendSnapshot(dst []byte) []byte {
 	if len(r.at) == 0 {
 		return dst
 	}
@@ -151,15 +153,15 @@ func (r *Repeats) AppendSnapshot(dst []byte) []byte {
 	return dst
 }
 
-// ErrRepeatsBroken says that bytes begin like what AppendSnapshot writes, and
+// ErrBroken says that bytes begin like what AppendSnapshot writes, and
 // are not.
-var ErrRepeatsBroken = errors.New("what is remembered of repeats is broken")
+var ErrBroken = errors.New("what is remembered of repeats is broken")
 
-// RestoreRepeats reads what AppendSnapshot wrote at the begin of data, and
+// Restore reads what AppendSnapshot wrote at the begin of data, and
 // returns what follows it. Data that begins otherwise remembers nothing.
-func RestoreRepeats(data []byte) (r Repeats, rest []byte, err error) {
+func Restore(data []byte) (r Memory, rest []byte, err error) {
 	if len(data) < len(repeatsMagic) || string(data[:len(repeatsMagic)]) != repeatsMagic {
-		return Repeats{}, data, nil
+		return Memory{}, data, nil
 	}
 	rest = data[len(repeatsMagic):]
 	ok := true
@@ -197,7 +199,7 @@ func RestoreRepeats(data []byte) (r Repeats, rest []byte, err error) {
 		}
 	}
 	if !ok {
-		return Repeats{}, nil, ErrRepeatsBroken
+		return Memory{}, nil, ErrBroken
 	}
 	return r, rest, nil
 }
