@@ -21,6 +21,8 @@ const embeddedUser = "vedette"
 // with SCRAM-SHA-256, the user "vedette" and the password file.
 type Embedded struct {
 	cluster *kfake.Cluster
+	stop    chan struct{}
+	stopped chan struct{} // closed when the ends are no longer noted
 	// Addr is where it listens.
 	Addr string
 }
@@ -43,6 +45,9 @@ func StartEmbedded(cfg Config, dir, password string, log *slog.Logger) (*Embedde
 	}
 	if err := os.Chmod(data, 0o700); err != nil {
 		return nil, fmt.Errorf("embedded broker: %w", err)
+	}
+	if err := restoreEnds(dir); err != nil {
+		return nil, fmt.Errorf("embedded broker: find where its partitions ended: %w", err)
 	}
 	cluster, err := kfake.NewCluster(
 		kfake.NumBrokers(1),
@@ -68,11 +73,20 @@ func StartEmbedded(cfg Config, dir, password string, log *slog.Logger) (*Embedde
 	if err != nil {
 		return nil, fmt.Errorf("start the embedded broker on %s: %w", cfg.EmbeddedListen, err)
 	}
-	return &Embedded{cluster: cluster, Addr: cluster.ListenAddrs()[0]}, nil
+	e := &Embedded{cluster: cluster, stop: make(chan struct{}), stopped: make(chan struct{}), Addr: cluster.ListenAddrs()[0]}
+	go func() {
+		defer close(e.stopped)
+		noteEnds(cluster, dir, log, e.stop)
+	}()
+	return e, nil
 }
 
 // Close syncs the log and ends the broker.
-func (e *Embedded) Close() { e.cluster.Close() }
+func (e *Embedded) Close() {
+	close(e.stop)
+	<-e.stopped
+	e.cluster.Close()
+}
 
 // ConnectEmbedded prepares clients for an embedded broker, of this process or
 // of another on this machine.

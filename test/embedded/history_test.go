@@ -1,8 +1,11 @@
 package embedded
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -62,6 +65,17 @@ func TestTheHistoryIsLongerThanTheLog(t *testing.T) {
 	// A killed process loses nothing of what its files hold.
 	p.Kill()
 	p, _ = run()
+	// What the log no longer has is replayed from the files, while they are written.
+	cmd := exec.CommandContext(t.Context(), bin, "replay", "--out", "none", "--stats", "json")
+	cmd.Env = append(os.Environ(), "VEDETTE_DATA_DIR="+dir)
+	var stats struct {
+		Events int64 `json:"events"`
+	}
+	if out, err := cmd.Output(); err != nil {
+		t.Errorf("replay: %v", err)
+	} else if err := json.Unmarshal(out, &stats); err != nil || stats.Events != events {
+		t.Errorf("replay judged %d of %d events: %v\n%s", stats.Events, events, err, out)
+	}
 	if err := p.Stop(30 * time.Second); err != nil {
 		t.Errorf("SIGTERM: %v", err)
 	}
