@@ -115,7 +115,7 @@ func (m *Machine) Find(r *Regex, low string, groups []int, hints *Hints) (end, n
 	if a == nil {
 		return 0, 0, groups, false
 	}
-	for k := 0; k+1 < a.marks; k += 2 {
+	for k := 0; k+1 < int(a.marks); k += 2 {
 		from, to := m.mark(k), m.mark(k+1)
 		if from < 0 || to < 0 {
 			break
@@ -214,7 +214,7 @@ func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
 			return false
 		}
 	}
-	m.reset(a.marks)
+	m.reset(int(a.marks))
 	items := a.items
 	n := len(items)
 	var (
@@ -225,7 +225,7 @@ func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
 		nsaved  int
 	)
 	if a.anchor != "" && !a.atStart {
-		if s = at - a.anchorAt; len(a.runs) == 0 || a.runs[0].Text != a.anchor || s < 0 {
+		if s = at - int(a.anchorAt); len(a.runs) == 0 || a.runs[0].Text != a.anchor || s < 0 {
 			if s = a.nextStart(sub, 0); s == len(sub) {
 				return false
 			}
@@ -256,8 +256,8 @@ func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
 						r = s
 					}
 					k := 1
-					if len(it.text) > 1 && strings.HasPrefix(sub[s:], it.text) {
-						k = len(it.text)
+					if n := int(it.skipped); n > 1 && len(sub)-s >= n && sub[s:s+n] == a.text[it.look:int(it.look)+n] {
+						k = n
 						m.steps -= k - 1
 					}
 					p += k
@@ -414,10 +414,10 @@ func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
 // next from s on, or the length of sub. While M is no, an attempt that comes not
 // so far leaves nothing behind, since its items change neither M nor K.
 func (a *alternative) nextStart(sub string, s int) int {
-	if s+a.anchorAt > len(sub) {
+	if s+int(a.anchorAt) > len(sub) {
 		return len(sub)
 	}
-	if i := strings.Index(sub[s+a.anchorAt:], a.anchor); i >= 0 {
+	if i := strings.Index(sub[s+int(a.anchorAt):], a.anchor); i >= 0 {
 		return s + i
 	}
 	return len(sub)

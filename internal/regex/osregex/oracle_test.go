@@ -9,7 +9,7 @@ import (
 
 // oracle is the procedure of §4.3 to the letter, step by step, with no shortcut.
 func (m *Machine) oracle(a *alternative, sub string, captures bool) bool {
-	m.reset(a.marks)
+	m.reset(int(a.marks))
 	items := a.items
 	n := len(items)
 	var (
@@ -181,7 +181,7 @@ func byOracle(m *Machine, r *Regex, low string) (end int, groups []int, ok bool)
 		if !m.oracle(a, low, r.groups) {
 			continue
 		}
-		for k := 0; k+1 < a.marks; k += 2 {
+		for k := 0; k+1 < int(a.marks); k += 2 {
 			from, to := m.mark(k), m.mark(k+1)
 			if from < 0 || to < 0 {
 				break
