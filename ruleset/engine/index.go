@@ -111,29 +111,36 @@ func (g *guard) begins(low string) bool {
 	return g.first != nil && low != "" && g.first[low[0]>>6]>>(low[0]&63)&1 == 1
 }
 
-// ruleEntry is a rule with what is below it.
+// ruleEntry is a rule with what is below it. An event meets a few of thousands, so
+// an entry holds what trying it reads, in one cache line.
 type ruleEntry struct {
-	rule     *program.Rule
+	rule  *program.Rule
+	tests []test
+	// children is nil if there are none.
+	children *children
 	id       int32
-	tests    []test
-	children children
+	// chain is the number of a composite's chainKey.
+	chain     int32
+	composite bool
+	noAlert   bool
 	// stateless says that trying the rule in vain changes nothing, here and
 	// below: a second try for the same event would fail again.
 	stateless bool
-	// chain is the number of a composite's chainKey.
-	chain int32
+
+	_ [13]byte // entries begin where a cache line does
 }
 
 // test is a condition. Those on texts share their outcome with equal ones.
 type test struct {
-	cond *program.Condition
-	kind testKind
-	src  source
-	id   int32 // of the pair of source and pattern
-	// decoder is the number to compare with, for testDecoder.
-	decoder int
-	negate  bool
+	pattern *regex.Pattern
 	guard   *guard
+	cond    *program.Condition
+	src     source
+	// id is the number of the pair of source and pattern, for testDecoder that of the
+	// decoder.
+	id     int32
+	kind   testKind
+	negate bool
 }
 
 type testKind uint8
@@ -275,6 +282,7 @@ type indexer struct {
 	tests   map[testKey]int32
 	guards  map[testKey]*guard
 	names   map[string]int32   // of orders
+	packed  []test             // see moved
 	texts   []map[string]int32 // by source
 	lists   [][]string
 	// least is the least length of the texts of guards at the moment.
@@ -340,7 +348,10 @@ func (b *indexer) rule(n *program.Node) *ruleEntry {
 	if e := b.entries[r]; e != nil {
 		return e
 	}
-	e := &ruleEntry{rule: r, id: int32(len(b.entries)), stateless: r.Composite == nil || !r.NoAlert}
+	e := &ruleEntry{
+		rule: r, id: int32(len(b.entries)), composite: r.Composite != nil, noAlert: r.NoAlert,
+		stateless: r.Composite == nil || !r.NoAlert,
+	}
 	b.entries[r] = e
 	if r.Composite != nil {
 		e.chain = b.chain(chainKeyOf(r.Composite))
@@ -350,12 +361,17 @@ func (b *indexer) rule(n *program.Node) *ruleEntry {
 		e.tests = append(e.tests, b.test(c))
 		e.stateless = e.stateless && stateless(c.Op)
 	}
+	e.tests = moved(&b.packed, e.tests)
+	if len(n.Children) == 0 {
+		return e
+	}
+	e.children = &children{}
 	for _, c := range n.Children {
 		child := b.rule(c)
 		e.children.list = append(e.children.list, child)
 		e.stateless = e.stateless && child.stateless
 	}
-	b.group(&e.children)
+	b.group(e.children)
 	return e
 }
 
@@ -373,7 +389,7 @@ func (b *indexer) chain(k chainKey) int32 {
 
 func (b *indexer) test(c *program.Condition) test {
 	if c.Op == program.OpDecodedAs {
-		return test{cond: c, kind: testDecoder, decoder: c.Number}
+		return test{cond: c, kind: testDecoder, id: int32(c.Number)}
 	}
 	src, ok := sourceOf(c)
 	if !ok {
@@ -385,7 +401,7 @@ func (b *indexer) test(c *program.Condition) test {
 		id = int32(len(b.tests))
 		b.tests[key] = id
 	}
-	t := test{cond: c, kind: testText, src: src, id: id, negate: c.Negate}
+	t := test{cond: c, pattern: c.Pattern, kind: testText, src: src, id: id, negate: c.Negate}
 	if src == fromLog {
 		if g := b.guard(src, c.Pattern); !g.any && g.first == nil {
 			t.guard = g
@@ -455,7 +471,7 @@ func (b *indexer) group(c *children) {
 	for i, e := range c.list {
 		g := &c.all
 		if len(e.tests) > 0 && e.tests[0].kind == testDecoder {
-			id := e.tests[0].decoder
+			id := int(e.tests[0].id)
 			if g = c.byDecoder[id]; g == nil {
 				g = &group{}
 				c.byDecoder[id] = g
