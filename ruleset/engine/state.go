@@ -112,6 +112,9 @@ type keyState struct {
 	bySid   map[int]*history
 	byGroup map[int]*history
 	bytes   int
+	// eventRoom and textRoom are for the next events to remember.
+	eventRoom []remembered
+	textRoom  []byte
 
 	ignored    map[int]time.Time
 	firstSeen  map[string]struct{}
