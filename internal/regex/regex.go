@@ -40,13 +40,13 @@ func ParseKind(s string) (Kind, bool) {
 // Pattern is a compiled pattern, safe for concurrent use.
 type Pattern struct {
 	kind Kind
-	// Those two stand here, not elsewhere: most patterns fail at the first look.
-	osr  osregex.Regex
-	osm  osmatch.Pattern
+	osm  *osmatch.Pattern
 	pc   *pcre.Regex
+	// Not a pointer: most patterns fail at the first look.
+	osr  osregex.Regex
 	text string
 
-	_ [16]byte // patterns begin where a cache line does
+	_ [8]byte // patterns begin where a cache line does
 }
 
 // Compile compiles text.
@@ -60,7 +60,7 @@ func Compile(kind Kind, text string) (*Pattern, error) {
 			p.osr = *r
 		}
 	case OSMatch:
-		p.osm = *osmatch.Compile(text)
+		p.osm = osmatch.Compile(text)
 	case PCRE2:
 		p.pc, err = pcre.Compile(text)
 	}

@@ -109,26 +109,31 @@ type alternative struct {
 	atStart, atEnd bool
 	// plain says that the alternative is nothing but text.
 	plain bool
-	// anchorAt is how many bytes stand before the anchor.
-	anchorAt int16
-	marks    int16
-	items    []item
+	// anchor is the longest text among the items that the alternative starts with
+	// and that each match one byte: where it stands in text, and how many bytes it
+	// has. anchorAt is how many bytes stand before it in a subject.
+	anchor, anchorLen, anchorAt int16
+	// prefix is how many bytes of text are the literals that the alternative starts with.
+	prefix int16
+	marks  int16
+	items  []item
+	// text are the bytes of a plain alternative, of another one its literals.
+	text string
 	// need is a run of literals without which the alternative cannot match; runs
 	// are such runs, that one among them, in the order in which they must stand in
 	// the subject.
 	need string
 	runs []around.Text
-	// anchor is the longest text among the items that the alternative starts with
-	// and that each match one byte.
-	anchor string
-	// text are the bytes of a plain alternative, of another one its literals.
-	text string
-	// prefix are the literals that the alternative starts with.
-	prefix string
 }
+
+// anchorText is the text of the anchor, empty without one.
+func (a *alternative) anchorText() string { return a.text[a.anchor : a.anchor+a.anchorLen] }
 
 // Regex is a compiled pattern, safe for concurrent use.
 type Regex struct {
+	// one is the first of alts once more. Most patterns have no other, so that a
+	// match need not look elsewhere.
+	one    alternative
 	alts   []alternative
 	groups bool
 	// need is a text without which no alternative can match.
@@ -201,7 +206,7 @@ func (r *Regex) pack() {
 	for i := range r.alts {
 		a := &r.alts[i]
 		items, runs = items+len(a.items), runs+len(a.runs)
-		texts = append(texts, &a.text, &a.need, &a.anchor, &a.prefix)
+		texts = append(texts, &a.text, &a.need)
 		for k := range a.runs {
 			texts = append(texts, &a.runs[k].Text)
 		}
@@ -218,6 +223,7 @@ func (r *Regex) pack() {
 		allRuns = append(allRuns, a.runs...)
 		a.runs = allRuns[from:len(allRuns):len(allRuns)]
 	}
+	r.one = r.alts[0]
 }
 
 // share makes texts pieces of one.
@@ -262,14 +268,9 @@ func compileAlternative(text string) alternative {
 			a.items = append(a.items, item{kind: literal, b: lowerByte(c)})
 		}
 	}
-	var prefix []byte
-	for _, it := range a.items {
-		if it.kind != literal {
-			break
-		}
-		prefix = append(prefix, it.b)
+	for int(a.prefix) < len(a.items) && a.items[a.prefix].kind == literal {
+		a.prefix++
 	}
-	a.prefix = string(prefix)
 	a.link()
 	a.runs = a.surround(runs(a.items))
 	best := 0
@@ -287,26 +288,28 @@ func compileAlternative(text string) alternative {
 		})
 		a.runs = a.runs[:1+len(rest)]
 	}
+	a.findAnchor()
 	if text, plain := a.asText(); plain {
 		a.text, a.plain = text, true
+		a.anchor, a.anchorLen, a.prefix = 0, 0, 0 // a plain text is only searched for
 	}
-	a.findAnchor()
 	return a
 }
 
 func (a *alternative) findAnchor() {
-	var run []byte
+	texts, n := int16(0), int16(0) // literals so far, and those of the run at hand
 	for i, it := range a.items {
 		if it.kind == literal {
-			if run = append(run, it.b); len(run) > len(a.anchor) {
-				a.anchor, a.anchorAt = string(run), int16(i+1-len(run))
+			texts++
+			if n++; n > a.anchorLen {
+				a.anchor, a.anchorLen, a.anchorAt = texts-n, n, int16(i)+1-n
 			}
 			continue
 		}
 		if it.kind != class || it.quant != 0 {
 			break
 		}
-		run = run[:0]
+		n = 0
 	}
 }
 

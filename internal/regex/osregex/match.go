@@ -73,7 +73,10 @@ func (m *Machine) first(r *Regex, low string, captures bool, hints *Hints) *alte
 	}
 	common := -1 // where r.need stands first, -1 before it was looked for
 	for i := range r.alts {
-		a := &r.alts[i]
+		a := &r.one
+		if i > 0 {
+			a = &r.alts[i]
+		}
 		at, known := hints.at(i)
 		switch {
 		case at == absent:
@@ -203,7 +206,7 @@ func (a *alternative) possible(sub string, at int) int {
 // there. Bytes that would go through the same steps to no other effect than on S
 // and E are taken at once.
 func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
-	if a.atStart && !strings.HasPrefix(sub, a.prefix) {
+	if a.atStart && !strings.HasPrefix(sub, a.text[:a.prefix]) {
 		return false
 	}
 	// An attempt at the subject's start mostly fails sooner than runs are found,
@@ -224,8 +227,8 @@ func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
 		saved   [savedMax][2]int
 		nsaved  int
 	)
-	if a.anchor != "" && !a.atStart {
-		if s = at - int(a.anchorAt); len(a.runs) == 0 || a.runs[0].Text != a.anchor || s < 0 {
+	if a.anchorLen > 0 && !a.atStart {
+		if s = at - int(a.anchorAt); len(a.runs) == 0 || a.runs[0].Text != a.anchorText() || s < 0 {
 			if s = a.nextStart(sub, 0); s == len(sub) {
 				return false
 			}
@@ -377,14 +380,14 @@ func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
 		p, e = 0, none
 		s++
 		switch {
-		case a.prefix != "" && hit:
+		case a.prefix > 0 && hit:
 			// Nothing but the first literal can change the state here.
-			if i := strings.IndexByte(sub[s:], a.prefix[0]); i >= 0 {
+			if i := strings.IndexByte(sub[s:], a.text[0]); i >= 0 {
 				s += i
 			} else {
 				s = len(sub)
 			}
-		case a.anchor != "" && !hit:
+		case a.anchorLen > 0 && !hit:
 			s = a.nextStart(sub, s)
 		case !hit && n > 0 && items[0].kind == class && items[0].quant != '*':
 			from := s
@@ -417,7 +420,7 @@ func (a *alternative) nextStart(sub string, s int) int {
 	if s+int(a.anchorAt) > len(sub) {
 		return len(sub)
 	}
-	if i := strings.Index(sub[s+int(a.anchorAt):], a.anchor); i >= 0 {
+	if i := strings.Index(sub[s+int(a.anchorAt):], a.anchorText()); i >= 0 {
 		return s + i
 	}
 	return len(sub)
