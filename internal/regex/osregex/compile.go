@@ -109,6 +109,9 @@ type alternative struct {
 	atStart, atEnd bool
 	// plain says that the alternative is nothing but text.
 	plain bool
+	// tail is how a field ends, if the alternative is one: see findField.
+	tail     tail
+	tailByte byte
 	// anchor is the longest text among the items that the alternative starts with
 	// and that each match one byte: where it stands in text, and how many bytes it
 	// has. anchorAt is how many bytes stand before it in a subject.
@@ -289,11 +292,46 @@ func compileAlternative(text string) alternative {
 		a.runs = a.runs[:1+len(rest)]
 	}
 	a.findAnchor()
+	a.findField()
 	if text, plain := a.asText(); plain {
 		a.text, a.plain = text, true
 		a.anchor, a.anchorLen, a.prefix = 0, 0, 0 // a plain text is only searched for
 	}
 	return a
+}
+
+// tail is how a field ends.
+type tail uint8
+
+const (
+	noField    tail = iota
+	tailByte        // before the first tailByte
+	tailBlanks      // before the first blank; `\s+` is what stands there
+	tailEnd         // at the end of the subject
+)
+
+// findField tells whether the alternative is a text, a group of `\.*` and what ends
+// it, as decoders of firewalls have by the dozen: `name=(\.*)\s`. See field.
+func (a *alternative) findField() {
+	k := int(a.prefix)
+	if k == 0 || a.atStart || len(a.items) < k+4 || a.need != a.text[:k] || a.runs[0].Text != a.need || !a.runs[0].Free() {
+		return
+	}
+	group, rest := a.items[k:k+4], a.items[k+4:]
+	if group[0].kind != mark || group[1].in != classAny || group[1].quant != '*' || group[3].kind != mark {
+		return
+	}
+	switch {
+	case len(rest) == 0 && a.atEnd:
+		a.tail = tailEnd
+	case a.atEnd || len(rest) == 0 || len(rest) > 2:
+	case len(rest) == 1 && rest[0].kind == literal:
+		a.tail, a.tailByte = tailByte, rest[0].b
+	case len(rest) == 1 && rest[0].in == classSpace:
+		a.tail, a.tailByte = tailByte, ' '
+	case len(rest) == 2 && rest[0].in == classSpace && rest[0].quant == '+':
+		a.tail, a.tailByte = tailBlanks, ' '
+	}
 }
 
 func (a *alternative) findAnchor() {

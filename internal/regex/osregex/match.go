@@ -99,7 +99,11 @@ func (m *Machine) first(r *Regex, low string, captures bool, hints *Hints) *alte
 			}
 			continue
 		}
-		if m.run(a, low, captures, at) {
+		if a.tail != noField {
+			if m.field(a, low, captures, at) {
+				return a
+			}
+		} else if m.run(a, low, captures, at) {
 			return a
 		}
 		if m.steps < 0 {
@@ -200,6 +204,58 @@ func (a *alternative) possible(sub string, at int) int {
 		return -1
 	}
 	return first
+}
+
+// field is what the procedure comes to for a field, whose text stands at at or later
+// if it does: the group begins behind the text's first place and ends at the
+// tail's first. It takes the same steps.
+func (m *Machine) field(a *alternative, sub string, captures bool, at int) bool {
+	i := strings.Index(sub[at:], a.need)
+	if i < 0 {
+		return false
+	}
+	from := at + i + len(a.need)
+	to := len(sub)
+	if a.tail != tailEnd {
+		if i := strings.IndexByte(sub[from:], a.tailByte); i >= 0 {
+			to = from + i
+		} else {
+			if len(a.runs) == 1 { // else it is known before the first step
+				m.steps -= len(sub) - from + len(a.need)
+			}
+			// Step 7 leaves `\s+` unread, but only behind the mark that step 6 has set.
+			m.marks[0], m.marks[1], m.end = from, to, to-1
+			return a.tail == tailBlanks && captures && from < to && m.steps >= 0
+		}
+	}
+	m.marks[0], m.marks[1] = from, to
+	taken := to - from + len(a.need)
+	switch a.tail {
+	case tailEnd:
+		m.end = from - 1
+		if from == to {
+			m.marks[1] = -1 // nothing was there to open the group
+		}
+	case tailByte:
+		m.end = to
+		taken++
+		if to+1 < len(sub) {
+			taken++
+		}
+	case tailBlanks:
+		m.end = to
+		behind := to + 1
+		for behind < len(sub) && sub[behind] == ' ' {
+			behind++
+		}
+		taken += behind - to
+		if behind < len(sub) {
+			m.end = behind
+			taken++
+		}
+	}
+	m.steps -= taken
+	return m.steps >= 0
 }
 
 // run is the procedure of §4.3 for one alternative. Its numbers are the steps

@@ -275,6 +275,33 @@ func TestShortcutsAgreeWithTheProcedure(t *testing.T) {
 	}
 }
 
+func TestFieldsAgreeWithTheProcedure(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(3, 4))
+	const alphabet = `ab="  x`
+	for range 200_000 {
+		var s strings.Builder
+		for range rnd.IntN(16) {
+			s.WriteByte(alphabet[rnd.IntN(len(alphabet))])
+		}
+		text := []string{`a=`, `ab="`, `"`, `a`, `aa=`, ` a=`}[rnd.IntN(6)]
+		pattern := text + `(\.*)` + []string{`"`, `\s`, `$`, `\s+`, ` `, `a`}[rnd.IntN(6)]
+		agrees(t, pattern, s.String())
+		r, err := Compile(pattern)
+		if err != nil || r.one.tail == noField {
+			t.Fatalf("%q is no field: %v", pattern, err)
+		}
+		slow := *r
+		slow.one.tail = noField
+		var a, b Machine
+		a.Find(r, s.String(), nil, nil)
+		b.Find(&slow, s.String(), nil, nil)
+		if a.steps != b.steps {
+			t.Fatalf("%q on %q takes %d steps, by the procedure %d", pattern, s.String(), DefaultSteps-a.steps, DefaultSteps-b.steps)
+		}
+	}
+}
+
 func FuzzShortcutsAgreeWithTheProcedure(f *testing.F) {
 	f.Add(`\p*\w+\s+\d*\s\d+:\d+:\d+:\s+%`, "Dec 12 10:00:01: %SYS")
 	f.Add(`^(\S+) "(\.*)" (\d+)|x\(y$`, `a "b c" 12`)
