@@ -462,6 +462,10 @@ type loop struct {
 	refused map[string]int64
 }
 
+// loopBatchMax is how many items a loop gives at once: few, so that they are still
+// in the processor's cache when they are judged.
+const loopBatchMax = 64
+
 // Next implements Lane.
 func (l *loop) Next(ctx context.Context) ([]Item, error) {
 	if ctx.Err() != nil {
@@ -474,7 +478,7 @@ func (l *loop) Next(ctx context.Context) ([]Item, error) {
 	if l.round >= l.rounds || len(l.items) == 0 {
 		return nil, io.EOF
 	}
-	end := min(len(l.items), l.at+batchMax)
+	end := min(len(l.items), l.at+min(batchMax, loopBatchMax))
 	l.batch = append(l.batch[:0], l.items[l.at:end]...)
 	l.at = end
 	for i := range l.batch {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"vedette/internal/repeats"
 	"vedette/ruleset/engine"
@@ -204,6 +205,7 @@ type run struct {
 	kept   *LaneState // where it goes on; nil once it has begun
 	done   bool       // the lane has ended
 	tally  *tally
+	id     []byte
 	doc    []byte
 	clock  time.Time     // when the batch began
 	before time.Duration // of the clock, when the event began
@@ -214,15 +216,22 @@ type run struct {
 type judges struct {
 	seen           repeats.Memory
 	state, against *engine.Keyed
-	groups         map[*program.Rule]string
+	groups         map[*program.Rule]string // nil if nothing is compared
 }
 
 func newJudges(o *Options) judges {
-	j := judges{state: o.Ruleset.Engine.NewState(), groups: map[*program.Rule]string{}}
+	j := judges{state: o.Ruleset.Engine.NewState(), groups: newGroups(o)}
 	if o.Against != nil {
 		j.against = o.Against.Engine.NewState()
 	}
 	return j
+}
+
+func newGroups(o *Options) map[*program.Rule]string {
+	if o.Against == nil && !o.comparesRecorded() {
+		return nil
+	}
+	return map[*program.Rule]string{}
 }
 
 func newRun(o *Options, l Lane, index int) *run {
@@ -243,7 +252,7 @@ func (r *run) begin() error {
 		r.judges = newJudges(r.o)
 		return nil
 	}
-	r.groups = map[*program.Rule]string{}
+	r.groups = newGroups(r.o)
 	var err error
 	if r.state, err = r.o.Ruleset.Engine.RestoreState(kept.State); err == nil && r.o.Against != nil {
 		r.against, err = r.o.Against.Engine.RestoreState(kept.Against)
@@ -312,8 +321,8 @@ func (r *run) judge(it *Item) error {
 	}
 	res, got := r.verdict(r.o.Ruleset.Engine, r.state, it)
 	if res.Alert && !it.Silent && (r.o.Out != nil || r.o.Timing) {
-		id := schemas.AlertID(it.Event.Time, it.Partition, it.Offset, 0)
-		r.doc = res.AppendAlert(r.doc[:0], id, nil)
+		r.id = schemas.AppendAlertID(r.id[:0], it.Event.Time, it.Partition, it.Offset, 0)
+		r.doc = res.AppendAlert(r.doc[:0], unsafe.String(unsafe.SliceData(r.id), len(r.id)), nil)
 		if r.o.Out != nil {
 			if err := r.o.Out.Write(it, r.doc); err != nil {
 				return fmt.Errorf("write alert of %s: %w", position(it.Partition, it.Offset), err)
@@ -358,6 +367,9 @@ func (j *judges) verdict(e *engine.Engine, s *engine.Keyed, it *Item) (*engine.R
 	res := e.Process(s, &it.Event)
 	if !res.Alert {
 		return res, Verdict{}
+	}
+	if j.groups == nil {
+		return res, Verdict{Rule: res.RuleID, Level: res.Level}
 	}
 	rule := res.Rule()
 	g, ok := j.groups[rule]

@@ -11,16 +11,17 @@ import (
 //
 // Source: docs/design.md D3; spec/alert-format.md §1.
 func AlertID(t time.Time, partition int32, offset int64, n int) string {
-	b := make([]byte, 0, 40)
+	return string(AppendAlertID(make([]byte, 0, 40), t, partition, offset, n))
+}
+
+// AppendAlertID appends what AlertID returns.
+func AppendAlertID(b []byte, t time.Time, partition int32, offset int64, n int) []byte {
 	b = strconv.AppendInt(b, t.Unix(), 10)
 	b = append(b, '.')
 	b = strconv.AppendInt(b, offset, 10)
 	// Fixed widths keep the digits unambiguous.
-	for w := int64(10000); w > 0; w /= 10 {
-		b = append(b, byte('0'+int64(partition)/w%10))
-	}
-	b = append(b, byte('0'+n%10))
-	return string(b)
+	p := partition
+	return append(b, byte('0'+p/10000%10), byte('0'+p/1000%10), byte('0'+p/100%10), byte('0'+p/10%10), byte('0'+p%10), byte('0'+n%10))
 }
 
 const hexDigits = "0123456789abcdef"

@@ -40,10 +40,13 @@ func ParseKind(s string) (Kind, bool) {
 // Pattern is a compiled pattern, safe for concurrent use.
 type Pattern struct {
 	kind Kind
-	text string
-	osr  *osregex.Regex
 	osm  *osmatch.Pattern
 	pc   *pcre.Regex
+	// Not a pointer: most patterns fail at the first look.
+	osr  osregex.Regex
+	text string
+
+	_ [8]byte // patterns begin where a cache line does
 }
 
 // Compile compiles text.
@@ -52,7 +55,10 @@ func Compile(kind Kind, text string) (*Pattern, error) {
 	var err error
 	switch kind {
 	case OSRegex:
-		p.osr, err = osregex.Compile(text)
+		var r *osregex.Regex
+		if r, err = osregex.Compile(text); err == nil {
+			p.osr = *r
+		}
 	case OSMatch:
 		p.osm = osmatch.Compile(text)
 	case PCRE2:
@@ -85,7 +91,7 @@ func (m *Machine) Exceeded() uint64 { return m.osr.Exceeded + m.pcre.Exceeded }
 func (m *Machine) Match(p *Pattern, s, low string) bool {
 	switch p.kind {
 	case OSRegex:
-		return m.osr.Match(p.osr, low)
+		return m.osr.Match(&p.osr, low)
 	case OSMatch:
 		return p.osm.Match(low)
 	case PCRE2:
@@ -108,7 +114,7 @@ type Hints = osregex.Hints
 func (m *Machine) FindHinted(p *Pattern, s, low string, hints *Hints) (next int, groups []int, ok bool) {
 	switch p.kind {
 	case OSRegex:
-		_, next, m.groups, ok = m.osr.Find(p.osr, low, m.groups[:0], hints)
+		_, next, m.groups, ok = m.osr.Find(&p.osr, low, m.groups[:0], hints)
 		return next, m.groups, ok
 	case PCRE2:
 		next, m.groups, ok = m.pcre.Find(p.pc, s, low, m.groups[:0])

@@ -3,7 +3,6 @@ package engine
 import (
 	"strings"
 
-	"vedette/internal/regex"
 	"vedette/ruleset/program"
 )
 
@@ -104,9 +103,9 @@ func (s *Keyed) decodeBy(d *program.Decoder, off *offsets) {
 	s.runDecoder(d, off)
 }
 
-// regexStart is where the regex of d begins.
-func (off *offsets) regexStart(d *program.Decoder) int {
-	switch d.RegexOffset {
+// regexStart is where a regex with that offset begins.
+func (off *offsets) regexStart(o program.Offset) int {
+	switch o {
 	case program.AfterParent:
 		return off.parent
 	case program.AfterPrematch:
@@ -140,13 +139,13 @@ func (s *Keyed) runDecoder(d *program.Decoder, off *offsets) bool {
 	if d.Regex == nil {
 		return false
 	}
-	return s.takeGroups(d, off, off.regexStart(d), nil)
+	return s.takeGroups(d, off, off.regexStart(d.RegexOffset))
 }
 
 // takeGroups runs the regex of d from from on and assigns its groups.
-func (s *Keyed) takeGroups(d *program.Decoder, off *offsets, from int, hints *regex.Hints) bool {
+func (s *Keyed) takeGroups(d *program.Decoder, off *offsets, from int) bool {
 	log, low := s.ev.log.text, s.lower(&s.ev.log)
-	next, groups, ok := s.rx.FindHinted(d.Regex, log[from:], low[from:], hints)
+	next, groups, ok := s.rx.Find(d.Regex, log[from:], low[from:])
 	if !ok {
 		return false
 	}

@@ -172,7 +172,7 @@ func (s *Keyed) traceDecoder(d *program.Decoder, element string, p *regex.Patter
 // traceRun runs the plugin or regex of d and notes what came of it.
 func (s *Keyed) traceRun(d *program.Decoder, off *offsets) {
 	e, t := &s.ev, s.trace
-	from := off.regexStart(d)
+	from := off.regexStart(d.RegexOffset)
 	dynamics, statics := len(e.dyn), e.static
 	matched := s.runDecoder(d, off)
 	if t.last != d { // it had no prematch to be tried by

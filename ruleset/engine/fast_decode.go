@@ -49,16 +49,16 @@ func (s *Keyed) decodeIndexed() {
 	cm, childMatched := pm, false
 	i := 0
 	for i < len(top.children) {
-		c := top.children[i]
-		if c.d.Prematch == nil {
+		c := &top.children[i]
+		if c.prematch == nil {
 			break
 		}
-		if s.may(&c.prematch, low) {
+		if s.may(&c.prematchGuard, low) {
 			from := 0
 			if c.d.PrematchOffset == program.AfterParent {
 				from = pm
 			}
-			if next, _, ok := s.rx.FindHinted(c.d.Prematch, log[from:], low[from:], s.hinted(c.prematchNeeds, from)); ok {
+			if next, _, ok := s.rx.FindHinted(c.prematch, log[from:], low[from:], s.hinted(c.prematchNeeds, from)); ok {
 				cm, childMatched = from+next, true
 				s.setDecoder(c.d, c.d.Parent)
 				break
@@ -68,9 +68,9 @@ func (s *Keyed) decodeIndexed() {
 	}
 	off := &offsets{parent: pm, prematch: cm, regex: -1, child: childMatched}
 	for ; i < len(top.children); i++ {
-		c := top.children[i]
+		c := &top.children[i]
 		s.runIndexed(c, off)
-		if !c.d.MoreSiblings {
+		if !c.more {
 			break
 		}
 	}
@@ -78,15 +78,37 @@ func (s *Keyed) decodeIndexed() {
 
 // runIndexed is runDecoder, unless its regex cannot match.
 func (s *Keyed) runIndexed(c *decoderEntry, off *offsets) {
-	if c.d.Regex == nil {
+	if c.regex == nil {
 		s.runDecoder(c.d, off)
 		return
 	}
-	if !s.may(&c.regex, s.ev.log.low) {
+	e := &s.ev
+	if !s.may(&c.regexGuard, e.log.low) {
 		return
 	}
-	from := off.regexStart(c.d)
-	s.takeGroups(c.d, off, from, s.hinted(c.regexNeeds, from))
+	from := off.regexStart(c.regexOffset)
+	log := e.log.text[from:]
+	next, groups, ok := s.rx.FindHinted(c.regex, log, e.log.low[from:], s.hinted(c.regexNeeds, from))
+	if !ok {
+		return
+	}
+	off.regex = from + next
+	for i := 0; i+1 < len(groups) && i/2 < len(c.order); i += 2 {
+		o, text := c.order[i/2], log[groups[i]:groups[i+1]]
+		if o.name < 0 {
+			e.setStatic(o.static, text)
+		} else {
+			s.addNamed(s.orderName(o.name), text)
+		}
+	}
+}
+
+// orderName is the name of a dynamic field by its number in the index.
+func (s *Keyed) orderName(n int32) *fieldName {
+	if s.orderNames[n] == nil {
+		s.orderNames[n] = s.name(s.eng.index.orderNames[n])
+	}
+	return s.orderNames[n]
 }
 
 // hinted are the hints of what the log's scan found of a pattern's needs, for the
@@ -107,8 +129,8 @@ func (s *Keyed) topDecoder(log, low string) (*decoderEntry, int) {
 	x := s.eng.index
 	if s.ev.program.set {
 		for _, i := range s.programDecoders() {
-			d := x.withProgram[i]
-			if s.may(&d.prematch, low) {
+			d := &x.withProgram[i]
+			if s.may(&d.prematchGuard, low) {
 				if next, ok := s.prematch(d, log, low); ok {
 					return d, next
 				}
@@ -118,7 +140,8 @@ func (s *Keyed) topDecoder(log, low string) (*decoderEntry, int) {
 	}
 	if low == "" {
 		// No first byte to choose by.
-		for _, d := range x.withoutProgram {
+		for i := range x.withoutProgram {
+			d := &x.withoutProgram[i]
 			if next, ok := s.prematch(d, log, low); ok {
 				return d, next
 			}
@@ -131,7 +154,7 @@ func (s *Keyed) topDecoder(log, low string) (*decoderEntry, int) {
 	}
 	for w, set := range s.candidates {
 		for ; set != 0; set &= set - 1 {
-			d := x.withoutProgram[w<<6+bits.TrailingZeros64(set)]
+			d := &x.withoutProgram[w<<6+bits.TrailingZeros64(set)]
 			if next, ok := s.prematch(d, log, low); ok {
 				s.candidates = s.candidates[:0]
 				return d, next
@@ -145,10 +168,10 @@ func (s *Keyed) topDecoder(log, low string) (*decoderEntry, int) {
 // prematch matches a decoder's prematch, if it has one, and returns where what
 // follows begins.
 func (s *Keyed) prematch(d *decoderEntry, log, low string) (next int, ok bool) {
-	if d.d.Prematch == nil {
+	if d.prematch == nil {
 		return 0, true
 	}
-	next, _, ok = s.rx.FindHinted(d.d.Prematch, log, low, s.hinted(d.prematchNeeds, 0))
+	next, _, ok = s.rx.FindHinted(d.prematch, log, low, s.hinted(d.prematchNeeds, 0))
 	return next, ok
 }
 
@@ -168,8 +191,8 @@ func (s *Keyed) programDecoders() []int32 {
 	before := s.rx.Exceeded()
 	list := s.programList[:0]
 	low := s.lower(v)
-	for i, d := range s.eng.index.withProgram {
-		if s.rx.Match(d.d.ProgramName, v.text, low) {
+	for i := range s.eng.index.withProgram {
+		if s.rx.Match(s.eng.index.withProgram[i].d.ProgramName, v.text, low) {
 			list = append(list, int32(i))
 		}
 	}

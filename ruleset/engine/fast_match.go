@@ -60,22 +60,23 @@ func (s *Keyed) tryEntry(k *keyState, e *ruleEntry) *program.Rule {
 }
 
 func (s *Keyed) tryOnce(k *keyState, e *ruleEntry) *program.Rule {
-	r := e.rule
 	for i := range e.tests {
-		if !s.passes(k, r, &e.tests[i]) {
+		if !s.passes(k, e.rule, &e.tests[i]) {
 			return nil
 		}
 	}
-	if r.Composite != nil && !s.searchIndexed(k, e) {
+	if e.composite && !s.searchIndexed(k, e) {
 		return nil
 	}
-	if m := s.tryChildren(k, e); m != nil {
-		return m
+	if e.children != nil {
+		if m := s.tryChildren(k, e); m != nil {
+			return m
+		}
 	}
-	if r.NoAlert {
+	if e.noAlert {
 		return nil
 	}
-	return r
+	return e.rule
 }
 
 // tryBelow tries a child of e.
@@ -89,7 +90,7 @@ func (s *Keyed) tryBelow(k *keyState, e, child *ruleEntry) *program.Rule {
 
 // tryChildren tries the children of e that could match, in their order.
 func (s *Keyed) tryChildren(k *keyState, e *ruleEntry) *program.Rule {
-	c := &e.children
+	c := e.children
 	if c.few {
 		for _, child := range c.list {
 			if m := s.tryBelow(k, e, child); m != nil {
@@ -164,7 +165,7 @@ func (s *Keyed) choosePlaces(g *group, set []uint64) {
 func (s *Keyed) passes(k *keyState, r *program.Rule, t *test) bool {
 	switch t.kind {
 	case testDecoder:
-		return s.ev.decoderID == t.decoder
+		return s.ev.decoderID == int(t.id)
 	case testOther:
 		return s.holds(k, r, t.cond)
 	}
@@ -192,7 +193,7 @@ func (s *Keyed) matches(t *test, v *value) bool {
 			return found
 		}
 	}
-	p := t.cond.Pattern
+	p := t.pattern
 	low := ""
 	if p.Kind() != regex.String {
 		low = s.lower(v)

@@ -26,10 +26,13 @@ type index struct {
 	// scans find the texts of guards in the sources that have any.
 	scans []*literal.Set
 
+	// orderNames are the names of dynamic fields in orders of decoders, once each.
+	orderNames []string
+
 	// chainKeys are what composite rules find old events by.
 	chainKeys []chainKey
 
-	withProgram, withoutProgram []*decoderEntry
+	withProgram, withoutProgram []decoderEntry
 	// byFirst are the places in withoutProgram that a log may match by its first
 	// byte alone, byText those by a text that it holds.
 	byFirst [256][]uint64
@@ -87,11 +90,10 @@ func stateless(op program.Op) bool {
 
 // guard is a regex.Guard with its texts as numbers of the source's scan.
 type guard struct {
-	any      bool
-	exact    bool
-	hasFirst bool
-	first    [4]uint64
-	texts    []int32
+	any   bool
+	exact bool
+	texts []int32
+	first *[4]uint64 // nil for none
 }
 
 // found tells whether the scan met one of the texts.
@@ -106,32 +108,39 @@ func (g *guard) found(hits []uint64) bool {
 
 // begins tells whether a subject may match by its first byte.
 func (g *guard) begins(low string) bool {
-	return g.hasFirst && low != "" && g.first[low[0]>>6]>>(low[0]&63)&1 == 1
+	return g.first != nil && low != "" && g.first[low[0]>>6]>>(low[0]&63)&1 == 1
 }
 
-// ruleEntry is a rule with what is below it.
+// ruleEntry is a rule with what is below it. An event meets a few of thousands, so
+// an entry holds what trying it reads, in one cache line.
 type ruleEntry struct {
-	rule     *program.Rule
+	rule  *program.Rule
+	tests []test
+	// children is nil if there are none.
+	children *children
 	id       int32
-	tests    []test
-	children children
+	// chain is the number of a composite's chainKey.
+	chain     int32
+	composite bool
+	noAlert   bool
 	// stateless says that trying the rule in vain changes nothing, here and
 	// below: a second try for the same event would fail again.
 	stateless bool
-	// chain is the number of a composite's chainKey.
-	chain int32
+
+	_ [13]byte // entries begin where a cache line does
 }
 
 // test is a condition. Those on texts share their outcome with equal ones.
 type test struct {
-	cond *program.Condition
-	kind testKind
-	src  source
-	id   int32 // of the pair of source and pattern
-	// decoder is the number to compare with, for testDecoder.
-	decoder int
-	negate  bool
+	pattern *regex.Pattern
 	guard   *guard
+	cond    *program.Condition
+	src     source
+	// id is the number of the pair of source and pattern, for testDecoder that of the
+	// decoder.
+	id     int32
+	kind   testKind
+	negate bool
 }
 
 type testKind uint8
@@ -215,7 +224,7 @@ func addPlaces(set []uint64, places []int32) {
 }
 
 func (t *textGuards) add(g *guard, at int32) {
-	if g.hasFirst {
+	if g.first != nil {
 		t.begins, t.guards = append(t.begins, at), append(t.guards, g)
 	}
 	for _, n := range g.texts {
@@ -239,14 +248,31 @@ func (t *textGuards) done() {
 	}
 }
 
-// decoderEntry is a decoder with the guards of its patterns.
+// decoderEntry is a decoder with the guards of its patterns. What trying it reads
+// stands in it, those of one parent side by side: a firewall's log is read by
+// dozens of them in turn.
 type decoderEntry struct {
-	d        *program.Decoder
-	prematch guard
-	regex    guard
+	d *program.Decoder
+
+	regex       *regex.Pattern
+	regexOffset program.Offset
+	more        bool // see MoreSiblings of Decoder
+	order       []orderField
+	regexGuard  guard
 	// The numbers of the texts for the hints of its patterns, -1 for none.
-	prematchNeeds, regexNeeds []int32
-	children                  []*decoderEntry
+	regexNeeds []int32
+
+	prematch      *regex.Pattern
+	prematchGuard guard
+	prematchNeeds []int32
+	children      []decoderEntry
+}
+
+// orderField is a field that a group goes to: a static one, or the dynamic one of
+// index.orderNames[name].
+type orderField struct {
+	name   int32 // -1 for a static field
+	static program.Static
 }
 
 // indexer builds an index.
@@ -255,6 +281,8 @@ type indexer struct {
 	entries map[*program.Rule]*ruleEntry
 	tests   map[testKey]int32
 	guards  map[testKey]*guard
+	names   map[string]int32   // of orders
+	packed  []test             // see moved
 	texts   []map[string]int32 // by source
 	lists   [][]string
 	// least is the least length of the texts of guards at the moment.
@@ -273,6 +301,7 @@ func newIndex(p *program.Program) *index {
 		entries: map[*program.Rule]*ruleEntry{},
 		tests:   map[testKey]int32{},
 		guards:  map[testKey]*guard{},
+		names:   map[string]int32{},
 		texts:   make([]map[string]int32, sources),
 		lists:   make([][]string, sources),
 	}
@@ -290,8 +319,9 @@ func newIndex(p *program.Program) *index {
 			b.conditions(c.Rule)
 		}
 	}
-	for _, list := range [][]*decoderEntry{x.withProgram, x.withoutProgram} {
-		for _, e := range list {
+	for _, list := range [][]decoderEntry{x.withProgram, x.withoutProgram} {
+		for i := range list {
+			e := &list[i]
 			for _, c := range e.d.Children {
 				e.children = append(e.children, b.decoder(c))
 			}
@@ -301,6 +331,7 @@ func newIndex(p *program.Program) *index {
 	for _, n := range p.Roots {
 		x.roots = append(x.roots, b.rule(n))
 	}
+	b.packDecoders()
 	b.firstBytes()
 	for src, texts := range b.lists {
 		if len(texts) > 0 {
@@ -317,7 +348,10 @@ func (b *indexer) rule(n *program.Node) *ruleEntry {
 	if e := b.entries[r]; e != nil {
 		return e
 	}
-	e := &ruleEntry{rule: r, id: int32(len(b.entries)), stateless: r.Composite == nil || !r.NoAlert}
+	e := &ruleEntry{
+		rule: r, id: int32(len(b.entries)), composite: r.Composite != nil, noAlert: r.NoAlert,
+		stateless: r.Composite == nil || !r.NoAlert,
+	}
 	b.entries[r] = e
 	if r.Composite != nil {
 		e.chain = b.chain(chainKeyOf(r.Composite))
@@ -327,12 +361,17 @@ func (b *indexer) rule(n *program.Node) *ruleEntry {
 		e.tests = append(e.tests, b.test(c))
 		e.stateless = e.stateless && stateless(c.Op)
 	}
+	e.tests = moved(&b.packed, e.tests)
+	if len(n.Children) == 0 {
+		return e
+	}
+	e.children = &children{}
 	for _, c := range n.Children {
 		child := b.rule(c)
 		e.children.list = append(e.children.list, child)
 		e.stateless = e.stateless && child.stateless
 	}
-	b.group(&e.children)
+	b.group(e.children)
 	return e
 }
 
@@ -350,7 +389,7 @@ func (b *indexer) chain(k chainKey) int32 {
 
 func (b *indexer) test(c *program.Condition) test {
 	if c.Op == program.OpDecodedAs {
-		return test{cond: c, kind: testDecoder, decoder: c.Number}
+		return test{cond: c, kind: testDecoder, id: int32(c.Number)}
 	}
 	src, ok := sourceOf(c)
 	if !ok {
@@ -362,9 +401,9 @@ func (b *indexer) test(c *program.Condition) test {
 		id = int32(len(b.tests))
 		b.tests[key] = id
 	}
-	t := test{cond: c, kind: testText, src: src, id: id, negate: c.Negate}
+	t := test{cond: c, pattern: c.Pattern, kind: testText, src: src, id: id, negate: c.Negate}
 	if src == fromLog {
-		if g := b.guard(src, c.Pattern); !g.any && !g.hasFirst {
+		if g := b.guard(src, c.Pattern); !g.any && g.first == nil {
 			t.guard = g
 		}
 	}
@@ -384,7 +423,10 @@ func (b *indexer) guard(src source, p *regex.Pattern) *guard {
 		return g
 	}
 	from := p.Guard(b.least)
-	g := &guard{any: from.Any, exact: from.Exact, hasFirst: from.HasFirst, first: from.First}
+	g := &guard{any: from.Any, exact: from.Exact}
+	if from.HasFirst {
+		g.first = &from.First
+	}
 	b.guards[key] = g
 	for _, t := range from.Texts {
 		id := b.text(src, t)
@@ -429,7 +471,7 @@ func (b *indexer) group(c *children) {
 	for i, e := range c.list {
 		g := &c.all
 		if len(e.tests) > 0 && e.tests[0].kind == testDecoder {
-			id := e.tests[0].decoder
+			id := int(e.tests[0].id)
 			if g = c.byDecoder[id]; g == nil {
 				g = &group{}
 				c.byDecoder[id] = g
@@ -566,24 +608,83 @@ func (g *group) addThere(src source, at int32) {
 	g.there = append(g.there, thereGuard{src, []int32{at}})
 }
 
-func (b *indexer) decoder(d *program.Decoder) *decoderEntry {
-	e := &decoderEntry{d: d, prematch: guard{any: true}, regex: guard{any: true}}
+func (b *indexer) decoder(d *program.Decoder) decoderEntry {
+	e := decoderEntry{
+		d: d, regex: d.Regex, regexOffset: d.RegexOffset, more: d.MoreSiblings, regexGuard: guard{any: true},
+		prematch: d.Prematch, prematchGuard: guard{any: true},
+	}
 	if d.Prematch != nil {
-		e.prematch = *b.guard(fromLog, d.Prematch)
+		e.prematchGuard = *b.guard(fromLog, d.Prematch)
 		if d.PrematchOffset != program.OffsetNone {
-			e.prematch.withoutFirst()
+			e.prematchGuard.withoutFirst()
 		}
 		e.prematchNeeds = b.needs(d.Prematch)
 	}
 	if d.Regex != nil {
-		e.regex = *b.guard(fromLog, d.Regex)
+		e.regexGuard = *b.guard(fromLog, d.Regex)
 		if d.RegexOffset != program.OffsetNone {
-			e.regex.withoutFirst()
+			e.regexGuard.withoutFirst()
 		}
 		e.regexNeeds = b.needs(d.Regex)
 	}
+	for i := range d.Order {
+		o := orderField{name: -1, static: d.Order[i].Static}
+		if d.Order[i].Dynamic {
+			o.name = b.orderName(d.Order[i].Name)
+		}
+		e.order = append(e.order, o)
+	}
 	return e
 }
+
+func (b *indexer) orderName(name string) int32 {
+	n, known := b.names[name]
+	if !known {
+		n = int32(len(b.x.orderNames))
+		b.x.orderNames, b.names[name] = append(b.x.orderNames, name), n
+	}
+	return n
+}
+
+// packDecoders brings the lists of entries together, in the order in which
+// entries are tried.
+func (b *indexer) packDecoders() {
+	var numbers []int32
+	var orders []orderField
+	each := func(fn func(*decoderEntry)) {
+		for _, list := range [][]decoderEntry{b.x.withProgram, b.x.withoutProgram} {
+			for i := range list {
+				fn(&list[i])
+				for k := range list[i].children {
+					fn(&list[i].children[k])
+				}
+			}
+		}
+	}
+	each(func(e *decoderEntry) {
+		for _, list := range []*[]int32{&e.prematchGuard.texts, &e.prematchNeeds, &e.regexGuard.texts, &e.regexNeeds} {
+			*list = moved(&numbers, *list)
+		}
+		e.order = moved(&orders, e.order)
+	})
+}
+
+// moved appends list to all and returns where it stands now. What was moved
+// before stays in memory of its own if all had to grow.
+func moved[T any](all *[]T, list []T) []T {
+	if len(list) == 0 {
+		return nil
+	}
+	if len(*all)+len(list) > cap(*all) {
+		*all = make([]T, 0, max(movedTogether, len(list)))
+	}
+	from := len(*all)
+	*all = append(*all, list...)
+	return (*all)[from:len(*all):len(*all)]
+}
+
+// movedTogether is the length of the pieces of memory that moved fills.
+const movedTogether = 1024
 
 // needs numbers the texts for a pattern's hints on the log.
 func (b *indexer) needs(p *regex.Pattern) (ids []int32) {
@@ -608,7 +709,7 @@ func (b *indexer) conditions(r *program.Rule) {
 
 // withoutFirst is for a pattern that does not begin where the log begins.
 func (g *guard) withoutFirst() {
-	if g.hasFirst {
+	if g.first != nil {
 		*g = guard{any: true}
 	}
 }
@@ -620,11 +721,12 @@ func (b *indexer) firstBytes() {
 	for c := range x.byFirst {
 		x.byFirst[c] = make([]uint64, words)
 	}
-	for i, e := range x.withoutProgram {
+	for i := range x.withoutProgram {
+		g := &x.withoutProgram[i].prematchGuard
 		bit := uint64(1) << (i & 63)
-		x.byText.add(&e.prematch, int32(i))
+		x.byText.add(g, int32(i))
 		for c := range x.byFirst {
-			if e.prematch.any || e.prematch.begins(string([]byte{byte(c)})) {
+			if g.any || g.begins(string([]byte{byte(c)})) {
 				x.byFirst[c][i>>6] |= bit
 			}
 		}

@@ -56,6 +56,7 @@ const (
 // forgetNames begins anew when there are too many names.
 func (s *Keyed) forgetNames() {
 	s.names = map[string]*fieldName{}
+	clear(s.orderNames)
 	s.root = &path{}
 	s.paths = 0
 }

@@ -96,6 +96,7 @@ type Keyed struct {
 	programs    map[string][]int32 // decoders by program name
 	programList []int32
 	hints       regex.Hints
+	orderNames  []*fieldName // see index
 }
 
 // keyState is what the engine remembers under one record key.
@@ -111,6 +112,9 @@ type keyState struct {
 	bySid   map[int]*history
 	byGroup map[int]*history
 	bytes   int
+	// eventRoom and textRoom are for the next events to remember.
+	eventRoom []remembered
+	textRoom  []byte
 
 	ignored    map[int]time.Time
 	firstSeen  map[string]struct{}
@@ -141,6 +145,7 @@ func (e *Engine) NewState() *Keyed {
 		s.outcomes = make([]outcome, x.tests)
 		s.failed = make([]uint32, x.entries)
 		s.programs = map[string][]int32{}
+		s.orderNames = make([]*fieldName, len(x.orderNames))
 	}
 	s.forgetNames()
 	s.json.texts, s.tree.array.texts, s.xml.texts = &s.texts, &s.texts, &s.texts

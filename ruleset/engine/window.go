@@ -2,6 +2,7 @@ package engine
 
 import (
 	"strings"
+	"unsafe"
 
 	"vedette/ruleset/program"
 )
@@ -75,7 +76,7 @@ func (s *Keyed) remember(k *keyState, r *program.Rule) {
 	if !s.eng.p.Remembers(r) {
 		return
 	}
-	m := s.memory(r)
+	m := s.memory(k, r)
 	e := &s.ev
 	before := k.bytes
 	k.enter(m, r)
@@ -97,9 +98,10 @@ func (s *Keyed) remember(k *keyState, r *program.Rule) {
 }
 
 // memory is the event as later searches see it. Its texts are pieces of one.
-func (s *Keyed) memory(r *program.Rule) *remembered {
+func (s *Keyed) memory(k *keyState, r *program.Rule) *remembered {
 	e := &s.ev
-	m := &remembered{at: e.now.UnixMilli(), agentID: e.agentID, dynamics: len(e.dyn), category: e.category, rule: r.Index, mark: e.mark}
+	m := k.roomForEvent()
+	*m = remembered{at: e.now.UnixMilli(), agentID: e.agentID, dynamics: len(e.dyn), category: e.category, rule: r.Index, mark: e.mark}
 	b := append(s.buf[:0], e.fullLog...)
 	logAt := len(e.fullLog) - len(e.log.text)
 	if !strings.HasSuffix(e.fullLog, e.log.text) {
@@ -119,7 +121,7 @@ func (s *Keyed) memory(r *program.Rule) *remembered {
 		}
 	}
 	s.buf = b
-	all := string(b)
+	all := k.keepText(b)
 	m.fullLog = all[:len(e.fullLog)]
 	m.log = value{text: all[logAt : logAt+len(e.log.text)], set: e.log.set}
 	rest := all[max(len(e.fullLog), logAt+len(e.log.text)):]
@@ -144,6 +146,37 @@ func (s *Keyed) memory(r *program.Rule) *remembered {
 		}
 	}
 	return m
+}
+
+// Events that are remembered and their texts are cut from pieces of memory, which
+// grow with what the key remembers: at most a quarter of it, or this much, is room
+// for the next.
+const (
+	eventsTogether = 32
+	textsTogether  = 8 << 10
+	textAlone      = 1 << 10 // a longer text has memory of its own
+)
+
+func (k *keyState) roomForEvent() *remembered {
+	if len(k.eventRoom) == 0 {
+		k.eventRoom = make([]remembered, max(1, min(eventsTogether, (len(k.all.items)-k.all.head)/4)))
+	}
+	m := &k.eventRoom[0]
+	k.eventRoom = k.eventRoom[1:]
+	return m
+}
+
+func (k *keyState) keepText(b []byte) string {
+	if len(b) > textAlone || len(k.eventRoom) == 0 {
+		return string(b)
+	}
+	if len(b) > len(k.textRoom) {
+		k.textRoom = make([]byte, min(textsTogether, len(b)*(1+len(k.eventRoom))))
+	}
+	n := copy(k.textRoom, b)
+	text := unsafe.String(unsafe.SliceData(k.textRoom), n)
+	k.textRoom = k.textRoom[n:]
+	return text
 }
 
 // firstOfField returns the number of the event's dynamic field i if it is the

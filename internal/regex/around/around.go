@@ -56,11 +56,11 @@ func (b Bytes) Not() Bytes {
 
 // Text is a text and the bytes that may stand before and behind it.
 type Text struct {
-	Text        string
-	left, right Bytes
+	Text string
 	// begins and ends say that the text may stand at the subject's start and end.
 	begins, ends bool
 	free         bool // anything may stand there
+	left, right  Bytes
 }
 
 // New makes a Text. That left is Any says that there need not be a byte, and so

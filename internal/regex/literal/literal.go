@@ -53,17 +53,18 @@ type table struct {
 	chains []uint16
 	shift  uint
 	pieces []piece
+	hashes []uint64 // of pieces, until they are linked
 }
 
-// piece is what is needed of a text to look for it, and little else, since a scan
-// meets its pieces all over the table.
+// piece is what is needed of a text to look for it, and nothing else, since a scan
+// meets its pieces all over the table: four of them fill a cache line.
 type piece struct {
-	bytes  uint64
-	text   uint32
+	tag    uint32 // of the piece's hash, see table.tag
 	from   uint32 // where the text stands in Set.all
 	length uint16 // of the text, less one
 	offset uint16 // of the piece in the text
-	last   bool   // of its chain
+	text   uint16
+	last   bool // of its chain
 }
 
 // MaxTexts bounds a Set; each text has two pieces, numbered with 16 bits.
@@ -108,8 +109,9 @@ func New(texts []string) *Set {
 			for j := range width {
 				w |= uint64(t[at+k+j]) << (8 * j)
 			}
+			tab.hashes = append(tab.hashes, w*spread)
 			tab.pieces = append(tab.pieces, piece{
-				bytes: w, text: uint32(i), from: uint32(len(all)), length: uint16(len(t) - 1), offset: uint16(at + k),
+				tag: tagOf(w * spread), text: uint16(i), from: uint32(len(all)), length: uint16(len(t) - 1), offset: uint16(at + k),
 			})
 			s.note(width, w)
 		}
@@ -152,19 +154,28 @@ const (
 	shortShift  = 64 - 8*short
 )
 
-func (t *table) chain(w uint64) *uint16 { return &t.chains[w*spread>>(t.shift&63)] }
+func (t *table) chain(hash uint64) *uint16 { return &t.chains[hash>>(t.shift&63)] }
+
+// tagOf are the bits of a hash that tell apart most pieces of a chain.
+func tagOf(hash uint64) uint32 { return uint32(hash >> 16) }
 
 // link brings the pieces of each chain together.
 func (t *table) link() {
-	hash := func(p *piece) uint64 { return p.bytes * spread >> (t.shift & 63) }
-	slices.SortStableFunc(t.pieces, func(a, b piece) int { return cmp.Compare(hash(&a), hash(&b)) })
-	for i := range t.pieces {
-		p := &t.pieces[i]
-		if chain := t.chain(p.bytes); *chain == 0 {
+	order := make([]int, len(t.pieces))
+	for i := range order {
+		order[i] = i
+	}
+	place := func(i int) uint64 { return t.hashes[i] >> (t.shift & 63) }
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(place(a), place(b)) })
+	sorted := make([]piece, len(order))
+	for i, old := range order {
+		sorted[i] = t.pieces[old]
+		if chain := t.chain(t.hashes[old]); *chain == 0 {
 			*chain = uint16(i + 1)
 		}
-		p.last = i+1 == len(t.pieces) || hash(p) != hash(&t.pieces[i+1])
+		sorted[i].last = i+1 == len(order) || place(old) != place(order[i+1])
 	}
+	t.pieces, t.hashes = sorted, nil
 }
 
 // note sets the bits of a piece in the filters.
@@ -304,16 +315,17 @@ func (s *Set) mayBeShort(w uint64) bool {
 
 // follow looks at the texts that have w, which stands in subject at i.
 func (s *Set) follow(tab *table, w uint64, subject string, i int, h *Hits) {
-	at := int(*tab.chain(w))
+	hash := w * spread
+	at := int(*tab.chain(hash))
 	if at == 0 {
 		return
 	}
 	for ; ; at++ {
 		p := &tab.pieces[at-1]
-		if p.bytes == w && h.Found[p.text>>6]>>(p.text&63)&1 == 0 {
+		if p.tag == tagOf(hash) && h.Found[p.text>>6]>>(p.text&63)&1 == 0 {
 			from, n := i-int(p.offset), int(p.length)+1
 			if from >= 0 && len(subject)-from >= n && subject[from:from+n] == s.all[p.from:int(p.from)+n] {
-				h.add(p.text, from)
+				h.add(int32(p.text), from)
 			}
 		}
 		if p.last {
@@ -323,9 +335,9 @@ func (s *Set) follow(tab *table, w uint64, subject string, i int, h *Hits) {
 }
 
 // add notes a text that stands at from.
-func (h *Hits) add(text uint32, from int) {
+func (h *Hits) add(text int32, from int) {
 	h.Found[text>>6] |= 1 << (text & 63)
-	h.List = append(h.List, int32(text))
+	h.List = append(h.List, text)
 	// A text that overlaps itself can be met by its second piece one byte on.
 	h.At[text] = int32(max(from-1, 0))
 }

@@ -11,6 +11,7 @@ import "strings"
 type Pattern struct {
 	negate bool
 	always bool
+	one    alternative // the first of alts once more, for most have no other
 	alts   []alternative
 }
 
@@ -39,6 +40,7 @@ func Compile(text string) *Pattern {
 		}
 		p.alts = append(p.alts, alt)
 	}
+	p.one = p.alts[0]
 	return p
 }
 
@@ -53,7 +55,10 @@ func (p *Pattern) match(low string) bool {
 		return true
 	}
 	for i := range p.alts {
-		a := &p.alts[i]
+		a := &p.one
+		if i > 0 {
+			a = &p.alts[i]
+		}
 		switch {
 		case a.atStart && a.atEnd:
 			if low == a.text {

@@ -7,6 +7,7 @@
 package osregex
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -34,17 +35,19 @@ const (
 )
 
 // item is one element of a pattern. A quantifier is an item of its own, as the
-// procedure counts it.
+// procedure counts it. Items are small, since a match meets those of one pattern
+// among thousands, mostly in memory that no cache holds any more.
 type item struct {
 	kind itemKind
-	b    byte     // the literal, `+` or `*`, `(` or `)`
-	in   classBit // the class
-	mark int16    // number of the mark
-	text string   // the literals from this one on
-	// quant is the quantifier of a class, 0 without one. The rest is for classes
-	// that have one: look is the item behind it and behind the one mark that may
-	// stand there, skipped that mark's number or -1.
-	quant   byte
+	b    byte // the literal, `+` or `*`, `(` or `)`
+	// quant is the quantifier of a class, 0 without one.
+	quant byte
+	in    classBit // the class
+	mark  int16    // number of the mark
+	// look is, for a class with a quantifier, the item behind it and behind the one
+	// mark that may stand there, and skipped that mark's number or -1. For a literal,
+	// look is where the literals from this one on stand in the alternative's text,
+	// and skipped is how many they are.
 	look    int16
 	skipped int16
 }
@@ -103,27 +106,37 @@ var classOf = map[byte]classBit{
 const escaped = `()\$|<`
 
 type alternative struct {
-	items          []item
-	marks          int
 	atStart, atEnd bool
+	// plain says that the alternative is nothing but text.
+	plain bool
+	// tail is how a field ends, if the alternative is one: see findField.
+	tail     tail
+	tailByte byte
+	// anchor is the longest text among the items that the alternative starts with
+	// and that each match one byte: where it stands in text, and how many bytes it
+	// has. anchorAt is how many bytes stand before it in a subject.
+	anchor, anchorLen, anchorAt int16
+	// prefix is how many bytes of text are the literals that the alternative starts with.
+	prefix int16
+	marks  int16
+	items  []item
+	// text are the bytes of a plain alternative, of another one its literals.
+	text string
 	// need is a run of literals without which the alternative cannot match; runs
 	// are such runs, that one among them, in the order in which they must stand in
 	// the subject.
 	need string
 	runs []around.Text
-	// prefix are the literals that the alternative starts with.
-	prefix string
-	// anchor is the longest text among the items that the alternative starts with
-	// and that each match one byte, anchorAt how many bytes stand before it.
-	anchor   string
-	anchorAt int
-	// plain says that the alternative is nothing but text.
-	plain bool
-	text  string
 }
+
+// anchorText is the text of the anchor, empty without one.
+func (a *alternative) anchorText() string { return a.text[a.anchor : a.anchor+a.anchorLen] }
 
 // Regex is a compiled pattern, safe for concurrent use.
 type Regex struct {
+	// one is the first of alts once more. Most patterns have no other, so that a
+	// match need not look elsewhere.
+	one    alternative
 	alts   []alternative
 	groups bool
 	// need is a text without which no alternative can match.
@@ -185,7 +198,52 @@ func Compile(text string) (*Regex, error) {
 			}
 		}
 	}
+	r.pack()
 	return r, nil
+}
+
+// pack brings what a match reads together.
+func (r *Regex) pack() {
+	var texts []*string
+	items, runs := 0, 0
+	for i := range r.alts {
+		a := &r.alts[i]
+		items, runs = items+len(a.items), runs+len(a.runs)
+		texts = append(texts, &a.text, &a.need)
+		for k := range a.runs {
+			texts = append(texts, &a.runs[k].Text)
+		}
+	}
+	share(append(texts, &r.need)...)
+	r.alts = slices.Clip(slices.Clone(r.alts))
+	allItems, allRuns := make([]item, 0, items), make([]around.Text, 0, runs)
+	for i := range r.alts {
+		a := &r.alts[i]
+		from := len(allItems)
+		allItems = append(allItems, a.items...)
+		a.items = allItems[from:len(allItems):len(allItems)]
+		from = len(allRuns)
+		allRuns = append(allRuns, a.runs...)
+		a.runs = allRuns[from:len(allRuns):len(allRuns)]
+	}
+	r.one = r.alts[0]
+}
+
+// share makes texts pieces of one.
+func share(texts ...*string) {
+	slices.SortStableFunc(texts, func(a, b *string) int { return len(*b) - len(*a) })
+	var all []byte
+	at := make([]int, len(texts))
+	for i, t := range texts {
+		if at[i] = bytes.Index(all, []byte(*t)); at[i] < 0 {
+			at[i] = len(all)
+			all = append(all, *t...)
+		}
+	}
+	one := string(all)
+	for i, t := range texts {
+		*t = one[at[i] : at[i]+len(*t)]
+	}
 }
 
 func compileAlternative(text string) alternative {
@@ -205,7 +263,7 @@ func compileAlternative(text string) alternative {
 				a.items = append(a.items, item{kind: quantifier, b: text[i]})
 			}
 		case c == '(' || c == ')':
-			a.items = append(a.items, item{kind: mark, b: c, mark: int16(a.marks)})
+			a.items = append(a.items, item{kind: mark, b: c, mark: a.marks})
 			a.marks++
 		case c == '$' && i == len(text)-1:
 			a.atEnd = true
@@ -213,14 +271,9 @@ func compileAlternative(text string) alternative {
 			a.items = append(a.items, item{kind: literal, b: lowerByte(c)})
 		}
 	}
-	var prefix []byte
-	for _, it := range a.items {
-		if it.kind != literal {
-			break
-		}
-		prefix = append(prefix, it.b)
+	for int(a.prefix) < len(a.items) && a.items[a.prefix].kind == literal {
+		a.prefix++
 	}
-	a.prefix = string(prefix)
 	a.link()
 	a.runs = a.surround(runs(a.items))
 	best := 0
@@ -238,40 +291,81 @@ func compileAlternative(text string) alternative {
 		})
 		a.runs = a.runs[:1+len(rest)]
 	}
-	a.text, a.plain = a.asText()
 	a.findAnchor()
+	a.findField()
+	if text, plain := a.asText(); plain {
+		a.text, a.plain = text, true
+		a.anchor, a.anchorLen, a.prefix = 0, 0, 0 // a plain text is only searched for
+	}
 	return a
 }
 
+// tail is how a field ends.
+type tail uint8
+
+const (
+	noField    tail = iota
+	tailByte        // before the first tailByte
+	tailBlanks      // before the first blank; `\s+` is what stands there
+	tailEnd         // at the end of the subject
+)
+
+// findField tells whether the alternative is a text, a group of `\.*` and what ends
+// it, as decoders of firewalls have by the dozen: `name=(\.*)\s`. See field.
+func (a *alternative) findField() {
+	k := int(a.prefix)
+	if k == 0 || a.atStart || len(a.items) < k+4 || a.need != a.text[:k] || a.runs[0].Text != a.need || !a.runs[0].Free() {
+		return
+	}
+	group, rest := a.items[k:k+4], a.items[k+4:]
+	if group[0].kind != mark || group[1].in != classAny || group[1].quant != '*' || group[3].kind != mark {
+		return
+	}
+	switch {
+	case len(rest) == 0 && a.atEnd:
+		a.tail = tailEnd
+	case a.atEnd || len(rest) == 0 || len(rest) > 2:
+	case len(rest) == 1 && rest[0].kind == literal:
+		a.tail, a.tailByte = tailByte, rest[0].b
+	case len(rest) == 1 && rest[0].in == classSpace:
+		a.tail, a.tailByte = tailByte, ' '
+	case len(rest) == 2 && rest[0].in == classSpace && rest[0].quant == '+':
+		a.tail, a.tailByte = tailBlanks, ' '
+	}
+}
+
 func (a *alternative) findAnchor() {
-	var run []byte
+	texts, n := int16(0), int16(0) // literals so far, and those of the run at hand
 	for i, it := range a.items {
 		if it.kind == literal {
-			if run = append(run, it.b); len(run) > len(a.anchor) {
-				a.anchor, a.anchorAt = string(run), i+1-len(run)
+			texts++
+			if n++; n > a.anchorLen {
+				a.anchor, a.anchorLen, a.anchorAt = texts-n, n, int16(i)+1-n
 			}
 			continue
 		}
 		if it.kind != class || it.quant != 0 {
 			break
 		}
-		run = run[:0]
+		n = 0
 	}
 }
 
 // link notes for each quantified class what follows it, and for each literal those
 // behind it.
 func (a *alternative) link() {
-	for from := 0; from < len(a.items); {
-		var text []byte
-		for to := from; to < len(a.items) && a.items[to].kind == literal; to++ {
-			text = append(text, a.items[to].b)
+	var text []byte
+	for from := 0; from < len(a.items); from++ {
+		to := from
+		for to < len(a.items) && a.items[to].kind == literal {
+			to++
 		}
-		for i, rest := 0, string(text); i < len(text); i++ {
-			a.items[from+i].text = rest[i:]
+		for ; from < to; from++ {
+			a.items[from].look, a.items[from].skipped = int16(len(text)), int16(to-from)
+			text = append(text, a.items[from].b)
 		}
-		from += len(text) + 1
 	}
+	a.text = string(text)
 	for p := range a.items {
 		it := &a.items[p]
 		if it.kind != class || p+1 == len(a.items) || a.items[p+1].kind != quantifier {

@@ -73,7 +73,10 @@ func (m *Machine) first(r *Regex, low string, captures bool, hints *Hints) *alte
 	}
 	common := -1 // where r.need stands first, -1 before it was looked for
 	for i := range r.alts {
-		a := &r.alts[i]
+		a := &r.one
+		if i > 0 {
+			a = &r.alts[i]
+		}
 		at, known := hints.at(i)
 		switch {
 		case at == absent:
@@ -96,7 +99,11 @@ func (m *Machine) first(r *Regex, low string, captures bool, hints *Hints) *alte
 			}
 			continue
 		}
-		if m.run(a, low, captures, at) {
+		if a.tail != noField {
+			if m.field(a, low, captures, at) {
+				return a
+			}
+		} else if m.run(a, low, captures, at) {
 			return a
 		}
 		if m.steps < 0 {
@@ -115,7 +122,7 @@ func (m *Machine) Find(r *Regex, low string, groups []int, hints *Hints) (end, n
 	if a == nil {
 		return 0, 0, groups, false
 	}
-	for k := 0; k+1 < a.marks; k += 2 {
+	for k := 0; k+1 < int(a.marks); k += 2 {
 		from, to := m.mark(k), m.mark(k+1)
 		if from < 0 || to < 0 {
 			break
@@ -199,11 +206,63 @@ func (a *alternative) possible(sub string, at int) int {
 	return first
 }
 
+// field is what the procedure comes to for a field, whose text stands at at or later
+// if it does: the group begins behind the text's first place and ends at the
+// tail's first. It takes the same steps.
+func (m *Machine) field(a *alternative, sub string, captures bool, at int) bool {
+	i := strings.Index(sub[at:], a.need)
+	if i < 0 {
+		return false
+	}
+	from := at + i + len(a.need)
+	to := len(sub)
+	if a.tail != tailEnd {
+		if i := strings.IndexByte(sub[from:], a.tailByte); i >= 0 {
+			to = from + i
+		} else {
+			if len(a.runs) == 1 { // else it is known before the first step
+				m.steps -= len(sub) - from + len(a.need)
+			}
+			// Step 7 leaves `\s+` unread, but only behind the mark that step 6 has set.
+			m.marks[0], m.marks[1], m.end = from, to, to-1
+			return a.tail == tailBlanks && captures && from < to && m.steps >= 0
+		}
+	}
+	m.marks[0], m.marks[1] = from, to
+	taken := to - from + len(a.need)
+	switch a.tail {
+	case tailEnd:
+		m.end = from - 1
+		if from == to {
+			m.marks[1] = -1 // nothing was there to open the group
+		}
+	case tailByte:
+		m.end = to
+		taken++
+		if to+1 < len(sub) {
+			taken++
+		}
+	case tailBlanks:
+		m.end = to
+		behind := to + 1
+		for behind < len(sub) && sub[behind] == ' ' {
+			behind++
+		}
+		taken += behind - to
+		if behind < len(sub) {
+			m.end = behind
+			taken++
+		}
+	}
+	m.steps -= taken
+	return m.steps >= 0
+}
+
 // run is the procedure of §4.3 for one alternative. Its numbers are the steps
 // there. Bytes that would go through the same steps to no other effect than on S
 // and E are taken at once.
 func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
-	if a.atStart && !strings.HasPrefix(sub, a.prefix) {
+	if a.atStart && !strings.HasPrefix(sub, a.text[:a.prefix]) {
 		return false
 	}
 	// An attempt at the subject's start mostly fails sooner than runs are found,
@@ -214,7 +273,7 @@ func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
 			return false
 		}
 	}
-	m.reset(a.marks)
+	m.reset(int(a.marks))
 	items := a.items
 	n := len(items)
 	var (
@@ -224,8 +283,8 @@ func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
 		saved   [savedMax][2]int
 		nsaved  int
 	)
-	if a.anchor != "" && !a.atStart {
-		if s = at - a.anchorAt; len(a.runs) == 0 || a.runs[0].Text != a.anchor || s < 0 {
+	if a.anchorLen > 0 && !a.atStart {
+		if s = at - int(a.anchorAt); len(a.runs) == 0 || a.runs[0].Text != a.anchorText() || s < 0 {
 			if s = a.nextStart(sub, 0); s == len(sub) {
 				return false
 			}
@@ -256,8 +315,8 @@ func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
 						r = s
 					}
 					k := 1
-					if len(it.text) > 1 && strings.HasPrefix(sub[s:], it.text) {
-						k = len(it.text)
+					if n := int(it.skipped); n > 1 && len(sub)-s >= n && sub[s:s+n] == a.text[it.look:int(it.look)+n] {
+						k = n
 						m.steps -= k - 1
 					}
 					p += k
@@ -377,14 +436,14 @@ func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
 		p, e = 0, none
 		s++
 		switch {
-		case a.prefix != "" && hit:
+		case a.prefix > 0 && hit:
 			// Nothing but the first literal can change the state here.
-			if i := strings.IndexByte(sub[s:], a.prefix[0]); i >= 0 {
+			if i := strings.IndexByte(sub[s:], a.text[0]); i >= 0 {
 				s += i
 			} else {
 				s = len(sub)
 			}
-		case a.anchor != "" && !hit:
+		case a.anchorLen > 0 && !hit:
 			s = a.nextStart(sub, s)
 		case !hit && n > 0 && items[0].kind == class && items[0].quant != '*':
 			from := s
@@ -414,10 +473,10 @@ func (m *Machine) run(a *alternative, sub string, captures bool, at int) bool {
 // next from s on, or the length of sub. While M is no, an attempt that comes not
 // so far leaves nothing behind, since its items change neither M nor K.
 func (a *alternative) nextStart(sub string, s int) int {
-	if s+a.anchorAt > len(sub) {
+	if s+int(a.anchorAt) > len(sub) {
 		return len(sub)
 	}
-	if i := strings.Index(sub[s+a.anchorAt:], a.anchor); i >= 0 {
+	if i := strings.Index(sub[s+int(a.anchorAt):], a.anchorText()); i >= 0 {
 		return s + i
 	}
 	return len(sub)

@@ -9,7 +9,7 @@ import (
 
 // oracle is the procedure of §4.3 to the letter, step by step, with no shortcut.
 func (m *Machine) oracle(a *alternative, sub string, captures bool) bool {
-	m.reset(a.marks)
+	m.reset(int(a.marks))
 	items := a.items
 	n := len(items)
 	var (
@@ -181,7 +181,7 @@ func byOracle(m *Machine, r *Regex, low string) (end int, groups []int, ok bool)
 		if !m.oracle(a, low, r.groups) {
 			continue
 		}
-		for k := 0; k+1 < a.marks; k += 2 {
+		for k := 0; k+1 < int(a.marks); k += 2 {
 			from, to := m.mark(k), m.mark(k+1)
 			if from < 0 || to < 0 {
 				break
@@ -272,6 +272,33 @@ func TestShortcutsAgreeWithTheProcedure(t *testing.T) {
 			s.WriteByte(alphabet[rnd.IntN(len(alphabet))])
 		}
 		agrees(t, p.String(), s.String())
+	}
+}
+
+func TestFieldsAgreeWithTheProcedure(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(3, 4))
+	const alphabet = `ab="  x`
+	for range 200_000 {
+		var s strings.Builder
+		for range rnd.IntN(16) {
+			s.WriteByte(alphabet[rnd.IntN(len(alphabet))])
+		}
+		text := []string{`a=`, `ab="`, `"`, `a`, `aa=`, ` a=`}[rnd.IntN(6)]
+		pattern := text + `(\.*)` + []string{`"`, `\s`, `$`, `\s+`, ` `, `a`}[rnd.IntN(6)]
+		agrees(t, pattern, s.String())
+		r, err := Compile(pattern)
+		if err != nil || r.one.tail == noField {
+			t.Fatalf("%q is no field: %v", pattern, err)
+		}
+		slow := *r
+		slow.one.tail = noField
+		var a, b Machine
+		a.Find(r, s.String(), nil, nil)
+		b.Find(&slow, s.String(), nil, nil)
+		if a.steps != b.steps {
+			t.Fatalf("%q on %q takes %d steps, by the procedure %d", pattern, s.String(), DefaultSteps-a.steps, DefaultSteps-b.steps)
+		}
 	}
 }
 
