@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -41,7 +42,7 @@ func (s *shell) runCommand() *cobra.Command {
 			for _, w := range cfg.Warnings() {
 				log.Warn("configuration", "warning", w)
 			}
-			defer reserveHeap()()
+			defer reserveHeap(args)()
 			a, err := app.Start(cmd.Context(), cfg, args, log)
 			if err != nil {
 				return err
@@ -77,22 +78,23 @@ func reload(ctx context.Context, hangups <-chan os.Signal, a *app.App, log *slog
 }
 
 // heapReserve counts as used when the collector decides how much garbage may
-// pile up: half of all that lives. Events leave garbage while little lives long,
-// so that a small heap would be collected all the time; with a large one, as of
-// 100,000 agents, every byte that lives costs half a byte more and not a whole
-// one. No page of the reserve is touched, so it takes no memory itself
-// (docs/performance.md).
-const (
-	heapReserve = 128 << 20
-	heapGarbage = 50 // percent
-)
+// pile up. Events leave garbage while little lives long, so that a small heap
+// would be collected all the time. No page of it is touched, so it takes no
+// memory itself (docs/performance.md).
+const heapReserve = 64 << 20
 
-// reserveHeap holds the reserve until the returned function is called. GOGC, if
-// set, overrules the share of garbage.
-func reserveHeap() (release func()) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(heapGarbage)
+// reserveHeap holds the reserve until the returned function is called. A process
+// that does not analyze may hold 100,000 agents: there garbage is bounded by half
+// of what lives, with twice the reserve, so that each agent costs less. GOGC, if
+// set, overrules that share.
+func reserveHeap(roles []string) (release func()) {
+	size := heapReserve
+	if len(roles) > 0 && !slices.Contains(roles, "analyze") {
+		size *= 2
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(50)
+		}
 	}
-	reserve := make([]byte, heapReserve)
+	reserve := make([]byte, size)
 	return func() { runtime.KeepAlive(reserve) }
 }
