@@ -89,7 +89,7 @@ const heapReserve = 64 << 20
 // set, overrules that share.
 func reserveHeap(roles []string) (release func()) {
 	size := heapReserve
-	if len(roles) > 0 && !slices.Contains(roles, "analyze") {
+	if len(roles) > 0 && !slices.Contains(roles, app.RoleAnalyze) {
 		size *= 2
 		if os.Getenv("GOGC") == "" {
 			debug.SetGCPercent(50)
