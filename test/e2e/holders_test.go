@@ -156,6 +156,7 @@ func (h *holder) open() bool {
 // other connection ends, and one event tells of it. An agent that has only
 // moved, its old connection being dead, raises none.
 func TestACopiedKeyAtTwoGatewaysIsToldOfOnce(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	in := install(t, "holders", 6)
 	gw1, gw2 := in.gateways()
 	in.launch("analyze", "analyze").Endpoints(t, time.Minute)
@@ -269,6 +270,7 @@ func (in *installation) alerts(rule string) int {
 // each is removed once, although the gateway that found them silent is killed
 // in between; those that come back stay.
 func TestAgentsThatAreGoneAreToldOfOnceAndRemoved(t *testing.T) {
+	t.Parallel()
 	in := install(t, "gone", 6)
 	in.env = append(in.env, "VEDETTE_AGENTS_DISCONNECTED_AFTER=10s", "VEDETTE_AGENTS_DISCONNECTED_ALERT_AFTER=15s", "VEDETTE_AGENTS_REMOVE_AFTER=60s")
 	gw1, gw2 := in.gateways()
