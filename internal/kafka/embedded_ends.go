@@ -1,9 +1,11 @@
 package kafka
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -86,7 +88,7 @@ func restoreEnds(dir string) error {
 	return nil
 }
 
-// restoreEnd writes an empty segment at the end of a partition that has none,
+// restoreEnd writes an empty segment at the end of a partition without a record,
 // and a snapshot that knows of it.
 func restoreEnd(folder string, end int64) error {
 	segments, err := filepath.Glob(filepath.Join(folder, "*.dat"))
@@ -94,12 +96,8 @@ func restoreEnd(folder string, end int64) error {
 		return err
 	}
 	for _, s := range segments {
-		info, err := os.Stat(s)
-		if err != nil {
-			return err
-		}
-		if info.Size() > 0 {
-			return nil // the broker finds the end itself
+		if whole, err := beginsWithBatch(s); err != nil || whole {
+			return err // the broker finds the end itself
 		}
 	}
 	snapshot := map[string]any{"epoch": 0, "created_at": time.Now().UTC()}
@@ -128,6 +126,9 @@ func restoreEnd(folder string, end int64) error {
 		if err := os.Remove(s); err != nil {
 			return err
 		}
+		if err := os.Remove(strings.TrimSuffix(s, ".dat") + ".idx"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	maps.Copy(snapshot, map[string]any{
 		"version": snapshotVersion, "high_watermark": end, "last_stable_offset": end, "log_start_offset": end,
@@ -141,6 +142,28 @@ func restoreEnd(folder string, end int64) error {
 		return err
 	}
 	return datadir.WriteFile(path, raw, 0o600)
+}
+
+// beginsWithBatch reports whether a segment holds at least one batch. One that a
+// crash has cut short was never acknowledged, and the broker drops it.
+func beginsWithBatch(segment string) (bool, error) {
+	f, err := os.Open(segment)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	var head [12]byte // base offset, length of what follows
+	if _, err := io.ReadFull(f, head[:]); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = nil
+		}
+		return false, err
+	}
+	return info.Size() >= int64(len(head))+int64(binary.BigEndian.Uint32(head[8:])), nil
 }
 
 // noteEnds writes down where partitions end, at once and then as they grow,

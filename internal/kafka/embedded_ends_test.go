@@ -91,6 +91,28 @@ func TestAnEmptyPartitionKeepsItsPlace(t *testing.T) {
 		}
 	}
 
+	// What a crash has written half is no record: the end stays.
+	torn := func() {
+		t.Helper()
+		b := begin(dir)
+		empty(b, 9)
+		b.Close()
+		folder := filepath.Join(dir, "kafka", "partitions", "vedette.events-0")
+		for _, name := range []string{"9.dat", "9.idx"} { // a length of 64 KiB, of which little is there
+			if err := os.WriteFile(filepath.Join(folder, name), []byte("\x00\x00\x00\x00\x00\x00\x00\x09\x00\x01\x00\x00 and no more"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	torn()
+	b = begin(dir)
+	empty(b, 9)
+	write(b, 9)
+	b.Close()
+	b = begin(dir)
+	empty(b, 12)
+	b.Close()
+
 	// A topic that was made anew begins at 0.
 	b = begin(dir)
 	if err := b.cluster.DeleteTopic("vedette.events"); err != nil {

@@ -25,6 +25,7 @@ func (r *Registry) SubscribePresence(fn func(rec, current *schemas.Presence, sta
 // setPresence takes a record in and tells of it. It runs on one goroutine per
 // topic, in the order of each agent's records.
 func (r *Registry) setPresence(p *schemas.Presence, gone bool) {
+	p.Compact() // of what many agents say alike, one copy is kept
 	r.mu.Lock()
 	old, known := r.presences[p.ID]
 	stale := !gone && known && !p.Follows(&old)
@@ -32,7 +33,6 @@ func (r *Registry) setPresence(p *schemas.Presence, gone bool) {
 	case gone:
 		delete(r.presences, p.ID)
 	case !stale && (known || len(r.presences) < presencesMax):
-		p.Compact()
 		r.presences[p.ID] = *p
 	}
 	current := r.presences[p.ID]

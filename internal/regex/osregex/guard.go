@@ -72,14 +72,14 @@ func (a *alternative) surround(runs []stretch) []around.Text {
 		known, met := w.before(at)
 		if last = last.Or(known); !met || last != known {
 			w.last[at.place()], w.met[at.place()] = last, true
-			w.todo = append(w.todo, at)
+			w.pending = append(w.pending, at)
 		}
 	}
 	arrive(attempt{0, false}, around.Any)
 	arrive(attempt{0, true}, around.Any)
-	for len(w.todo) > 0 {
-		at := w.todo[len(w.todo)-1]
-		w.todo = w.todo[:len(w.todo)-1]
+	for len(w.pending) > 0 {
+		at := w.pending[len(w.pending)-1]
+		w.pending = w.pending[:len(w.pending)-1]
 		if at.p >= n {
 			continue
 		}
@@ -132,16 +132,16 @@ func (a *alternative) surround(runs []stretch) []around.Text {
 
 // surroundings are what surround works with, kept from pattern to pattern.
 type surroundings struct {
-	last []around.Bytes // what an attempt has taken last, by place
-	met  []bool         // that there is such an attempt
-	todo []attempt
+	last    []around.Bytes // what an attempt has taken last, by place
+	met     []bool         // that there is such an attempt
+	pending []attempt
 }
 
 var surrounds = sync.Pool{New: func() any { return new(surroundings) }}
 
 func (w *surroundings) reset(items int) {
 	n := 2 * (items + 2) // an attempt stands two items behind the last one at most
-	w.last, w.met, w.todo = slices.Grow(w.last[:0], n)[:n], slices.Grow(w.met[:0], n)[:n], w.todo[:0]
+	w.last, w.met, w.pending = slices.Grow(w.last[:0], n)[:n], slices.Grow(w.met[:0], n)[:n], w.pending[:0]
 	clear(w.last)
 	clear(w.met)
 }
