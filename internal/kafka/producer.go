@@ -22,43 +22,58 @@ const (
 	// stalledAfter is how long unacknowledged records may stand without any
 	// acknowledgement before the producer counts as unhealthy.
 	stalledAfter = 5 * time.Second
+	// Records that were refused for a cause that may pass are sent again after
+	// this long, doubled up to the other while none of them is taken.
+	resendDelayMin = 100 * time.Millisecond
+	resendDelayMax = 5 * time.Second
 )
 
 // Producer writes records with acks=all and an idempotent session: what was
 // acknowledged is on min.insync.replicas brokers, each record once. It is safe
 // for concurrent use.
 type Producer struct {
-	c   *Cluster
-	cl  *kgo.Client
-	log *slog.Logger
+	c    *Cluster
+	opts []kgo.Opt
+	cl   atomic.Pointer[kgo.Client]
+	log  *slog.Logger
 
 	outstanding atomic.Int64
 	progress    atomic.Int64 // unix nanoseconds of the last acknowledgement, or of the first record after none
+	held        held
+	closed      chan struct{}
 	written     prometheus.Counter
 	failed      prometheus.Counter
+	resent      prometheus.Counter
 }
 
 // NewProducer opens a producer; name says for whom in metrics.
 func (c *Cluster) NewProducer(name string, log *slog.Logger, reg prometheus.Registerer) (*Producer, error) {
-	cl, err := c.client(
+	opts := []kgo.Opt{
 		kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.ProducerBatchMaxBytes(MaxBatchBytes-64<<10),
+		kgo.ProducerBatchMaxBytes(MaxBatchBytes - 64<<10),
 		kgo.ProducerBatchCompression(kgo.SnappyCompression(), kgo.NoCompression()),
-		kgo.ProducerLinger(2*time.Millisecond),
+		kgo.ProducerLinger(2 * time.Millisecond),
 		kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil), c.Topic(schemas.TopicCheckpoints)}),
 		kgo.MaxBufferedRecords(maxBufferedRecords),
 		kgo.MaxBufferedBytes(maxBufferedBytes),
 		kgo.RecordRetries(math.MaxInt32),
 		kgo.UnknownTopicRetries(-1),
-		kgo.ProduceRequestTimeout(10*time.Second),
-	)
+		kgo.ProduceRequestTimeout(10 * time.Second),
+		// A broker that ends closes connections it has just taken; without this the
+		// client takes that for a listener that wants a login, and gives records up.
+		kgo.AlwaysRetryEOF(),
+	}
+	cl, err := c.client(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("open producer: %w", err)
 	}
-	p := &Producer{c: c, cl: cl, log: log}
+	p := &Producer{c: c, opts: opts, log: log, closed: make(chan struct{})}
+	p.cl.Store(cl)
+	p.held.room.L = &p.held.mu
 	labels := prometheus.Labels{"producer": name}
 	p.written = register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_produced_records_total", Help: "Records acknowledged by the brokers.", ConstLabels: labels}))
 	p.failed = register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_produce_failures_total", Help: "Records the brokers refused for good.", ConstLabels: labels}))
+	p.resent = register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_produce_resent_records_total", Help: "Records the brokers refused for a cause that may pass, sent again.", ConstLabels: labels}))
 	register(reg, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vedette_kafka_unacknowledged_records", Help: "Records handed over and not yet acknowledged.", ConstLabels: labels},
 		func() float64 { return float64(p.outstanding.Load()) }))
 	return p, nil
@@ -104,24 +119,40 @@ func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
 }
 
 // Produce hands a record over and returns. done runs once, on a goroutine of
-// the client, when the record is durable (nil) or refused for good (too large,
-// producer closed). While no broker answers, the record waits.
+// the client, when the record is durable (nil) or refused for good (it is too
+// large or malformed, or the producer was closed). While no broker answers, or
+// brokers refuse for causes that may pass, the record waits. Records of one key
+// that one goroutine hands over keep their order, unless brokers refuse some
+// and take the next.
 func (p *Producer) Produce(rec schemas.Record, done func(err error)) {
 	if p.outstanding.Add(1) == 1 {
 		p.progress.Store(time.Now().UnixNano())
 	}
-	p.cl.Produce(context.Background(), p.c.toKgo(rec), func(_ *kgo.Record, err error) {
-		p.progress.Store(time.Now().UnixNano())
-		p.outstanding.Add(-1)
-		if err != nil {
-			p.failed.Inc()
-		} else {
-			p.written.Inc()
-		}
-		if done != nil {
-			done(err)
+	k := p.c.toKgo(rec)
+	if !p.held.join(k, done) {
+		p.send(k, done)
+	}
+}
+
+func (p *Producer) send(k *kgo.Record, done func(err error)) {
+	p.cl.Load().Produce(context.Background(), k, func(r *kgo.Record, err error) {
+		if err == nil || !p.hold(r, done, err) {
+			p.finish(done, err)
 		}
 	})
+}
+
+func (p *Producer) finish(done func(err error), err error) {
+	p.progress.Store(time.Now().UnixNano())
+	p.outstanding.Add(-1)
+	if err != nil {
+		p.failed.Inc()
+	} else {
+		p.written.Inc()
+	}
+	if done != nil {
+		done(err)
+	}
 }
 
 // ProduceSync writes records and waits for all of them. The result holds them
@@ -138,7 +169,7 @@ func (p *Producer) ProduceSync(ctx context.Context, recs ...schemas.Record) ([]s
 		if p.outstanding.Add(1) == 1 {
 			p.progress.Store(time.Now().UnixNano())
 		}
-		p.cl.Produce(ctx, p.c.toKgo(rec), func(r *kgo.Record, err error) {
+		p.cl.Load().Produce(ctx, p.c.toKgo(rec), func(r *kgo.Record, err error) {
 			p.progress.Store(time.Now().UnixNano())
 			p.outstanding.Add(-1)
 			if err != nil {
@@ -161,8 +192,22 @@ func (p *Producer) ProduceSync(ctx context.Context, recs ...schemas.Record) ([]s
 	return out, first
 }
 
-// Flush waits until everything handed over so far was acknowledged.
-func (p *Producer) Flush(ctx context.Context) error { return p.cl.Flush(ctx) }
+// Flush waits until everything handed over so far was acknowledged or refused.
+func (p *Producer) Flush(ctx context.Context) error {
+	for {
+		if err := p.cl.Load().Flush(ctx); err != nil {
+			return err
+		}
+		if !p.held.waiting.Load() {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(resendDelayMin / 10):
+		}
+	}
+}
 
 // Healthy reports whether the brokers acknowledge what they are given.
 func (p *Producer) Healthy() bool {
@@ -171,4 +216,13 @@ func (p *Producer) Healthy() bool {
 
 // Close ends the producer; what was not acknowledged is reported to its done
 // function as an error.
-func (p *Producer) Close() { p.cl.Close() }
+func (p *Producer) Close() {
+	p.held.mu.Lock()
+	select {
+	case <-p.closed:
+	default:
+		close(p.closed)
+	}
+	p.held.mu.Unlock()
+	p.cl.Load().Close()
+}

@@ -1,0 +1,194 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// held are records that brokers refused for a cause that may pass, in order,
+// and behind them what was handed over since. Their owners bound them as they
+// bound what is in flight; maxBufferedRecords bounds those that do not.
+type held struct {
+	waiting atomic.Bool // there are such records; one goroutine sends them
+	mu      sync.Mutex
+	room    sync.Cond
+	records []heldRecord
+	warned  time.Time
+}
+
+type heldRecord struct {
+	rec  *kgo.Record
+	done func(err error)
+	// alone is set when the record was refused for what it is, or another of its
+	// batch: sent on its own it is told apart.
+	alone bool
+}
+
+// ofItself are refusals for what a record is. The brokers refuse its whole
+// batch, and the client then gives up all it holds for the partition.
+var ofItself = []error{
+	kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp,
+	kerr.CorruptMessage, kerr.PolicyViolation, kerr.UnsupportedForMessageFormat,
+}
+
+func isOfItself(err error) bool {
+	return slices.ContainsFunc(ofItself, func(e error) bool { return errors.Is(err, e) })
+}
+
+// join puts a record behind those that wait; false if none do.
+func (h *held) join(rec *kgo.Record, done func(error)) bool {
+	if !h.waiting.Load() {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for h.waiting.Load() && len(h.records) >= maxBufferedRecords {
+		h.room.Wait()
+	}
+	if !h.waiting.Load() {
+		return false
+	}
+	h.records = append(h.records, heldRecord{rec: rec, done: done})
+	return true
+}
+
+// hold keeps a refused record to be sent again; false if it is refused for good.
+// The client retries by itself what Kafka calls retriable: what comes here are
+// brokers that begin or end, a login or a right that is missing for now, and
+// what shared a batch with a record that is refused for what it is.
+func (p *Producer) hold(rec *kgo.Record, done func(error), err error) bool {
+	if errors.Is(err, kgo.ErrClientClosed) {
+		return false
+	}
+	h := &p.held
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	select {
+	case <-p.closed:
+		return false
+	default:
+	}
+	h.records = append(h.records, heldRecord{rec: fresh(rec), done: done, alone: isOfItself(err)})
+	p.warn(err)
+	if !h.waiting.Swap(true) {
+		go p.resend()
+	}
+	return true
+}
+
+// warn is called with held.mu; once in ten seconds is enough to be seen.
+func (p *Producer) warn(err error) {
+	if now := time.Now(); now.Sub(p.held.warned) > 10*time.Second {
+		p.held.warned = now
+		p.log.Warn("the brokers refuse records; they are kept and sent again. If this goes on, look at the brokers, and at what the user may write", "err", err)
+	}
+}
+
+// fresh is the record as it was handed over.
+func fresh(r *kgo.Record) *kgo.Record {
+	return &kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: r.Timestamp}
+}
+
+// resend sends what is held, in order, until nothing is.
+func (p *Producer) resend() {
+	h := &p.held
+	for delay := resendDelayMin; ; {
+		select {
+		case <-time.After(delay):
+		case <-p.closed:
+		}
+		h.mu.Lock()
+		batch := h.records
+		h.records = nil
+		h.mu.Unlock()
+		// The first shows whether the cause has passed.
+		again := p.sendAgain(batch[:1])
+		if refused := len(again) > 0; refused {
+			again = append(again, batch[1:]...)
+			delay = min(max(2*delay, resendDelayMin), resendDelayMax)
+			p.renew()
+		} else {
+			again = p.sendAgain(batch[1:])
+			delay = 0 // for what was handed over meanwhile
+			if len(again) > 0 {
+				delay = resendDelayMin
+			}
+		}
+		h.mu.Lock()
+		h.records = append(again, h.records...)
+		none := len(h.records) == 0
+		if none {
+			h.waiting.Store(false)
+		}
+		h.room.Broadcast()
+		h.mu.Unlock()
+		if none {
+			return
+		}
+	}
+}
+
+// renew opens another client in place of one that was refused a producer id:
+// such a client refuses everything for good, and has nothing in flight.
+func (p *Producer) renew() {
+	old := p.cl.Load()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if _, _, err := old.ProducerID(ctx); err == nil || ctx.Err() != nil {
+		return
+	}
+	cl, err := p.c.client(p.opts...)
+	if err != nil {
+		return // as at the start, but for files that are gone; tried again
+	}
+	p.held.mu.Lock()
+	select {
+	case <-p.closed:
+		old = cl
+	default:
+		p.cl.Store(cl)
+	}
+	p.held.mu.Unlock()
+	old.Close()
+}
+
+// sendAgain returns what was refused once more.
+func (p *Producer) sendAgain(batch []heldRecord) (again []heldRecord) {
+	refused := make([]error, len(batch))
+	var wg sync.WaitGroup
+	for i, e := range batch {
+		if e.alone {
+			wg.Wait()
+		}
+		wg.Add(1)
+		p.resent.Inc()
+		p.cl.Load().Produce(context.Background(), e.rec, func(_ *kgo.Record, err error) {
+			if err == nil || errors.Is(err, kgo.ErrClientClosed) || e.alone && isOfItself(err) {
+				p.finish(e.done, err)
+			} else {
+				refused[i] = err
+			}
+			wg.Done()
+		})
+		if e.alone {
+			wg.Wait()
+		}
+	}
+	wg.Wait()
+	p.held.mu.Lock()
+	defer p.held.mu.Unlock()
+	for i, err := range refused {
+		if err != nil {
+			p.warn(err)
+			again = append(again, heldRecord{rec: fresh(batch[i].rec), done: batch[i].done, alone: batch[i].alone || isOfItself(err)})
+		}
+	}
+	return again
+}
