@@ -26,10 +26,10 @@ const (
 	// pollRecordsMax bounds what one poll returns.
 	pollRecordsMax = 5000
 	// A partition is paused while more than queueRecordsHigh records wait for
-	// its handler, and resumed below queueRecordsLow. What the client fetched
-	// before comes in addition.
-	queueRecordsHigh = 10_000
-	queueRecordsLow  = 2500
+	// its handler, and resumed below queueRecordsLow. The client throws away what
+	// it has fetched of a paused partition, so fetches are small beside it.
+	queueRecordsHigh = 4000
+	queueRecordsLow  = 1000
 	// queueBytesHigh and queueBytesLow are the same for the bytes of the values:
 	// records of other producers may be large.
 	queueBytesHigh = 64 << 20
@@ -43,7 +43,7 @@ const (
 
 // HandleRecordsMax bounds one batch given to a Handler, and so how far beyond
 // its last commit a member can have handled records.
-const HandleRecordsMax = 5000
+const HandleRecordsMax = 2000
 
 // NoOffset is Assignment.Committed when the group never committed.
 const NoOffset = -1
@@ -157,8 +157,8 @@ func (c *Cluster) Consume(ctx context.Context, cfg GroupConfig) error {
 		kgo.AdjustFetchOffsetsFn(m.adjust),
 		kgo.OnPartitionsRevoked(gone),
 		kgo.OnPartitionsLost(gone),
-		kgo.FetchMaxBytes(16<<20),
-		kgo.FetchMaxPartitionBytes(4<<20),
+		kgo.FetchMaxBytes(4<<20),
+		kgo.FetchMaxPartitionBytes(1<<20),
 		kgo.FetchMaxWait(500*time.Millisecond),
 	)
 	if err != nil {

@@ -123,18 +123,20 @@ func (s *Servers) StopKafka() error {
 
 // KillBroker kills one of the brokers, counted from 0; StartKafka starts it again.
 func (s *Servers) KillBroker(n int) error {
-	for _, name := range []string{fmt.Sprintf("broker-%d", n), fmt.Sprintf("broker-%d", n+1)} {
-		raw, err := os.ReadFile(filepath.Join(s.dir, "kafka", name, "pid"))
-		if err != nil {
-			continue
-		}
-		pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
-		if err != nil {
-			return err
-		}
-		return syscall.Kill(pid, syscall.SIGKILL)
+	pid, err := s.BrokerPID(n)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("broker %d has no pid file", n)
+	return syscall.Kill(pid, syscall.SIGKILL)
+}
+
+// BrokerPID is the process of one of the brokers, counted from 0.
+func (s *Servers) BrokerPID(n int) (int, error) {
+	raw, err := os.ReadFile(filepath.Join(s.dir, "kafka", fmt.Sprintf("broker-%d", n+1), "pid"))
+	if err != nil {
+		return 0, fmt.Errorf("broker %d: %w", n, err)
+	}
+	return strconv.Atoi(strings.TrimSpace(string(raw)))
 }
 
 // StopOpenSearch stops the node and keeps its data.
