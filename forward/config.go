@@ -18,9 +18,6 @@ type Config struct {
 	DeliverTimeout time.Duration `mapstructure:"deliver_timeout" yaml:"deliver_timeout"`
 }
 
-// batchAlertsMax bounds what a destination gets at once.
-const batchAlertsMax = 5000
-
 // Default returns the settings used when nothing is configured.
 func Default() Config {
 	return Config{Group: "forward", RetryDelayMin: 200 * time.Millisecond, RetryDelayMax: 30 * time.Second, DeliverTimeout: 5 * time.Minute}

@@ -11,5 +11,5 @@
 // for ever, with capped and jittered delays: alerts wait in the topic.
 // in = out + failed, by destination.
 //
-// Limits: a batch is at most batchAlertsMax alerts.
+// Limits: a batch is at most kafka.HandleRecordsMax alerts.
 package forward

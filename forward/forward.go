@@ -143,17 +143,6 @@ func (h *handler) Close() {}
 const reasonRecord = "record"
 
 func (h *handler) Handle(ctx context.Context, recs []schemas.Record) error {
-	for len(recs) > 0 {
-		n := min(len(recs), batchAlertsMax)
-		if err := h.batch(ctx, recs[:n]); err != nil {
-			return err
-		}
-		recs = recs[n:]
-	}
-	return nil
-}
-
-func (h *handler) batch(ctx context.Context, recs []schemas.Record) error {
 	name := h.dest.Name()
 	h.f.metrics.in.WithLabelValues(name).Add(float64(len(recs)))
 	alerts := make([]schemas.Alert, 0, len(recs))

@@ -207,19 +207,7 @@ func BenchmarkIdleFleet(b *testing.B) {
 func BenchmarkKeepalives(b *testing.B) {
 	const agents, sockets, every = 100_000, 8, 20 * time.Second
 	s := launchFleet(b)
-	file := filepath.Join(s.dir, "client.keys")
-	var lines strings.Builder
-	keys := make([]string, agents)
-	for i := range keys {
-		keys[i] = fmt.Sprintf("%064x", i+1)
-		fmt.Fprintf(&lines, "%03d agent%d any %s\n", i+1, i+1, keys[i])
-	}
-	if err := os.WriteFile(file, []byte(lines.String()), 0o600); err != nil {
-		b.Fatal(err)
-	}
-	begin := time.Now()
-	harness.Run(b, s.bin, filepath.Join(s.dir, "cli"), s.env, "agents", "import", file)
-	b.Logf("imported %d agents in %v", agents, time.Since(begin).Round(time.Second))
+	keys := s.imported(b, agents, agentName)
 	empty := resident(b, s.gateway.PID())
 
 	sum := sharedSum(b, s.udp, keys[0])
@@ -282,7 +270,7 @@ func BenchmarkKeepalives(b *testing.B) {
 	const keepalives, presences = `vedette_ingest_control_messages_total{kind="keepalive"}`, `vedette_ingest_presence_writes_total{result="written"}`
 	k0, p0, used := metric(keepalives), metric(presences), cpu(b, s.gateway.PID())
 	s0, a0 := sent.Load(), acked.Load()
-	begin = time.Now()
+	begin := time.Now()
 	time.Sleep(80 * time.Second)
 	seconds, took := time.Since(begin).Seconds(), cpu(b, s.gateway.PID())-used
 	k1, p1 := metric(keepalives), metric(presences)
@@ -295,6 +283,125 @@ func BenchmarkKeepalives(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 	close(stop)
 	wg.Wait()
+}
+
+func agentName(i int) string { return fmt.Sprintf("agent%d", i+1) }
+
+// imported has the registry take over so many agents, with ids from 001 on, and
+// returns their keys.
+func (s *fleetSite) imported(b *testing.B, agents int, name func(i int) string) []string {
+	b.Helper()
+	file := filepath.Join(s.dir, "client.keys")
+	keys := make([]string, agents)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("%064x", i+1)
+	}
+	writeKeys(b, file, keys, 0, name)
+	begin := time.Now()
+	harness.Run(b, s.bin, filepath.Join(s.dir, "cli"), s.env, "agents", "import", file)
+	b.Logf("imported %d agents in %v", agents, time.Since(begin).Round(time.Second))
+	return keys
+}
+
+// writeKeys writes keys, of which the first is that of agent skip+1, as client.keys.
+func writeKeys(b *testing.B, file string, keys []string, skip int, name func(i int) string) {
+	b.Helper()
+	var lines strings.Builder
+	for i, key := range keys {
+		fmt.Fprintf(&lines, "%03d %s any %s\n", skip+i+1, name(skip+i), key)
+	}
+	if err := os.WriteFile(file, []byte(lines.String()), 0o600); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkFleet connects 100,000 agents over TCP at once, which then only keep
+// alive, every 20 seconds: when the last was acknowledged, and what all gateways
+// take of CPU and memory. There are six gateways, and as many processes of
+// agents, since one process may not hold 100,000 sockets everywhere; each gateway
+// knows all agents and reads the presences of all.
+func BenchmarkFleet(b *testing.B) {
+	const agents, gateways = 100_000, 6
+	const share = (agents + gateways - 1) / gateways
+	s := launchFleet(b)
+	name := func(i int) string { return fmt.Sprintf("fleet%d-%04d", i/share, i%share+1) } // as simulated agents are named
+	keys := s.imported(b, agents, name)
+	nodes := []*harness.Process{s.gateway}
+	for i := 1; i < gateways; i++ {
+		node := fmt.Sprint("ingest", i)
+		nodes = append(nodes, harness.Launch(b, s.bin, node, filepath.Join(s.dir, node), append(slices.Clone(s.env), "VEDETTE_CLUSTER_NODE="+node), "run", "ingest"))
+	}
+	var metrics []string
+	var empty float64
+	for _, n := range nodes {
+		metrics = append(metrics, n.Endpoints(b, time.Minute).Metrics)
+	}
+	sum := func(name string) (total float64) {
+		for _, at := range metrics {
+			n, _ := strconv.ParseFloat(harness.Metrics(b, at, "vedette_")[name], 64)
+			total += n
+		}
+		return total
+	}
+	each := func(of func(*testing.B, int) float64) (total float64) {
+		for _, n := range nodes {
+			total += of(b, n.PID())
+		}
+		return total
+	}
+	for sum("vedette_registry_agents") < agents*gateways {
+		time.Sleep(100 * time.Millisecond)
+	}
+	empty = each(resident)
+
+	const connections = "vedette_ingest_connections"
+	connect := func(round int) (fleets []*harness.Process, took time.Duration) {
+		begin := time.Now()
+		for i, n := range nodes {
+			from, to := i*share, min((i+1)*share, agents)
+			file := filepath.Join(s.dir, fmt.Sprint("keys", i))
+			writeKeys(b, file, keys[from:to], from, name)
+			_, port, err := net.SplitHostPort(n.Endpoints(b, time.Minute).Ingest)
+			if err != nil {
+				b.Fatal(err)
+			}
+			fleets = append(fleets, harness.Launch(b, s.bin, fmt.Sprint("agents", i), filepath.Join(s.dir, fmt.Sprint("agents", round, i)), nil,
+				"simulate", "--idle", "--agents", fmt.Sprint(to-from), "--name", fmt.Sprintf("fleet%d-", i), "--keys", file, "--port", port))
+		}
+		for sum(connections) < agents {
+			if time.Since(begin) > 2*time.Minute {
+				b.Fatalf("%.0f of %d agents are connected", sum(connections), agents)
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+		return fleets, time.Since(begin)
+	}
+	// For the first time agents are also given their groups.
+	fleets, took := connect(1)
+	b.ReportMetric(took.Seconds(), "s-until-all-connected-first")
+	time.Sleep(30 * time.Second)
+	for _, f := range fleets {
+		f.Kill()
+	}
+	for sum(connections) > 0 {
+		time.Sleep(time.Second)
+	}
+	time.Sleep(10 * time.Second)
+	fleets, took = connect(2)
+	b.ReportMetric(took.Seconds(), "s-until-all-connected-again")
+	time.Sleep(60 * time.Second) // all are active, and their presences written once
+	const keepalives, presences = `vedette_ingest_control_messages_total{kind="keepalive"}`, `vedette_ingest_presence_writes_total{result="written"}`
+	k0, p0, used, begin := sum(keepalives), sum(presences), each(cpu), time.Now()
+	time.Sleep(80 * time.Second)
+	seconds, spent := time.Since(begin).Seconds(), each(cpu)-used
+	k1, p1 := sum(keepalives), sum(presences)
+	b.ReportMetric(spent/seconds, "cores")
+	b.ReportMetric((k1-k0)/seconds, "keepalives/s")
+	b.ReportMetric((p1-p0)/seconds, "presences/s")
+	b.ReportMetric((each(resident)-empty)/agents, "B/agent")
+	b.ReportMetric(sum("vedette_registry_presences")/gateways, "presences")
+	b.ReportMetric(sum(connections), "connections")
+	b.ReportMetric(0, "ns/op")
 }
 
 // sharedSum asks as agent 001 for the sum of the configuration that agents without a group share.
