@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +41,7 @@ type Producer struct {
 	outstanding atomic.Int64
 	progress    atomic.Int64 // unix nanoseconds of the last acknowledgement, or of the first record after none
 	held        held
+	renewing    sync.Mutex
 	closed      chan struct{}
 	written     prometheus.Counter
 	failed      prometheus.Counter
@@ -156,8 +158,8 @@ func (p *Producer) finish(done func(err error), err error) {
 }
 
 // ProduceSync writes records and waits for all of them. The result holds them
-// with partition and offset. Giving up when ctx ends does not tell whether they
-// were written.
+// with partition and offset. What brokers refuse, for now or for good, is an
+// error. Giving up when ctx ends does not tell whether they were written.
 func (p *Producer) ProduceSync(ctx context.Context, recs ...schemas.Record) ([]schemas.Record, error) {
 	type result struct {
 		i   int
@@ -189,6 +191,9 @@ func (p *Producer) ProduceSync(ctx context.Context, recs ...schemas.Record) ([]s
 		}
 		out[r.i].Partition, out[r.i].Offset, out[r.i].Timestamp = r.rec.Partition, r.rec.Offset, r.rec.Timestamp
 	}
+	if first != nil && ctx.Err() == nil {
+		p.renew() // so that another try can succeed
+	}
 	return out, first
 }
 
@@ -218,9 +223,7 @@ func (p *Producer) Healthy() bool {
 // function as an error.
 func (p *Producer) Close() {
 	p.held.mu.Lock()
-	select {
-	case <-p.closed:
-	default:
+	if !p.isClosed() {
 		close(p.closed)
 	}
 	p.held.mu.Unlock()

@@ -64,16 +64,11 @@ func (h *held) join(rec *kgo.Record, done func(error)) bool {
 // brokers that begin or end, a login or a right that is missing for now, and
 // what shared a batch with a record that is refused for what it is.
 func (p *Producer) hold(rec *kgo.Record, done func(error), err error) bool {
-	if errors.Is(err, kgo.ErrClientClosed) {
-		return false
-	}
 	h := &p.held
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	select {
-	case <-p.closed:
+	if p.isClosed() {
 		return false
-	default:
 	}
 	h.records = append(h.records, heldRecord{rec: fresh(rec), done: done, alone: isOfItself(err)})
 	p.warn(err)
@@ -81,6 +76,15 @@ func (p *Producer) hold(rec *kgo.Record, done func(error), err error) bool {
 		go p.resend()
 	}
 	return true
+}
+
+func (p *Producer) isClosed() bool {
+	select {
+	case <-p.closed:
+		return true
+	default:
+		return false
+	}
 }
 
 // warn is called with held.mu; once in ten seconds is enough to be seen.
@@ -138,10 +142,12 @@ func (p *Producer) resend() {
 // renew opens another client in place of one that was refused a producer id:
 // such a client refuses everything for good, and has nothing in flight.
 func (p *Producer) renew() {
+	p.renewing.Lock()
+	defer p.renewing.Unlock()
 	old := p.cl.Load()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if _, _, err := old.ProducerID(ctx); err == nil || ctx.Err() != nil {
+	if _, _, err := old.ProducerID(ctx); err == nil || ctx.Err() != nil || errors.Is(err, kgo.ErrClientClosed) {
 		return
 	}
 	cl, err := p.c.client(p.opts...)
@@ -149,10 +155,9 @@ func (p *Producer) renew() {
 		return // as at the start, but for files that are gone; tried again
 	}
 	p.held.mu.Lock()
-	select {
-	case <-p.closed:
+	if p.isClosed() {
 		old = cl
-	default:
+	} else {
 		p.cl.Store(cl)
 	}
 	p.held.mu.Unlock()
@@ -170,7 +175,7 @@ func (p *Producer) sendAgain(batch []heldRecord) (again []heldRecord) {
 		wg.Add(1)
 		p.resent.Inc()
 		p.cl.Load().Produce(context.Background(), e.rec, func(_ *kgo.Record, err error) {
-			if err == nil || errors.Is(err, kgo.ErrClientClosed) || e.alone && isOfItself(err) {
+			if err == nil || p.isClosed() || e.alone && isOfItself(err) {
 				p.finish(e.done, err)
 			} else {
 				refused[i] = err
