@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,9 @@ const (
 	// batchRecordsMax and batchBytesMax bound what waits for acknowledgement per partition.
 	batchRecordsMax = 2000
 	batchBytesMax   = 4 << 20
+	// againMin and againMax lie between two tries to write an event that brokers refuse.
+	againMin = 100 * time.Millisecond
+	againMax = 5 * time.Second
 	// pauseMax is the longest pause after a failure.
 	pauseMax = 30 * time.Second
 	// logEvery bounds the log of refused records, per topic.
@@ -267,31 +271,36 @@ func (p *partition) event(rec *schemas.Record, c *content, now time.Time) schema
 	return e
 }
 
-// batch is output on its way to the brokers.
+// batch is output on its way to the brokers. Analysis takes an event that stands
+// behind a later one of its key for a repeat, so events are written in order
+// also where brokers refuse some.
 type batch struct {
 	in      *input
+	sent    []*sending
 	wg      sync.WaitGroup
 	records int
 	bytes   int
 }
 
+type sending struct {
+	from *schemas.Record
+	rec  schemas.Record
+	err  error
+}
+
 func (b *batch) add(from *schemas.Record, rec schemas.Record) {
 	b.records++
 	b.bytes += len(rec.Value)
+	s := &sending{from: from, rec: rec}
+	b.sent = append(b.sent, s)
 	b.wg.Add(1)
 	b.in.r.m.inflight.Inc()
-	b.in.r.producer.Produce(rec, func(err error) {
+	b.in.r.producer.ProduceOnce(rec, func(err error) {
 		b.in.r.m.inflight.Dec()
-		if err == nil {
+		if s.err = err; err == nil {
 			b.in.written.Inc()
-			b.wg.Done()
-			return
 		}
-		// The client must not be entered from its own callback while it is full.
-		go func() {
-			b.dead(from, causeProduce, err)
-			b.wg.Done()
-		}()
+		b.wg.Done()
 	})
 }
 
@@ -307,11 +316,66 @@ func (b *batch) dead(rec *schemas.Record, cause string, err error) {
 // wait returns when everything was acknowledged. If ctx ends first, the offset
 // is not committed and the next owner writes it all again.
 func (b *batch) wait(ctx context.Context) error {
+	if err := b.acknowledged(ctx); err != nil {
+		return err
+	}
+	sent := b.sent
+	b.sent, b.records, b.bytes = nil, 0, 0
+	refused := func(s *sending) bool { return s.err != nil }
+	if !slices.ContainsFunc(sent, refused) {
+		return nil
+	}
+	last := map[string]int{} // of those that are written, by key
+	waiting := float64(len(sent))
+	for i, s := range sent {
+		if !refused(s) {
+			last[string(s.rec.Key)] = i
+			waiting--
+		}
+	}
+	b.in.r.m.inflight.Add(waiting)
+	defer b.in.r.m.inflight.Sub(waiting)
+	for i, s := range sent {
+		if !refused(s) {
+			continue
+		}
+		if n, ok := last[string(s.rec.Key)]; ok && n > i {
+			b.dead(s.from, causeProduce, s.err)
+		} else if err := b.again(ctx, s); err != nil {
+			return err
+		}
+	}
+	return b.acknowledged(ctx)
+}
+
+// again writes an event that was refused, unless that is for what it is.
+func (b *batch) again(ctx context.Context, s *sending) error {
+	for delay := againMin; ; delay = min(2*delay, againMax) {
+		_, err := b.in.r.producer.ProduceSync(ctx, s.rec)
+		switch {
+		case err == nil:
+			b.in.written.Inc()
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case kafka.RefusedForGood(err):
+			b.dead(s.from, causeProduce, err)
+			return nil
+		}
+		b.in.r.o.Log.Warn("the brokers refuse an event; it is kept and sent again", "topic", s.from.Topic, "partition", s.from.Partition, "offset", s.from.Offset, "err", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(delay):
+		}
+	}
+}
+
+func (b *batch) acknowledged(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() { b.wg.Wait(); close(done) }()
 	select {
 	case <-done:
-		b.records, b.bytes = 0, 0
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 
 	"vedette/internal/kafka"
@@ -240,9 +243,16 @@ func TestNothingIsLostWhoeverDies(t *testing.T) {
 		return nil
 	})
 	stop()
-	// What is not seen yet of a stream comes in the order of its offsets.
-	highest, repeats := map[string]int{}, 0
-	for _, rec := range records(t, c, schemas.TopicEvents) {
+	repeats := inOrder(t, records(t, c, schemas.TopicEvents), 1)
+	t.Logf("%d repeats", repeats)
+}
+
+// inOrder fails unless what is not seen yet of a stream comes in the order of its
+// offsets, step of them at most at once, and counts what had been seen.
+func inOrder(t *testing.T, events []schemas.Record, step int) (repeats int) {
+	t.Helper()
+	highest := map[string]int{}
+	for _, rec := range events {
 		var p, o int
 		id := string(rec.Header(schemas.HeaderEventID))
 		if _, err := fmt.Sscanf(id[strings.IndexByte(id, '/'):], "/%d/%d", &p, &o); err != nil {
@@ -252,13 +262,103 @@ func TestNothingIsLostWhoeverDies(t *testing.T) {
 		switch at, ok := highest[stream]; {
 		case ok && o <= at:
 			repeats++
-		case o != at+1 && ok || !ok && o != 0:
+		case ok && o > at+step || !ok && o >= step:
 			t.Fatalf("%s comes after %d", id, at)
 		default:
 			highest[stream] = o
 		}
 	}
-	t.Logf("%d repeats", repeats)
+	return repeats
+}
+
+// Analysis would take an event that was overtaken for a repeat.
+func TestEventsThatBrokersRefuseKeepTheirOrder(t *testing.T) {
+	t.Parallel()
+	c, broker := kafkatest.Start(t)
+	topic(t, c, "app", 1)
+	const n = 1000
+	var recs []schemas.Record
+	for i := range n {
+		recs = append(recs, schemas.Record{Topic: "app", Key: fmt.Appendf(nil, "k%d", i%10), Value: fmt.Appendf(nil, "line %d", i)})
+	}
+	produce(t, c.Foreign(), recs...)
+	refused := 0
+	broker.ControlKey(kmsg.Produce.Int16(), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		if refused == 4 {
+			broker.DropControl()
+			return nil, nil, false
+		}
+		broker.KeepControl()
+		refused++
+		req := r.(*kmsg.ProduceRequest)
+		resp := req.ResponseKind().(*kmsg.ProduceResponse)
+		for _, topic := range req.Topics {
+			rt := kmsg.NewProduceResponseTopic()
+			rt.Topic, rt.TopicID = topic.Topic, topic.TopicID
+			for _, part := range topic.Partitions {
+				rp := kmsg.NewProduceResponseTopicPartition()
+				rp.Partition, rp.ErrorCode, rp.BaseOffset = part.Partition, kerr.UnknownServerError.Code, -1
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp, nil, true
+	})
+	_, stop := run(t, Options{Cluster: c, Topics: []Config{{Topic: "app"}}})
+	var dead int
+	eventually(t, func() error {
+		events := len(records(t, c, schemas.TopicEvents))
+		dead = len(records(t, c, schemas.TopicDeadLetter))
+		if events+dead != n {
+			return fmt.Errorf("%d events and %d dead letters of %d", events, dead, n)
+		}
+		return nil
+	})
+	stop()
+	// What the client had taken before it told of the refusal may have overtaken.
+	if repeats := inOrder(t, records(t, c, schemas.TopicEvents), 1+dead); repeats > 0 {
+		t.Errorf("%d events came too late and would be taken for repeats", repeats)
+	}
+	t.Logf("%d dead letters", dead)
+}
+
+func TestAnEventThatWasOvertakenGoesToTheDeadLetter(t *testing.T) {
+	t.Parallel()
+	c := kafkatest.New(t)
+	r, err := New(Options{Cluster: c, Topics: []Config{{Topic: "app"}}, Registry: agents{}, Log: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.producer.Close()
+	b := batch{in: &input{r: r, cfg: Config{Topic: "app"}, written: r.m.written.WithLabelValues("app")}}
+	send := func(key, value string, err error) {
+		b.sent = append(b.sent, &sending{
+			from: &schemas.Record{Topic: "app", Value: []byte("from " + value)},
+			rec:  schemas.Record{Topic: schemas.TopicEvents, Key: []byte(key), Value: []byte(value)}, err: err,
+		})
+	}
+	send("a", "overtaken", kerr.UnknownServerError)
+	send("b", "refused", kerr.UnknownServerError)
+	send("a", "written before", nil)
+	send("a", "refused too", kerr.UnknownServerError)
+	if err := b.wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var written []string
+	for _, rec := range records(t, c, schemas.TopicEvents) {
+		written = append(written, string(rec.Value))
+	}
+	slices.Sort(written)
+	if !slices.Equal(written, []string{"refused", "refused too"}) {
+		t.Errorf("written again: %q", written)
+	}
+	dead := records(t, c, schemas.TopicDeadLetter)
+	if len(dead) != 1 {
+		t.Fatalf("%d dead letters", len(dead))
+	}
+	if d, err := schemas.ParseDeadLetter(&dead[0]); err != nil || string(d.Value) != "from overtaken" || d.Cause != causeProduce {
+		t.Errorf("the dead letter is %+v, %v", d, err)
+	}
 }
 
 func TestADocumentCannotPassForAnAgent(t *testing.T) {

@@ -136,6 +136,15 @@ func (p *Producer) Produce(rec schemas.Record, done func(err error)) {
 	}
 }
 
+// ProduceOnce is Produce without sending again: done is told what brokers refuse
+// for now as well. It is for who must keep an order across refusals.
+func (p *Producer) ProduceOnce(rec schemas.Record, done func(err error)) {
+	if p.outstanding.Add(1) == 1 {
+		p.progress.Store(time.Now().UnixNano())
+	}
+	p.cl.Load().Produce(context.Background(), p.c.toKgo(rec), func(_ *kgo.Record, err error) { p.finish(done, err) })
+}
+
 func (p *Producer) send(k *kgo.Record, done func(err error)) {
 	p.cl.Load().Produce(context.Background(), k, func(r *kgo.Record, err error) {
 		if err == nil || !p.hold(r, done, err) {

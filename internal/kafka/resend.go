@@ -38,7 +38,9 @@ var ofItself = []error{
 	kerr.CorruptMessage, kerr.PolicyViolation, kerr.UnsupportedForMessageFormat,
 }
 
-func isOfItself(err error) bool {
+// RefusedForGood reports whether a record, sent alone, was refused for what it
+// is; another error of a producer may pass.
+func RefusedForGood(err error) bool {
 	return slices.ContainsFunc(ofItself, func(e error) bool { return errors.Is(err, e) })
 }
 
@@ -70,7 +72,7 @@ func (p *Producer) hold(rec *kgo.Record, done func(error), err error) bool {
 	if p.isClosed() {
 		return false
 	}
-	h.records = append(h.records, heldRecord{rec: fresh(rec), done: done, alone: isOfItself(err)})
+	h.records = append(h.records, heldRecord{rec: fresh(rec), done: done, alone: RefusedForGood(err)})
 	p.warn(err)
 	if !h.waiting.Swap(true) {
 		go p.resend()
@@ -175,7 +177,7 @@ func (p *Producer) sendAgain(batch []heldRecord) (again []heldRecord) {
 		wg.Add(1)
 		p.resent.Inc()
 		p.cl.Load().Produce(context.Background(), e.rec, func(_ *kgo.Record, err error) {
-			if err == nil || p.isClosed() || e.alone && isOfItself(err) {
+			if err == nil || p.isClosed() || e.alone && RefusedForGood(err) {
 				p.finish(e.done, err)
 			} else {
 				refused[i] = err
@@ -192,7 +194,7 @@ func (p *Producer) sendAgain(batch []heldRecord) (again []heldRecord) {
 	for i, err := range refused {
 		if err != nil {
 			p.warn(err)
-			again = append(again, heldRecord{rec: fresh(batch[i].rec), done: batch[i].done, alone: batch[i].alone || isOfItself(err)})
+			again = append(again, heldRecord{rec: fresh(batch[i].rec), done: batch[i].done, alone: batch[i].alone || RefusedForGood(err)})
 		}
 	}
 	return again

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -97,15 +98,28 @@ func BenchmarkWorker(b *testing.B) {
 	}
 	defer servers.Stop()
 	// A broker that has just begun still compiles itself.
-	b.Run("warm-up", func(b *testing.B) { worker(b, servers, dir, bin, "all", n, 2) })
+	b.Run("warm-up", func(b *testing.B) { worker(b, servers, dir, bin, "all", n, 2, false) })
 	for _, name := range []string{"all", "benign", "sshd"} {
+		// What two cores do with two workers is to be compared with what one core
+		// does with one, the broker being on them each time.
+		b.Run(name+"/workers=1,beside-broker", func(b *testing.B) { worker(b, servers, dir, bin, name, n, 1, true) })
 		for _, workers := range []int{1, 2} {
-			b.Run(fmt.Sprintf("%s/workers=%d", name, workers), func(b *testing.B) { worker(b, servers, dir, bin, name, n, workers) })
+			b.Run(fmt.Sprintf("%s/workers=%d", name, workers), func(b *testing.B) { worker(b, servers, dir, bin, name, n, workers, false) })
 		}
 	}
 }
 
-func worker(b *testing.B, servers *harness.Servers, dir, bin, name string, n, workers int) {
+// pin binds all threads of a process to processors, such as "0" or "0-1".
+func pin(b *testing.B, pid int, processors string) {
+	b.Helper()
+	if out, err := exec.Command("taskset", "-a", "-c", "-p", processors, strconv.Itoa(pid)).CombinedOutput(); err != nil {
+		b.Skipf("needs taskset and two processors: %v: %s", err, out)
+	}
+}
+
+// worker lets so many workers judge n events; with one, it and the broker have
+// one processor between them.
+func worker(b *testing.B, servers *harness.Servers, dir, bin, name string, n, workers int, one bool) {
 	stock, events := mix(b, name)
 	prefix := fmt.Sprintf("%s%d.%d.", name, workers, time.Now().UnixNano())
 	env := []string{
@@ -144,9 +158,20 @@ func worker(b *testing.B, servers *harness.Servers, dir, bin, name string, n, wo
 		}
 		return sum
 	}
+	broker, err := servers.BrokerPID(0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if one {
+		pin(b, broker, "0")
+		defer pin(b, broker, "0-1")
+	}
 	var procs []*harness.Process
 	for i := range workers {
 		procs = append(procs, harness.Launch(b, bin, fmt.Sprint("analyze", i), filepath.Join(dir, prefix+fmt.Sprint(i)), env, "run", "analyze"))
+	}
+	if one {
+		pin(b, procs[0].PID(), "0")
 	}
 	// What stood before the first look belongs to the start of the processes: it
 	// takes seconds until a second worker has its share.
@@ -161,10 +186,6 @@ func worker(b *testing.B, servers *harness.Servers, dir, bin, name string, n, wo
 			sum += cpu(b, p.PID())
 		}
 		return sum
-	}
-	broker, err := servers.BrokerPID(0)
-	if err != nil {
-		b.Fatal(err)
 	}
 	first, begin, before, beside := done(), time.Now(), used(), cpu(b, broker)
 	reach := func(n int64) (judged float64) {
