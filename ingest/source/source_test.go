@@ -290,19 +290,7 @@ func TestEventsThatBrokersRefuseKeepTheirOrder(t *testing.T) {
 		}
 		broker.KeepControl()
 		refused++
-		req := r.(*kmsg.ProduceRequest)
-		resp := req.ResponseKind().(*kmsg.ProduceResponse)
-		for _, topic := range req.Topics {
-			rt := kmsg.NewProduceResponseTopic()
-			rt.Topic, rt.TopicID = topic.Topic, topic.TopicID
-			for _, part := range topic.Partitions {
-				rp := kmsg.NewProduceResponseTopicPartition()
-				rp.Partition, rp.ErrorCode, rp.BaseOffset = part.Partition, kerr.UnknownServerError.Code, -1
-				rt.Partitions = append(rt.Partitions, rp)
-			}
-			resp.Topics = append(resp.Topics, rt)
-		}
-		return resp, nil, true
+		return kafkatest.RefuseProduce(r, kerr.UnknownServerError), nil, true
 	})
 	_, stop := run(t, Options{Cluster: c, Topics: []Config{{Topic: "app"}}})
 	var dead int

@@ -127,9 +127,7 @@ func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
 // that one goroutine hands over keep their order, unless brokers refuse some
 // and take the next.
 func (p *Producer) Produce(rec schemas.Record, done func(err error)) {
-	if p.outstanding.Add(1) == 1 {
-		p.progress.Store(time.Now().UnixNano())
-	}
+	p.begin()
 	k := p.c.toKgo(rec)
 	if !p.held.join(k, done) {
 		p.send(k, done)
@@ -139,9 +137,7 @@ func (p *Producer) Produce(rec schemas.Record, done func(err error)) {
 // ProduceOnce is Produce without sending again: done is told what brokers refuse
 // for now as well. It is for who must keep an order across refusals.
 func (p *Producer) ProduceOnce(rec schemas.Record, done func(err error)) {
-	if p.outstanding.Add(1) == 1 {
-		p.progress.Store(time.Now().UnixNano())
-	}
+	p.begin()
 	p.cl.Load().Produce(context.Background(), p.c.toKgo(rec), func(_ *kgo.Record, err error) { p.finish(done, err) })
 }
 
@@ -151,6 +147,13 @@ func (p *Producer) send(k *kgo.Record, done func(err error)) {
 			p.finish(done, err)
 		}
 	})
+}
+
+// begin counts a record as handed over, finish as answered for.
+func (p *Producer) begin() {
+	if p.outstanding.Add(1) == 1 {
+		p.progress.Store(time.Now().UnixNano())
+	}
 }
 
 func (p *Producer) finish(done func(err error), err error) {
@@ -177,17 +180,9 @@ func (p *Producer) ProduceSync(ctx context.Context, recs ...schemas.Record) ([]s
 	}
 	results := make(chan result, len(recs))
 	for i, rec := range recs {
-		if p.outstanding.Add(1) == 1 {
-			p.progress.Store(time.Now().UnixNano())
-		}
+		p.begin()
 		p.cl.Load().Produce(ctx, p.c.toKgo(rec), func(r *kgo.Record, err error) {
-			p.progress.Store(time.Now().UnixNano())
-			p.outstanding.Add(-1)
-			if err != nil {
-				p.failed.Inc()
-			} else {
-				p.written.Inc()
-			}
+			p.finish(nil, err)
 			results <- result{i, r, err}
 		})
 	}

@@ -82,22 +82,6 @@ func times(broker *kfake.Cluster, key kmsg.Key, n int, answer func(kmsg.Request)
 	}
 }
 
-func refuseProduce(r kmsg.Request, code *kerr.Error) kmsg.Response {
-	req := r.(*kmsg.ProduceRequest)
-	resp := req.ResponseKind().(*kmsg.ProduceResponse)
-	for _, topic := range req.Topics {
-		rt := kmsg.NewProduceResponseTopic()
-		rt.Topic, rt.TopicID = topic.Topic, topic.TopicID
-		for _, part := range topic.Partitions {
-			rp := kmsg.NewProduceResponseTopicPartition()
-			rp.Partition, rp.ErrorCode, rp.BaseOffset = part.Partition, code.Code, -1
-			rt.Partitions = append(rt.Partitions, rp)
-		}
-		resp.Topics = append(resp.Topics, rt)
-	}
-	return resp
-}
-
 func refuseID(r kmsg.Request) (kmsg.Response, error) {
 	resp := r.ResponseKind().(*kmsg.InitProducerIDResponse)
 	resp.ErrorCode = kerr.ClusterAuthorizationFailed.Code
@@ -110,9 +94,11 @@ func TestRecordsThatBrokersRefuseForNowAreSentAgain(t *testing.T) {
 		of   kmsg.Key
 		how  func(kmsg.Request) (kmsg.Response, error)
 	}{
-		{"an error without a name", kmsg.Produce, func(r kmsg.Request) (kmsg.Response, error) { return refuseProduce(r, kerr.UnknownServerError), nil }},
+		{"an error without a name", kmsg.Produce, func(r kmsg.Request) (kmsg.Response, error) {
+			return kafkatest.RefuseProduce(r, kerr.UnknownServerError), nil
+		}},
 		{"a right that is missing", kmsg.Produce, func(r kmsg.Request) (kmsg.Response, error) {
-			return refuseProduce(r, kerr.TopicAuthorizationFailed), nil
+			return kafkatest.RefuseProduce(r, kerr.TopicAuthorizationFailed), nil
 		}},
 		{"a producer that may not write", kmsg.InitProducerID, refuseID},
 		{"connections closed at once, producer ids", kmsg.InitProducerID, func(kmsg.Request) (kmsg.Response, error) { return nil, io.EOF }},
@@ -185,7 +171,7 @@ func TestARecordThatIsRefusedTakesNoOtherWithIt(t *testing.T) {
 							t.Error(err)
 						}
 						if bytes.Contains(plain, []byte("bad")) {
-							return refuseProduce(r, code), nil, true
+							return kafkatest.RefuseProduce(r, code), nil, true
 						}
 					}
 				}
@@ -229,7 +215,9 @@ func TestAClosedProducerAnswersForWhatItHolds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	times(broker, kmsg.Produce, 1000, func(r kmsg.Request) (kmsg.Response, error) { return refuseProduce(r, kerr.UnknownServerError), nil })
+	times(broker, kmsg.Produce, 1000, func(r kmsg.Request) (kmsg.Response, error) {
+		return kafkatest.RefuseProduce(r, kerr.UnknownServerError), nil
+	})
 	o := outcomes{said: map[string]error{}}
 	for i := range 100 {
 		o.produce(p, fmt.Sprint(i))

@@ -6,7 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"vedette/internal/kafka"
 )
@@ -54,4 +56,22 @@ func start(t testing.TB, partitions int) (*kafka.Cluster, *kfake.Cluster) {
 		t.Fatal(err)
 	}
 	return c, broker
+}
+
+// RefuseProduce is the answer to a produce request that refuses all its batches,
+// for kfake.Cluster.ControlKey.
+func RefuseProduce(r kmsg.Request, code *kerr.Error) kmsg.Response {
+	req := r.(*kmsg.ProduceRequest)
+	resp := req.ResponseKind().(*kmsg.ProduceResponse)
+	for _, topic := range req.Topics {
+		rt := kmsg.NewProduceResponseTopic()
+		rt.Topic, rt.TopicID = topic.Topic, topic.TopicID
+		for _, part := range topic.Partitions {
+			rp := kmsg.NewProduceResponseTopicPartition()
+			rp.Partition, rp.ErrorCode, rp.BaseOffset = part.Partition, code.Code, -1
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+	return resp
 }
