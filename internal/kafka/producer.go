@@ -74,7 +74,7 @@ func (c *Cluster) NewProducer(name string, log *slog.Logger, reg prometheus.Regi
 	p.held.room.L = &p.held.mu
 	labels := prometheus.Labels{"producer": name}
 	p.written = register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_produced_records_total", Help: "Records acknowledged by the brokers.", ConstLabels: labels}))
-	p.failed = register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_produce_failures_total", Help: "Records the brokers refused for good.", ConstLabels: labels}))
+	p.failed = register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_produce_failures_total", Help: "Records whose writer was told that the brokers refused them.", ConstLabels: labels}))
 	p.resent = register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_produce_resent_records_total", Help: "Records the brokers refused for a cause that may pass, sent again.", ConstLabels: labels}))
 	register(reg, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vedette_kafka_unacknowledged_records", Help: "Records handed over and not yet acknowledged.", ConstLabels: labels},
 		func() float64 { return float64(p.outstanding.Load()) }))

@@ -198,7 +198,7 @@ func TestARecordThatIsRefusedTakesNoOtherWithIt(t *testing.T) {
 				t.Errorf("%d records stand in the topic, want %d", len(got), want)
 			}
 			const refused = `
-# HELP vedette_kafka_produce_failures_total Records the brokers refused for good.
+# HELP vedette_kafka_produce_failures_total Records whose writer was told that the brokers refused them.
 # TYPE vedette_kafka_produce_failures_total counter
 vedette_kafka_produce_failures_total{producer="test"} 3
 `

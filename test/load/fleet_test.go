@@ -316,7 +316,7 @@ func writeKeys(b *testing.B, file string, keys []string, skip int, name func(i i
 }
 
 // BenchmarkFleet connects 100,000 agents over TCP at once, which then only keep
-// alive, every 20 seconds: when the last was acknowledged, and what all gateways
+// alive, every 20 seconds: when the last connection was open, and what all gateways
 // take of CPU and memory. There are six gateways, and as many processes of
 // agents, since one process may not hold 100,000 sockets everywhere; each gateway
 // knows all agents and reads the presences of all.
