@@ -200,6 +200,7 @@ func fuzzQueue(f *testing.F, queue byte, location string, seeds ...string) {
 		if res.Alert {
 			checkAlert(t, b)
 		}
+		sameAsPlugin(t, s)
 	})
 }
 
