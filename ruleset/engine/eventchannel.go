@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -109,33 +110,36 @@ func (r *jsonReader) windows(text string) (in windowsInput, ok bool) {
 			return in, false
 		}
 		r.blank()
-		from := r.pos
-		printed, value, plain := "", "", false
-		if value, ok = r.str(); ok {
-			printed, plain = r.s[from:r.pos], canonicalJSON(r.s[from+1:r.pos-1])
+		from, escapes := r.pos, controlEscapes
+		value, isString := r.str()
+		if isString {
+			escapes = escapesOf(r.s[from+1 : r.pos-1])
 		}
-		if !plain {
-			// Read it anew: the printed form differs from the received one, or it
-			// is no string.
+		printed := ""
+		switch escapes {
+		case shortEscapes:
+			printed = r.s[from:r.pos]
+		case otherEscapes:
+			if key == "Event" {
+				printed = r.texts.keep(appendText(r.texts.room(r.pos-from), value))
+			}
+		default: // or no string at all
 			r.pos, r.buf = from, r.buf[:0]
 			if !r.print(1, 0, false) {
 				return in, false
 			}
+			printed = r.texts.copy(r.buf)
 		}
 		switch {
 		case key == "Event" && !hasEvent:
 			hasEvent = true
-			if !plain {
-				printed = r.texts.copy(r.buf)
-			}
 			in.event = strings.TrimSuffix(strings.TrimPrefix(printed, `"`), `"`)
 		case key == "Message" && !in.hasMessage:
 			in.hasMessage = true
-			if plain {
-				t := r.texts
-				in.message = t.keep(append(append(append(t.room(len(value)+2), '"'), value...), '"'))
+			if t := r.texts; escapes == controlEscapes {
+				in.message = t.keep(appendWinMessage(t.room(len(printed)), printed))
 			} else {
-				in.message = r.texts.keep(appendWinMessage(r.texts.room(len(r.buf)), r.buf))
+				in.message = t.keep(append(append(append(t.room(len(value)+2), '"'), value...), '"'))
 			}
 		}
 		r.blank()
@@ -153,40 +157,66 @@ func (r *jsonReader) windows(text string) (in windowsInput, ok bool) {
 	return in, hasEvent
 }
 
-// canonicalJSON reports whether the inner text of a JSON string is escaped as we
-// print it. Then it needs no printing, which is so for almost all events.
-func canonicalJSON(text string) bool {
+// What a JSON string is escaped with, if with anything.
+const (
+	// shortEscapes are those that we print: the text is as we would print it.
+	shortEscapes = iota
+	// otherEscapes stand for characters that we print as they are.
+	otherEscapes
+	// controlEscapes stand for control characters without a short escape. Control
+	// characters that are not escaped count here too.
+	controlEscapes
+)
+
+// escapesOf tells what the inner text of a JSON string is escaped with. For most
+// events nothing needs to be printed anew.
+func escapesOf(text string) int {
 	const (
 		ones = 0x0101010101010101
 		high = 0x8080808080808080
 	)
 	src := unsafe.Slice(unsafe.StringData(text), len(text)) // only read
+	found := shortEscapes
 	for i := 0; i < len(src); {
 		if i+8 <= len(src) {
 			w := binary.LittleEndian.Uint64(src[i:])
 			slash := w ^ ('\\' * ones)
-			if ((w-0x20*ones)&^w|(slash-ones)&^slash)&high == 0 {
+			// The lowest high bit set is at a control character or a backslash.
+			special := ((w-0x20*ones)&^w | (slash-ones)&^slash) & high
+			if special == 0 {
 				i += 8
 				continue
 			}
+			i += bits.TrailingZeros64(special) >> 3
 		}
 		switch {
 		case src[i] < ' ':
-			return false
+			return controlEscapes
 		case src[i] != '\\':
 			i++
-		case i+1 < len(src) && strings.IndexByte(`"\bfnrt`, src[i+1]) >= 0:
-			i += 2
-		default:
-			return false
+			continue
+		case i+1 == len(src):
+			return controlEscapes
 		}
+		switch src[i+1] {
+		case '"', '\\', 'b', 'f', 'n', 'r', 't':
+		case 'u':
+			if strings.HasPrefix(text[i+2:], "000") || strings.HasPrefix(text[i+2:], "001") {
+				return controlEscapes
+			}
+			// A quotation mark or a backslash may be written so; it is printed short.
+			found = otherEscapes
+		default:
+			found = otherEscapes
+		}
+		i += 2
 	}
-	return true
+	return found
 }
 
 // appendWinMessage appends JSON text with its short escapes replaced; others stay
 // as they are (6). The text ends in a quote, so no white space has to be trimmed.
-func appendWinMessage(dst, printed []byte) []byte {
+func appendWinMessage(dst []byte, printed string) []byte {
 	for i := 0; i < len(printed); i++ {
 		c := printed[i]
 		if c == '\\' && i+1 < len(printed) {
