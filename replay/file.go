@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -139,9 +140,9 @@ func (c *countingReader) Read(p []byte) (int, error) {
 }
 
 func openFile(f *File) (*reader, error) {
-	file, err := os.Open(f.Path)
+	file, err := openRegular(f.Path)
 	if err != nil {
-		return nil, fmt.Errorf("open history: %w", err)
+		return nil, err
 	}
 	r := &reader{f: f, file: file, read: &countingReader{r: file}, format: f.Format, agents: choose(f.Agents), refused: map[string]int64{}, close: func() { _ = file.Close() }}
 	if st, err := file.Stat(); err == nil {
@@ -172,6 +173,46 @@ func openFile(f *File) (*reader, error) {
 		r.format = guess(head)
 	}
 	return r, nil
+}
+
+// openRegular opens a file to read it. It refuses pipes and devices: a history is
+// opened twice and has an end. Opening never waits.
+func openRegular(name string) (*os.File, error) {
+	regular := func(st os.FileInfo, err error) error {
+		if err != nil {
+			return fmt.Errorf("open history: %w", err)
+		}
+		if !st.Mode().IsRegular() {
+			return fmt.Errorf("open history %s: it is a %s and no regular file; write what it gives to a file first", name, fileKind(st.Mode()))
+		}
+		return nil
+	}
+	if err := regular(os.Stat(name)); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open history: %w", err)
+	}
+	if err := regular(file.Stat()); err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+func fileKind(m os.FileMode) string {
+	switch {
+	case m.IsDir():
+		return "directory"
+	case m&os.ModeNamedPipe != 0:
+		return "named pipe"
+	case m&os.ModeSocket != 0:
+		return "socket"
+	case m&os.ModeDevice != 0:
+		return "device"
+	}
+	return "special file"
 }
 
 // guess looks at the first line: documents and NDJSON are objects with members
@@ -211,7 +252,7 @@ func (r *reader) Next(ctx context.Context) ([]Item, error) {
 			r.err = ctx.Err()
 			break
 		}
-		line, err := r.readLine()
+		line, err := r.readLine(ctx)
 		switch {
 		case err != nil:
 			r.err = err
@@ -239,10 +280,13 @@ func (r *reader) Next(ctx context.Context) ([]Item, error) {
 
 // readLine returns the next line, which is the caller's, or nil for one that is
 // left out or was judged before.
-func (r *reader) readLine() ([]byte, error) {
+func (r *reader) readLine(ctx context.Context) ([]byte, error) {
 	var line []byte
 	long := false
 	for {
+		if ctx.Err() != nil { // a line may have no end
+			return nil, ctx.Err()
+		}
 		part, err := r.lines.ReadSlice('\n')
 		switch {
 		case r.line < r.skip:

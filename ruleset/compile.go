@@ -97,6 +97,12 @@ func (l *loader) warn(f *File, e *xmlfile.Element, rule, code int, msg, hint str
 	l.problems = append(l.problems, p)
 }
 
+// unknownAttr tells that an attribute of an element is ignored, as 4.14 does: a
+// typing error in one rule must not refuse the whole ruleset.
+func (l *loader) unknownAttr(f *File, e *xmlfile.Element, rule int, name string) {
+	l.warn(f, e, rule, codeNone, "unknown attribute "+name+" of <"+e.Name+"> is ignored", "check its name; it has no effect as it is")
+}
+
 // pattern compiles a pattern once for all its uses.
 func (l *loader) pattern(kind regex.Kind, text string) (*regex.Pattern, error) {
 	k := patternKey{kind, text}

@@ -245,8 +245,8 @@ func (l *loader) ruleAttrs(d *ruleDraft) *Problem {
 				r.Ignore = time.Duration(n) * time.Second
 			}
 		case "overwrite":
-			if d.overwrite = a.Value == "yes"; !d.overwrite {
-				ok = a.Value == "no"
+			if d.overwrite = strings.EqualFold(a.Value, "yes"); !d.overwrite {
+				ok = strings.EqualFold(a.Value, "no")
 			}
 		case "noalert":
 			switch a.Value {
@@ -453,9 +453,7 @@ func (l *loader) ruleText(d *ruleDraft, name string, c *xmlfile.Element) *Proble
 		d.texts[name] = t
 	}
 	t.hasKind, t.negate = false, false
-	if p := l.patternAttrs(d, c, t); p != nil {
-		return p
-	}
+	l.patternAttrs(d, c, t)
 	if len(t.value)+len(c.Content) > ruleTextMax {
 		return d.fatal(c, "text of <%s> is longer than %d bytes", c.Name, ruleTextMax)
 	}
@@ -463,8 +461,8 @@ func (l *loader) ruleText(d *ruleDraft, name string, c *xmlfile.Element) *Proble
 	return nil
 }
 
-// patternAttrs reads type and negate; other attributes must be in also.
-func (l *loader) patternAttrs(d *ruleDraft, c *xmlfile.Element, t *text, also ...string) *Problem {
+// patternAttrs reads type and negate; attributes in also are known too.
+func (l *loader) patternAttrs(d *ruleDraft, c *xmlfile.Element, t *text, also ...string) {
 	for _, a := range c.Attrs {
 		switch n := strings.ToLower(a.Name); n {
 		case "type":
@@ -472,16 +470,15 @@ func (l *loader) patternAttrs(d *ruleDraft, c *xmlfile.Element, t *text, also ..
 				l.warn(d.f, c, d.r.ID, codeAttributeDefault, "unknown type "+a.Value+" of <"+c.Name+">, the default is used", "")
 			}
 		case "negate":
-			if t.negate = a.Value == "yes"; !t.negate && a.Value != "no" {
+			if t.negate = strings.EqualFold(a.Value, "yes"); !t.negate && !strings.EqualFold(a.Value, "no") {
 				l.warn(d.f, c, d.r.ID, codeAttributeDefault, "negate of <"+c.Name+"> is neither yes nor no, no is used", "")
 			}
 		default:
 			if !slices.Contains(also, n) {
-				return d.fatal(c, "unknown attribute %s of <%s>", a.Name, c.Name)
+				l.unknownAttr(d.f, c, d.r.ID, a.Name)
 			}
 		}
 	}
-	return nil
 }
 
 func ruleOption(d *ruleDraft, c *xmlfile.Element) *Problem {

@@ -31,6 +31,7 @@ type conf struct {
 	decoders fileSet
 	rules    fileSet
 	lists    []string
+	left     int64 // bytes until totalBytesMax
 	errs     []error
 }
 
@@ -57,7 +58,7 @@ type dirPattern struct {
 //
 // Source: spec/ruleset-language.md §13.1.
 func LoadConf(name string) (Source, error) {
-	data, err := os.ReadFile(name)
+	data, err := ReadFile(name, xmlBytesMax)
 	if err != nil {
 		return Source{}, fmt.Errorf("load ruleset: %w", err)
 	}
@@ -65,7 +66,7 @@ func LoadConf(name string) (Source, error) {
 	if err != nil {
 		return Source{}, fmt.Errorf("load ruleset: %s:%w", name, err)
 	}
-	c := &conf{file: name, root: filepath.Dir(name), decoders: fileSet{standard: defaultDecoderDir}, rules: fileSet{standard: defaultRuleDir}}
+	c := &conf{file: name, left: totalBytesMax, root: filepath.Dir(name), decoders: fileSet{standard: defaultDecoderDir}, rules: fileSet{standard: defaultRuleDir}}
 	if filepath.Base(c.root) == "etc" {
 		c.root = filepath.Dir(c.root)
 	}
@@ -83,7 +84,7 @@ func LoadConf(name string) (Source, error) {
 	}
 	s := Source{Decoders: c.read(&c.decoders), Rules: c.read(&c.rules)}
 	for _, l := range c.lists {
-		if f, ok := c.open(l); ok {
+		if f, ok := c.open(l, listBytesMax); ok {
 			f.Name = strings.TrimPrefix(l, listDir)
 			s.Lists = append(s.Lists, f)
 		}
@@ -175,7 +176,7 @@ func (c *conf) read(set *fileSet) []File {
 	}
 	var out []File
 	for _, name := range names {
-		if f, ok := c.open(name); ok {
+		if f, ok := c.open(name, xmlBytesMax); ok {
 			out = append(out, f)
 		}
 	}
@@ -189,12 +190,13 @@ func (c *conf) path(name string) string {
 	return filepath.Join(c.root, filepath.FromSlash(name))
 }
 
-func (c *conf) open(name string) (File, bool) {
+func (c *conf) open(name string, most int64) (File, bool) {
 	p := c.path(name)
-	data, err := os.ReadFile(p)
+	data, err := ReadFile(p, min(most, c.left))
 	if err != nil {
 		c.errs = append(c.errs, fmt.Errorf("%s: %w", c.file, err))
 		return File{}, false
 	}
+	c.left -= int64(len(data))
 	return File{Name: path.Base(name), Path: p, Data: data}, true
 }

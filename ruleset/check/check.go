@@ -311,7 +311,7 @@ func (c *checker) index(src ruleset.Source) {
 				continue
 			}
 			v, _ := d.e.Attr("overwrite")
-			if _, known := c.rules[r]; !known || r.Info.Overwritten && v == "yes" {
+			if _, known := c.rules[r]; !known || r.Info.Overwritten && strings.EqualFold(v, "yes") {
 				c.rules[r] = d
 			}
 		}
