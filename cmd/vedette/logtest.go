@@ -28,8 +28,10 @@ arrow keys bring back earlier ones, also of earlier sessions.
 --format json prints one JSON object per line instead:
 {"alert": bool, "output": {the alert document}}.
 
---input ndjson reads {"log","location","queue","timestamp","agent":{"id","name","ip"}}
-a line; the timestamp is the engine's clock. No broker and no running server is needed.
+--input ndjson reads {"log","location","queue","timestamp",
+"agent":{"id","name","ip","address"}} a line. The timestamp is the engine's clock,
+ip the agent's address of the moment, and address its registered one ("any" if
+missing), which rules see in the location. No running server is needed.
 
 --explain adds which decoders and rules were tried and why each failed: what
 matched and what nearly did, the rest as a count; --explain=all shows everything.`,
