@@ -38,8 +38,10 @@ type loader struct {
 	places     map[*program.Rule]int
 	placeCount int
 	meta       map[*program.Rule]*ruleMeta
-	patterns   map[patternKey]*regex.Pattern
-	lowGroups  map[string]string // texts of groups in lower case
+	// hasStock says that some file has rules with ids of the stock ruleset.
+	hasStock  bool
+	patterns  map[patternKey]*regex.Pattern
+	lowGroups map[string]string // texts of groups in lower case
 }
 
 type patternKey struct {

@@ -31,7 +31,7 @@ func (l *loader) ruleFiles(files []File) {
 		all = append(all, parsed{f, roots})
 		for _, g := range roots {
 			for _, r := range g.Children {
-				scanRoot(r, known, ids)
+				l.scanRule(r, known, ids)
 			}
 		}
 	}
@@ -44,10 +44,11 @@ func (l *loader) ruleFiles(files []File) {
 // rootMax is the highest id of a root rule.
 const rootMax = 9
 
-// scanRoot notes the category of a root rule.
-func scanRoot(r *xmlfile.Element, known map[program.Category]bool, ids map[int]bool) {
+// scanRule notes the category of a root rule, and whether there are stock rules.
+func (l *loader) scanRule(r *xmlfile.Element, known map[program.Category]bool, ids map[int]bool) {
 	v, _ := r.Attr("id")
 	id, err := strconv.Atoi(v)
+	l.hasStock = l.hasStock || err == nil && id > rootMax && id <= stockMax
 	if err != nil || id < 1 || id > rootMax {
 		return
 	}

@@ -35,8 +35,10 @@ func rulesetCheckCommand() *cobra.Command {
 		Short: "List all problems of a ruleset, each with place, cause and a hint",
 		Long: `Prints each problem to standard error as
 
-file:line:col: [rule N:] cause
+file:line:col: error: [rule N:] cause
 hint: what to do
+
+or with "warning:" in place of "error:".
 
 DIR holds decoders/, rules/ and lists/, or just XML files; an ossec.conf stands
 for the files its <ruleset> names; "builtin" is the ruleset of the binary.
@@ -64,14 +66,8 @@ would be refused or a rule be left out of it; the rest are warnings.`,
 			if errs > 0 || strict && warnings > 0 {
 				return fmt.Errorf("ruleset has %s and %s", counted(errs, "error"), counted(warnings, "warning"))
 			}
-			rules := 0
-			for _, r := range rep.Program.AllRules {
-				if r.Info.File != "" { // not a root that the ruleset lacks
-					rules++
-				}
-			}
 			fmt.Fprintf(cmd.OutOrStdout(), "ruleset is valid: %s, %s, %s\n",
-				counted(len(rep.Program.AllDecoders), "decoder"), counted(rules, "rule"), counted(warnings, "warning"))
+				counted(len(rep.Program.AllDecoders), "decoder"), counted(rep.Program.Written(), "rule"), counted(warnings, "warning"))
 			return nil
 		},
 	}

@@ -45,12 +45,15 @@ func (r *Report) count(fatal bool) int {
 	return n
 }
 
-// Write prints each problem as `file:line:col: [rule N:] cause` and, on a line
-// of its own, `hint: …`.
+// Write prints each problem as `file:line:col: error: [rule N:] cause`, or with
+// `warning:`, and, on a line of its own, `hint: …`.
 func (r *Report) Write(w io.Writer) error {
 	for _, p := range r.Problems {
 		hint := p.Hint
-		p.Hint = ""
+		p.Hint, p.Severity = "", "warning"
+		if p.Fatal {
+			p.Severity = "error"
+		}
 		text := p.String() + "\n"
 		if hint != "" {
 			text += "hint: " + hint + "\n"
@@ -84,6 +87,7 @@ func Run(src ruleset.Source) *Report {
 		c := &checker{p: p}
 		c.index(src)
 		c.patterns()
+		c.traps()
 		c.tree()
 		c.composites()
 		c.fields()
