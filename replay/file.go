@@ -64,6 +64,10 @@ type File struct {
 	Range  Range
 	// Agents keeps only their events; empty keeps all.
 	Agents []string
+	// Times, if set, has plain lines take the time that stands in them; lines
+	// without one take that of the line before. Else all have the time of the file's
+	// last change.
+	Times *LogTimes
 	// Loop, if above 0, reads the whole file into memory before it is judged, and
 	// gives it so many times, each time later by its own span.
 	Loop int
@@ -92,6 +96,9 @@ func (f *File) Open(ctx context.Context, n int, from []Place) ([]Lane, error) {
 		// All lanes of a file end at one line.
 		if r.skip = from[0].Next; !from[0].Clock.IsZero() {
 			r.at = from[0]
+			if r.clock != nil {
+				r.clock.begun, r.clock.year = true, 0
+			}
 		}
 	}
 	if f.Loop > 0 {
@@ -121,6 +128,7 @@ type reader struct {
 	line    int64
 	skip    int64 // lines that were judged before
 	at      Place
+	clock   *logClock // nil if lines are not asked for their time
 	agents  chosen
 	items   []Item
 	refused map[string]int64
@@ -171,6 +179,9 @@ func openFile(f *File) (*reader, error) {
 	if r.format == "" || r.format == FormatAuto {
 		head, _ := r.lines.Peek(64 << 10)
 		r.format = guess(head)
+	}
+	if f.Times != nil && r.format == FormatLines {
+		r.clock = newLogClock(*f.Times, r.at.Clock)
 	}
 	return r, nil
 }
@@ -336,6 +347,11 @@ func (r *reader) item(line []byte) (Item, placing) {
 		reason = document(line, &it)
 	default:
 		it.Event.Location = "stdin"
+		if r.clock != nil {
+			if at, ok := r.clock.of(line, r.at.Clock); ok {
+				it.Event.Time = at
+			}
+		}
 	}
 	if reason == "" && len(it.Event.Log) > schemas.MaxEventBytes {
 		reason = "event_too_large"
