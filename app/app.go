@@ -193,6 +193,7 @@ func (a *App) openBrokers(ctx context.Context) error {
 	}
 	a.infra["watch"] = w
 	a.checks.add("kafka", w.Err)
+	a.checks.add("progress", a.cluster.Progress)
 	return nil
 }
 
