@@ -8,7 +8,15 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"vedette/internal/retry"
 	"vedette/schemas"
+)
+
+// Bounds of the pause after the brokers refused to give records of a topic. A
+// partition without a fault waits for the others no longer than that.
+const (
+	fetchPauseMin = 50 * time.Millisecond
+	fetchPauseMax = time.Second
 )
 
 // Follower reads a whole topic from its start, or what comes after it begins,
@@ -86,13 +94,19 @@ func (f *Follower) Run(ctx context.Context) error {
 		}
 	}
 	caughtUp()
+	pause := retry.Backoff{Min: fetchPauseMin, Max: fetchPauseMax}
+	var complaint retry.Log
 	for {
 		fetches := cl.PollFetches(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
+		failed := false
 		fetches.EachError(func(_ string, p int32, err error) {
-			f.log.Warn("following a topic is interrupted", "topic", f.topic, "partition", p, "err", err)
+			failed = true
+			if skipped, due := complaint.Due(); due {
+				f.log.Warn("following a topic is interrupted", "topic", f.topic, "partition", p, "err", err, "not_logged", skipped)
+			}
 		})
 		fetches.EachRecord(func(r *kgo.Record) {
 			rec, _ := fromKgo(r, f.c.prefix, nil)
@@ -102,6 +116,15 @@ func (f *Follower) Run(ctx context.Context) error {
 			}
 		})
 		caughtUp()
+		switch {
+		case !failed:
+			pause.Reset()
+		case fetches.NumRecords() == 0:
+			// The client hands over each refusal at once, however fast they come.
+			if pause.Wait(ctx) != nil {
+				return nil
+			}
+		}
 	}
 }
 
@@ -113,6 +136,7 @@ func (f *Follower) ends(ctx context.Context, name string) (holding map[int32]int
 		return nil, nil, err
 	}
 	defer adm.Close()
+	pause := retry.Backoff{Min: fetchPauseMin, Max: fetchPauseMax}
 	for warned := false; ; {
 		starts, err := adm.ListStartOffsets(ctx, name)
 		if err == nil {
@@ -139,10 +163,8 @@ func (f *Follower) ends(ctx context.Context, name string) (holding map[int32]int
 			f.log.Warn("waiting for a topic", "topic", f.topic, "err", err)
 			warned = true
 		}
-		select {
-		case <-ctx.Done():
-			return nil, nil, ctx.Err()
-		case <-time.After(500 * time.Millisecond):
+		if err := pause.Wait(ctx); err != nil {
+			return nil, nil, err
 		}
 	}
 }
