@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,7 +36,7 @@ func (c *Cluster) Progress() error {
 	}
 	texts := make([]string, 0, len(s.stalled))
 	for at, why := range s.stalled {
-		texts = append(texts, fmt.Sprintf("group %s, %s/%d: %s", at.group, at.topic, at.partition, why))
+		texts = append(texts, fmt.Sprintf("%s: %s", at, why))
 	}
 	slices.Sort(texts)
 	const shown = 3
@@ -43,6 +44,15 @@ func (c *Cluster) Progress() error {
 		texts = append(texts[:shown], fmt.Sprintf("and %d more partitions", more))
 	}
 	return errors.New("records wait and nothing moved for a minute: " + strings.Join(texts, "; "))
+}
+
+// String names the partition, with its group if it is read by one.
+func (p stalledPart) String() string {
+	at := fmt.Sprintf("%s/%d", p.topic, p.partition)
+	if p.group == "" {
+		return at
+	}
+	return "group " + p.group + ", " + at
 }
 
 // progress is the metrics of an observer.
@@ -108,18 +118,30 @@ func (m *member) forget(last map[int32]*seen) {
 }
 
 func (m *member) setStalled(p int32, why string) {
-	s := m.c.shared
 	at := stalledPart{m.cfg.Group, m.cfg.Topic, p}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if why == "" {
-		delete(s.stalled, at)
+		m.c.shared.move(at)
 		return
 	}
-	if _, known := s.stalled[at]; !known {
-		m.cfg.Log.Error("a partition makes no progress", "group", m.cfg.Group, "topic", m.cfg.Topic, "partition", p, "reason", why)
-	}
+	m.c.shared.stall(m.cfg.Log, at, why)
+}
+
+// stall notes that a partition makes no progress, and logs it the first time.
+func (s *shared) stall(log *slog.Logger, at stalledPart, why string) {
+	s.mu.Lock()
+	_, known := s.stalled[at]
 	s.stalled[at] = why
+	s.mu.Unlock()
+	if !known {
+		log.Error("a partition makes no progress", "group", at.group, "topic", at.topic, "partition", at.partition, "reason", why)
+	}
+}
+
+// move notes that a partition makes progress.
+func (s *shared) move(at stalledPart) {
+	s.mu.Lock()
+	delete(s.stalled, at)
+	s.mu.Unlock()
 }
 
 // look takes one look at every partition of the topic.

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"vedette/schemas"
 )
@@ -28,6 +29,12 @@ func testCluster(t *testing.T, n int) *Cluster {
 		t.Fatalf("start a broker: %v", err)
 	}
 	t.Cleanup(broker.Close)
+	return topicsOn(t, broker, n)
+}
+
+// topicsOn makes the topics on a broker.
+func topicsOn(t *testing.T, broker *kfake.Cluster, n int) *Cluster {
+	t.Helper()
 	cfg := Default()
 	cfg.Brokers, cfg.Partitions = broker.ListenAddrs(), n
 	c, err := Connect(cfg)
@@ -274,5 +281,45 @@ func TestQueuesOfAllPartitionsTogetherAreBounded(t *testing.T) {
 	stop()
 	if n := c.shared.queued.Load(); n != 0 {
 		t.Errorf("%d bytes count as queued after the member ended, want 0", n)
+	}
+}
+
+func TestAFollowerThatStandsStillReadsAgain(t *testing.T) {
+	t.Parallel()
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatalf("start a broker: %v", err)
+	}
+	t.Cleanup(broker.Close)
+	c := topicsOn(t, broker, 2)
+	var n atomic.Int64
+	f := c.Follow(schemas.TopicEvents, discard, func(schemas.Record) { n.Add(1) })
+	f.observeEvery = 20 * time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	put(t, c, 5)
+	eventually(t, "the first records are read", func() bool { return n.Load() == 10 })
+	// The follower's fetches get no answer; those of the observer wait for less.
+	var mute atomic.Bool
+	mute.Store(true)
+	broker.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		if req := r.(*kmsg.FetchRequest); mute.Load() && req.MaxWaitMillis == 500 {
+			return req.ResponseKind(), nil, true
+		}
+		return nil, nil, false
+	})
+	put(t, c, 5)
+	eventually(t, "the stall is reported", func() bool { return c.Progress() != nil })
+	if err := c.Progress(); !strings.Contains(err.Error(), "events/") {
+		t.Errorf("the report %q does not name the partition", err)
+	}
+	mute.Store(false)
+	eventually(t, "the waiting records are read once", func() bool { return n.Load() == 20 })
+	eventually(t, "progress is well again", func() bool { return c.Progress() == nil })
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("the follower ended with: %v", err)
 	}
 }
