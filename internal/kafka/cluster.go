@@ -23,7 +23,7 @@ import (
 // accepts it. It leaves room for an alert of 1 MB with its headers.
 const MaxBatchBytes = 2 << 20
 
-// queuedBytesMax is the default of LimitQueues.
+// queuedBytesMax is the default of Config.QueueBytes.
 const queuedBytesMax = 512 << 20
 
 // Cluster knows how to reach the brokers, and what the consumers of this process
@@ -39,7 +39,7 @@ type Cluster struct {
 // shared is what the consumers of one process have in common.
 type shared struct {
 	queued    atomic.Int64 // bytes of the values that wait for handlers
-	queuedMax atomic.Int64
+	queuedMax int64
 	mu        sync.Mutex
 	stalled   map[stalledPart]string // partitions that make no progress, and why
 }
@@ -49,17 +49,15 @@ type stalledPart struct {
 	partition    int32
 }
 
-func (s *shared) full() bool { return s.queued.Load() > s.queuedMax.Load() }
-
-// LimitQueues bounds the bytes of the records that wait for the handlers of this
-// process, beside the bound of each partition. The default is 512 MB.
-func (c *Cluster) LimitQueues(bytes int64) { c.shared.queuedMax.Store(bytes) }
+func (s *shared) full() bool { return s.queued.Load() > s.queuedMax }
 
 // Connect prepares clients for the configured brokers. It reads the TLS and
 // password files, and opens no connection.
 func Connect(cfg Config) (*Cluster, error) {
 	c := &Cluster{prefix: cfg.TopicPrefix, cfg: cfg, shared: &shared{stalled: map[stalledPart]string{}}}
-	c.LimitQueues(queuedBytesMax)
+	if c.shared.queuedMax = cfg.QueueBytes; c.shared.queuedMax == 0 {
+		c.shared.queuedMax = queuedBytesMax
+	}
 	c.base = []kgo.Opt{
 		kgo.SeedBrokers(cfg.Brokers...),
 		kgo.ClientID("vedette"),

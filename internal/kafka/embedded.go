@@ -98,7 +98,7 @@ func (e *Embedded) Close() {
 // of another on this machine.
 func ConnectEmbedded(cfg Config, addr, password string) *Cluster {
 	cfg.Brokers = []string{addr}
-	c, err := Connect(Config{Brokers: cfg.Brokers, TopicPrefix: cfg.TopicPrefix, Partitions: cfg.Partitions, Replication: 1})
+	c, err := Connect(Config{Brokers: cfg.Brokers, TopicPrefix: cfg.TopicPrefix, Partitions: cfg.Partitions, Replication: 1, QueueBytes: cfg.QueueBytes})
 	if err != nil {
 		panic(err) // nothing is read from files here
 	}

@@ -269,7 +269,7 @@ func TestACommitThatWasRefusedIsMadeUpFor(t *testing.T) {
 func TestQueuesOfAllPartitionsTogetherAreBounded(t *testing.T) {
 	t.Parallel()
 	c := testCluster(t, 4)
-	c.LimitQueues(1)
+	c.shared.queuedMax = 1
 	put(t, c, 2*HandleRecordsMax)
 	var g gate
 	g.shut.Store(true)
