@@ -22,6 +22,7 @@ import (
 	"vedette/ingest/agentless"
 	"vedette/ingest/source"
 	"vedette/ingest/syslog"
+	"vedette/internal/groups"
 	"vedette/internal/kafka"
 	"vedette/internal/keyrequest"
 	"vedette/internal/responses"
@@ -145,6 +146,9 @@ type Agents struct {
 	// GroupsDir holds a directory per group with the files its agents share, as
 	// etc/shared does; empty: they are published by the API only.
 	GroupsDir string `mapstructure:"groups_dir"`
+	// GroupTemplate is a file: the agent.conf of groups that have none of their own,
+	// the same on every node. Empty: one without settings.
+	GroupTemplate string `mapstructure:"group_template"`
 	// PackagesDir holds the packages that the API upgrades agents by, on each node
 	// with the API; empty: agents are not upgraded from here.
 	PackagesDir string `mapstructure:"packages_dir"`
@@ -485,6 +489,11 @@ func (c Config) Validate() error {
 	}
 	if n := c.Agents.PushBytesPerSecond; n < 64<<10 {
 		bad("agents.push_bytes_per_second: %d; at least 65536", n)
+	}
+	if f := c.Agents.GroupTemplate; f != "" {
+		if _, err := groups.ReadAgentConf(f); err != nil {
+			bad("agents.group_template: %v", err)
+		}
 	}
 	for key, d := range map[string]string{"agents.groups_dir": c.Agents.GroupsDir, "agents.packages_dir": c.Agents.PackagesDir} {
 		if d == "" {

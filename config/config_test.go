@@ -132,3 +132,24 @@ func TestTimesOfAgentsAreBounded(t *testing.T) {
 	f("remove_after: -1h", "agents.remove_after: -1h")
 	f("remove_after: 60500ms", "agents.remove_after: 1m0.5s")
 }
+
+func TestAGroupTemplateMustBeAnAgentConf(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "template.conf")
+	c := Default()
+	c.Agents.GroupTemplate = name
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "agents.group_template: ") {
+		t.Errorf("a template that is missing: %v", err)
+	}
+	for text, want := range map[string]string{"<agent_config>\n<x/></agent_config>": "line 2", "<agent_config></agent_config>": ""} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		switch err := c.Validate(); {
+		case want == "" && err != nil:
+			t.Errorf("%s is refused: %v", text, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: %v, want an error with %q", text, err, want)
+		}
+	}
+}
