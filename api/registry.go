@@ -20,8 +20,6 @@ import (
 // Registry is Agents and Users over the registry.
 type Registry struct {
 	reg *registry.Registry
-	// host is the server's own name, which no agent may take.
-	host string
 	// mergedSum gives the sum of the file that agents of groups are to have.
 	mergedSum func(groups []string) string
 
@@ -38,9 +36,9 @@ var (
 	_ Users  = (*Registry)(nil)
 )
 
-// NewRegistry returns the adapter; host is the server's own name.
-func NewRegistry(reg *registry.Registry, host string) *Registry {
-	return &Registry{reg: reg, host: host, decoy: HashPassword("decoy")}
+// NewRegistry returns the adapter.
+func NewRegistry(reg *registry.Registry) *Registry {
+	return &Registry{reg: reg, decoy: HashPassword("decoy")}
 }
 
 // CompareFiles has agents compared with what they are to have: sum is that of the
@@ -107,7 +105,7 @@ func millis(ms int64) time.Time {
 // Add implements Agents.
 func (r *Registry) Add(ctx context.Context, n NewAgent) (id, key string, err error) {
 	a, err := r.reg.Add(ctx, registry.AddRequest{
-		Name: n.Name, IP: n.IP, ID: n.ID, Key: secret.String(n.Key), HostName: r.host,
+		Name: n.Name, IP: n.IP, ID: n.ID, Key: secret.String(n.Key),
 		Force: schemas.ForcePolicy{
 			Enabled: n.Force.Enabled, KeyMismatch: true,
 			DisconnectedTimeEnabled: n.Force.DisconnectedEnabled, DisconnectedTime: int64(n.Force.Disconnected / time.Second),

@@ -42,12 +42,8 @@ func (a *App) buildIngest() error {
 		return err
 	}
 	a.cleanup = append(a.cleanup, func() { _ = g.Close() })
-	keys, err := a.keyRequester()
-	if err != nil {
-		return err
-	}
 	g.Use(ingest.Services{
-		Keys:   keys,
+		Keys:   a.keyRequester(),
 		Groups: store, Packages: upgrades,
 		Verify: func(rec *schemas.Record) bool { return commands.Verify(a.box, rec) },
 		Bury: func(rec schemas.Record, cause, detail string) {

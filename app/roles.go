@@ -17,7 +17,6 @@ import (
 	"vedette/internal/datadir"
 	"vedette/internal/geoip"
 	"vedette/internal/kafka"
-	"vedette/internal/registry"
 	"vedette/internal/responses"
 	"vedette/internal/rulesets"
 	"vedette/internal/secret"
@@ -107,7 +106,7 @@ func (a *App) build(names []string) error {
 // openRegistry follows the registry. bury keeps records that could not be
 // applied in the dead letter.
 func (a *App) openRegistry(bury bool) error {
-	r, err := registry.Open(a.cluster, a.box, a.node, a.log, a.reg)
+	r, err := OpenRegistry(a.cfg, a.cluster, a.box, a.log, a.reg)
 	if err != nil {
 		return err
 	}

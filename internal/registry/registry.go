@@ -63,6 +63,9 @@ type Registry struct {
 	log     *slog.Logger
 	m       *metrics
 
+	// reserved are the server's own names, which no agent may take.
+	reserved []string
+
 	prod      *kafka.Producer
 	registry  *kafka.Follower
 	presence  *kafka.Follower
@@ -105,6 +108,10 @@ func Open(cluster *kafka.Cluster, box *secret.Box, node string, log *slog.Logger
 	r.snapshots = cluster.FollowNew(schemas.TopicSnapshots, log, r.onSnapshot)
 	return r, nil
 }
+
+// Reserve sets the server's own names, which no agent may take: the name of
+// agent 000, and the name of this machine. Call it before Run.
+func (r *Registry) Reserve(names ...string) { r.reserved = names }
 
 // OnRejected sets what is told of records that were not applied; cause is mac,
 // shape, sealed or presence. Set it before Run. It must not block.
@@ -258,9 +265,13 @@ func (r *Registry) onProposal(ctx context.Context, rec schemas.Record) {
 		r.tell(changes(p.Kind, &out))
 	}
 	if waiter != nil {
-		// Every node applies the removal; the one that asked for it tells of it.
+		// Every node applies the removal; the one that asked for it tells of it. An
+		// agent that gives way to another is no removal: its machine enrolls again.
 		for i := range out.Gone {
 			r.prod.Produce(schemas.PresenceTombstone(out.Gone[i].ID), nil)
+			if p.Kind != schemas.ProposalAgentRemove {
+				continue
+			}
 			e := removalEvent(&out.Gone[i], &presences[i], r.node, time.Now())
 			r.prod.Produce(e.Record(), nil)
 		}
