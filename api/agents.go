@@ -51,6 +51,9 @@ func (a *Agent) Values(path string) []any {
 	case "manager":
 		return text(a.Manager)
 	case "node_name":
+		if a.Node == "" { // it has never reported to one
+			return text("unknown")
+		}
 		return text(a.Node)
 	case "mergedSum":
 		return text(a.MergedSum)
@@ -217,7 +220,7 @@ func (a *API) agents() []*Agent {
 	out := make([]*Agent, 0, len(list)+1)
 	out = append(out, a.server())
 	for i := range list {
-		if list[i].Manager == "" {
+		if list[i].Manager == "" && list[i].Status != stateNever {
 			list[i].Manager = a.cfg.Identity.Manager
 		}
 		out = append(out, &list[i])
@@ -277,11 +280,26 @@ func agentFilter(c *call) func(*Agent) bool {
 // permitted returns the agents that the request is about and the caller may
 // use, and puts what was named but is not there, or not permitted, into l.
 func (a *API) permitted(c *call, l *list) ([]*Agent, error) {
-	all := a.agents()
 	ids, named := c.strs("agents_list")
 	if !named || slices.Contains(ids, "all") {
-		return slices.DeleteFunc(all, func(x *Agent) bool { return !c.may(x.resources()...) }), nil
+		return slices.DeleteFunc(a.agents(), func(x *Agent) bool { return !c.may(x.resources()...) }), nil
 	}
+	return a.named(c, l, ids)
+}
+
+// onPath is permitted for operations that name one agent in the path and answer
+// with a list: an agent that is not there is a failed item, not an error.
+func (a *API) onPath(c *call, l *list) ([]*Agent, error) {
+	id, err := pathID(c)
+	if err != nil {
+		return nil, err
+	}
+	return a.named(c, l, []string{id})
+}
+
+// named returns the agents of these ids that the caller may use.
+func (a *API) named(c *call, l *list, ids []string) ([]*Agent, error) {
+	all := a.agents()
 	byID := make(map[string]*Agent, len(all))
 	for _, x := range all {
 		byID[x.ID] = x
@@ -312,7 +330,7 @@ func (a *API) permitted(c *call, l *list) ([]*Agent, error) {
 }
 
 func (a *API) listAgents(c *call) (any, error) {
-	l := &list{All: "All agents asked for are listed", Some: "Some agents asked for are not listed", None: "No agent is listed"}
+	l := &list{All: "All selected agents information was returned", Some: "Some agents information was not returned", None: "No agent information was returned"}
 	agents, err := a.permitted(c, l)
 	if err != nil {
 		return nil, err
@@ -373,20 +391,23 @@ func force(m map[string]any) Force {
 		return b || !ok
 	}
 	span := func(m map[string]any, name string) time.Duration {
-		s, _ := m[name].(string)
+		s, ok := m[name].(string)
+		if !ok {
+			return time.Hour
+		}
 		d, _ := qlang.ParsePeriod(s)
 		return d
 	}
-	f := Force{Enabled: on(m, "enabled"), AfterRegistration: span(m, "after_registration_time"), DisconnectedEnabled: true}
-	if d, ok := m["disconnected_time"].(map[string]any); ok {
-		f.DisconnectedEnabled, f.Disconnected = on(d, "enabled"), span(d, "value")
+	d, _ := m["disconnected_time"].(map[string]any)
+	return Force{
+		Enabled: on(m, "enabled"), AfterRegistration: span(m, "after_registration_time"),
+		DisconnectedEnabled: on(d, "enabled"), Disconnected: span(d, "value"),
 	}
-	return f
 }
 
 func (a *API) deleteAgents(c *call) (any, error) {
 	l := &list{
-		All: "All agents asked for were removed", Some: "Some agents asked for were not removed", None: "No agent was removed",
+		All: "All selected agents were deleted", Some: "Some agents were not deleted", None: "No agents were deleted",
 		Extra: map[string]any{"older_than": c.str("older_than")},
 	}
 	agents, err := a.permitted(c, l)

@@ -74,8 +74,9 @@ type Group struct {
 type NewAgent struct {
 	Name string
 	// IP is an address, a network or any.
-	IP    string
-	Force Force
+	IP string
+	// Force is nil for the policy of the enrollment port.
+	Force *Force
 	// ID and Key are given by imports; empty: the next id, a random key.
 	ID, Key string
 }
@@ -111,6 +112,9 @@ type User struct {
 // Rules give the ruleset in use; nil before the first is loaded.
 type Rules interface {
 	Program() *program.Program
+	// Excluded returns the rules and decoders of files that the configuration
+	// excludes, which are shown and do not run.
+	Excluded() ([]program.RuleInfo, []program.DecoderInfo)
 }
 
 // Rulesets are the published versions of the ruleset.

@@ -3,6 +3,8 @@ package api
 import (
 	"cmp"
 	"errors"
+	"math"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -81,6 +83,11 @@ func (l *listing) cut(c *call, items []item) ([]map[string]any, int, error) {
 		}
 	}
 	offset, limit := c.num("offset"), c.num("limit")
+	if l.database && offset == math.MaxInt {
+		p := problem.New(problem.StoreFailed, "The offset is larger than the store can count")
+		p.Status, p.Title = http.StatusBadRequest, problem.Title(http.StatusBadRequest)
+		return nil, 0, p
+	}
 	if c.flag("distinct") {
 		out := l.distinct(items, fields)
 		return page(out, offset, limit), len(out), nil

@@ -19,7 +19,8 @@ import (
 
 // Registry is Agents and Users over the registry.
 type Registry struct {
-	reg *registry.Registry
+	reg    *registry.Registry
+	policy schemas.ForcePolicy
 	// mergedSum gives the sum of the file that agents of groups are to have.
 	mergedSum func(groups []string) string
 
@@ -36,9 +37,10 @@ var (
 	_ Users  = (*Registry)(nil)
 )
 
-// NewRegistry returns the adapter.
-func NewRegistry(reg *registry.Registry) *Registry {
-	return &Registry{reg: reg, decoy: HashPassword("decoy")}
+// NewRegistry returns the adapter. policy says when an agent gives way to one
+// that is added without a word on that.
+func NewRegistry(reg *registry.Registry, policy schemas.ForcePolicy) *Registry {
+	return &Registry{reg: reg, policy: policy, decoy: HashPassword("decoy")}
 }
 
 // CompareFiles has agents compared with what they are to have: sum is that of the
@@ -104,14 +106,14 @@ func millis(ms int64) time.Time {
 
 // Add implements Agents.
 func (r *Registry) Add(ctx context.Context, n NewAgent) (id, key string, err error) {
-	a, err := r.reg.Add(ctx, registry.AddRequest{
-		Name: n.Name, IP: n.IP, ID: n.ID, Key: secret.String(n.Key),
-		Force: schemas.ForcePolicy{
-			Enabled: n.Force.Enabled, KeyMismatch: true,
-			DisconnectedTimeEnabled: n.Force.DisconnectedEnabled, DisconnectedTime: int64(n.Force.Disconnected / time.Second),
-			AfterRegistrationTime: int64(n.Force.AfterRegistration / time.Second),
-		},
-	})
+	policy := r.policy
+	if f := n.Force; f != nil {
+		policy = schemas.ForcePolicy{
+			Enabled: f.Enabled, KeyMismatch: true, DisconnectedTimeEnabled: f.DisconnectedEnabled, DisconnectedTime: int64(f.Disconnected / time.Second),
+			AfterRegistrationTime: int64(f.AfterRegistration / time.Second), Purge: r.policy.Purge,
+		}
+	}
+	a, err := r.reg.Add(ctx, registry.AddRequest{Name: n.Name, IP: n.IP, ID: n.ID, Key: secret.String(n.Key), Force: policy})
 	if err != nil {
 		return "", "", registryProblem(err)
 	}
