@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"encoding/json"
 	"maps"
 	"net/netip"
 	"slices"
@@ -138,6 +139,20 @@ func (a *Agent) JSON() map[string]any {
 	return m
 }
 
+// Encoded implements encodedItem.
+func (a *Agent) Encoded() (json.RawMessage, error) {
+	if b := a.encoded.Load(); b != nil {
+		return *b, nil
+	}
+	b, err := encode(a.JSON())
+	if err != nil {
+		return nil, err
+	}
+	raw := json.RawMessage(b)
+	a.encoded.Store(&raw)
+	return raw, nil
+}
+
 // resources are what permissions may know the agent under.
 func (a *Agent) resources() []string {
 	out := make([]string, 0, 1+len(a.Groups))
@@ -216,21 +231,14 @@ func (a *API) server() *Agent {
 
 // agents returns every agent in the order of ids, the server first.
 func (a *API) agents() []*Agent {
-	list := a.deps.Agents.List()
-	out := make([]*Agent, 0, len(list)+1)
-	out = append(out, a.server())
-	for i := range list {
-		if list[i].Manager == "" && list[i].Status != stateNever {
-			list[i].Manager = a.cfg.Identity.Manager
-		}
-		out = append(out, &list[i])
-	}
-	slices.SortFunc(out, func(x, y *Agent) int {
-		n, _ := strconv.Atoi(x.ID)
-		m, _ := strconv.Atoi(y.ID)
-		return cmp.Or(cmp.Compare(n, m), cmp.Compare(x.ID, y.ID))
-	})
-	return out
+	return slices.Insert(a.deps.Agents.List(), 0, a.server())
+}
+
+// compareIDs orders ids by their numbers, then by their texts.
+func compareIDs(a, b string) int {
+	n, _ := strconv.Atoi(a)
+	m, _ := strconv.Atoi(b)
+	return cmp.Or(cmp.Compare(n, m), cmp.Compare(a, b))
 }
 
 // agentFilter is made of the parameters that name one field.
@@ -282,7 +290,11 @@ func agentFilter(c *call) func(*Agent) bool {
 func (a *API) permitted(c *call, l *list) ([]*Agent, error) {
 	ids, named := c.strs("agents_list")
 	if !named || slices.Contains(ids, "all") {
-		return slices.DeleteFunc(a.agents(), func(x *Agent) bool { return !c.may(x.resources()...) }), nil
+		all := a.agents()
+		if c.perms.AllowsAll(c.op.action, "agent:id") {
+			return all, nil
+		}
+		return slices.DeleteFunc(all, func(x *Agent) bool { return !c.may(x.resources()...) }), nil
 	}
 	return a.named(c, l, ids)
 }

@@ -18,7 +18,7 @@ const visibleAgentsMax = 1000
 func (a *API) listAlerts(c *call) (any, error) {
 	l := &list{All: "All alerts asked for are listed", Some: "Some alerts asked for are not listed", None: "No alert is listed", Items: []json.RawMessage{}}
 	q := store.Query{Text: c.str("text"), Offset: c.num("offset"), Limit: c.num("limit"), Now: c.now}
-	if q.Offset+q.Limit > store.MaxWindow {
+	if q.Offset > store.MaxWindow || q.Offset+q.Limit > store.MaxWindow {
 		return nil, problem.Newf(problem.LimitTooHigh, "offset and limit together are above %d", store.MaxWindow)
 	}
 	if s := c.str("q"); s != "" {

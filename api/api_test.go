@@ -43,7 +43,7 @@ type fakes struct {
 	excludedRules    []program.RuleInfo
 	excludedDecoders []program.DecoderInfo
 	mu               sync.Mutex
-	list             []Agent
+	list             []*Agent
 	key              *ecdsa.PrivateKey
 	users            map[string]User
 	health           map[string]error
@@ -57,7 +57,7 @@ type fakes struct {
 	packages fakePackages
 }
 
-func (f *fakes) List() []Agent {
+func (f *fakes) List() []*Agent {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.list)
@@ -66,19 +66,19 @@ func (f *fakes) List() []Agent {
 func (f *fakes) Add(_ context.Context, n NewAgent) (string, string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if slices.ContainsFunc(f.list, func(a Agent) bool { return a.Name == n.Name }) {
+	if slices.ContainsFunc(f.list, func(a *Agent) bool { return a.Name == n.Name }) {
 		return "", "", problem.New(problem.AgentName, "")
 	}
 	f.added = append(f.added, n)
 	id := fmt.Sprintf("%03d", len(f.list)+1)
-	f.list = append(f.list, Agent{ID: id, Name: n.Name, RegisterIP: n.IP, Status: "never_connected", DateAdd: time.Now()})
+	f.list = append(f.list, &Agent{ID: id, Name: n.Name, RegisterIP: n.IP, Status: "never_connected", DateAdd: time.Now()})
 	return id, "a2V5", nil
 }
 
 func (f *fakes) Remove(_ context.Context, id string, _ bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.list = slices.DeleteFunc(f.list, func(a Agent) bool { return a.ID == id })
+	f.list = slices.DeleteFunc(f.list, func(a *Agent) bool { return a.ID == id })
 	return nil
 }
 
@@ -135,16 +135,16 @@ func newFakes() *fakes {
 		},
 		health: map[string]error{"store": nil, "analyze": nil},
 		orders: newFakeOrders(), files: newFakeFiles(),
-		list: []Agent{
+		list: []*Agent{
 			{
 				ID: "001", Name: "web1", IP: "10.0.0.1", RegisterIP: "any", Status: "active", Version: "Wazuh v4.14.7", Groups: []string{"default", "web"},
 				OS:   AgentOS{Name: "Ubuntu", Platform: "ubuntu", Version: "22.04", Major: "22", Minor: "04"},
-				Node: "node1", Synced: true, MergedSum: "m", DateAdd: now.AddDate(0, -1, 0), LastKeepAlive: now,
+				Node: "node1", Manager: "siem", Synced: true, MergedSum: "m", DateAdd: now.AddDate(0, -1, 0), LastKeepAlive: now,
 			},
 			{
 				ID: "002", Name: "Web2", IP: "10.0.0.2", RegisterIP: "10.0.0.2", Status: "disconnected", Version: "Wazuh v4.9.2", Groups: []string{"default"},
 				OS:   AgentOS{Name: "Windows", Platform: "windows", Version: "10.0", Major: "10", Minor: "0"},
-				Node: "node1", Synced: true, DateAdd: now.AddDate(0, -1, 0), LastKeepAlive: now.AddDate(0, 0, -10), DisconnectedTime: now.AddDate(0, 0, -9),
+				Node: "node1", Manager: "siem", Synced: true, DateAdd: now.AddDate(0, -1, 0), LastKeepAlive: now.AddDate(0, 0, -10), DisconnectedTime: now.AddDate(0, 0, -9),
 			},
 			{ID: "010", Name: "db", IP: "any", RegisterIP: "any", Status: "never_connected", DateAdd: now.AddDate(0, 0, -1)},
 		},
@@ -750,28 +750,6 @@ func TestAPanicIsA500(t *testing.T) {
 	s.refused(s.do("GET", "/alerts", ""), 500, "Wazuh Internal Error", 1000, "")
 	if r := s.do("GET", "/", ""); r.status != 200 {
 		t.Error(r.body)
-	}
-}
-
-func TestRequestLimit(t *testing.T) {
-	t.Parallel()
-	s := serve(t)
-	s.api.limit.max = 3
-	s.api.limit.n = 0
-	for i := range 5 {
-		r := s.do("GET", "/", "", func(r *http.Request) { r.Header.Del("Authorization") }) // counted before the token
-		switch {
-		case i < 3 && r.status != 401:
-			t.Fatalf("request %d: %d", i, r.status)
-		case i >= 3:
-			s.refused(r, 429, "Too Many Requests", 6001, "")
-			if r.json["remediation"] == nil {
-				t.Error("no remediation")
-			}
-		}
-	}
-	if !s.api.limit.allow(time.Now().Add(61 * time.Second)) {
-		t.Error("the next minute is closed too")
 	}
 }
 

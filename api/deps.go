@@ -3,7 +3,9 @@ package api
 import (
 	"context"
 	"crypto/ecdsa"
+	"encoding/json"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"vedette/internal/shadowlog"
@@ -46,7 +48,8 @@ type Deps struct {
 
 // Agents are the agents that are enrolled, without the server itself.
 type Agents interface {
-	List() []Agent
+	// List returns them in the order of their ids. They must not be changed.
+	List() []*Agent
 	// Add enrols an agent. A refusal is a *problem.Problem.
 	Add(ctx context.Context, r NewAgent) (id, key string, err error)
 	// Remove removes an agent. A refusal is a *problem.Problem.
@@ -172,6 +175,8 @@ type Agent struct {
 	// Synced says that the agent has its groups' current files.
 	Synced                                   bool
 	DateAdd, LastKeepAlive, DisconnectedTime time.Time
+
+	encoded atomic.Pointer[json.RawMessage] // of JSON, made when it is asked for
 }
 
 // AgentOS is an agent's operating system.

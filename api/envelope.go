@@ -241,10 +241,14 @@ func (a *API) envelop(c *gin.Context) {
 		}
 		a.account(c, start)
 	}()
-	if path := c.Request.URL.Path; path != "/healthz" && path != "/readyz" && !a.limit.allow(start) {
-		a.metrics.refused.WithLabelValues("request_limit").Inc()
-		a.refuse(c, problem.New(problem.RequestLimit, ""))
-		return
+	if path := c.Request.URL.Path; path != "/healthz" && path != "/readyz" {
+		wait, ok := a.limit.allow(start, c.RemoteIP(), func() string { return a.bearer(c, start) })
+		if !ok {
+			a.metrics.refused.WithLabelValues("request_limit").Inc()
+			h.Set("Retry-After", retryAfter(wait))
+			a.refuse(c, problem.New(problem.RequestLimit, ""))
+			return
+		}
 	}
 	c.Next()
 }

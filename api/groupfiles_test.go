@@ -124,7 +124,7 @@ func TestAnAgentConfIsReplacedOnlyByOneThatAgentsTake(t *testing.T) {
 func TestAnAgentIsSyncedWithWhatItsGroupsHaveNow(t *testing.T) {
 	t.Parallel()
 	_, reg := serveRegistry(t)
-	r := NewRegistry(reg, schemas.ForcePolicy{})
+	r := NewRegistry(reg, schemas.ForcePolicy{}, "siem")
 	r.CompareFiles(func(groups []string) string { return "sum of " + strings.Join(groups, ",") })
 	id, _, err := r.Add(t.Context(), NewAgent{Name: "web1", IP: "any"})
 	if err != nil {

@@ -44,7 +44,7 @@ func serveRegistry(t *testing.T) (*server, *registry.Registry) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("registry is not ready")
 	}
-	r, f := NewRegistry(reg, schemas.ForcePolicy{}), newFakes()
+	r, f := NewRegistry(reg, schemas.ForcePolicy{}, "siem"), newFakes()
 	sums := func(group, algorithm string) (string, string) {
 		if group == "default" {
 			return "merged of default by " + algorithm, ""

@@ -90,6 +90,7 @@ type Registry struct {
 	// presenceSubs are told of presence records.
 	presenceSubs map[int]func(rec, current *schemas.Presence, stale bool)
 	deadLetter   func(rec schemas.Record, cause string)
+	touched      []func(id string)
 	manifests    []schemas.SnapshotManifest // that verified, by offset
 }
 
@@ -309,12 +310,23 @@ func (r *Registry) expected(ctx context.Context, offset int64) bool {
 	return offset > at
 }
 
+// OnTouch has fn called with the id of each agent whose entry or presence has
+// changed, after the change. It must not block.
+func (r *Registry) OnTouch(fn func(id string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.touched = append(r.touched[:len(r.touched):len(r.touched)], fn)
+}
+
 // tell passes changes to the subscribers.
 func (r *Registry) tell(cs []Change) {
 	r.mu.RLock()
-	subs := slices.Collect(maps.Values(r.subs))
+	subs, touched := slices.Collect(maps.Values(r.subs)), r.touched
 	r.mu.RUnlock()
 	for _, c := range cs {
+		for _, fn := range touched {
+			fn(c.Agent.ID)
+		}
 		for _, fn := range subs {
 			fn(c)
 		}
