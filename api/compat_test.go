@@ -199,3 +199,23 @@ func TestALogtestSessionBeginsWithoutAWarning(t *testing.T) {
 		t.Errorf("a session that is not there: %v", data)
 	}
 }
+
+func TestAlertsRefuseAnUnknownSortAndTakeSelectAndSearch(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	s.refused(s.do("GET", "/alerts?sort=-nonsense", ""), 400, "Bad Request", 1403, `"nonsense"; there are: timestamp, `)
+	s.refused(s.do("GET", "/alerts?sort=timestamp,rule.x", ""), 400, "Bad Request", 1403, `"rule.x"`)
+	for _, f := range alertSorts {
+		if r := s.do("GET", "/alerts?sort=-"+f, ""); r.status != 200 || dug(r.json, "data.total_affected_items") != 12.0 {
+			t.Errorf("sort=-%s: %d %.300s", f, r.status, r.body)
+		}
+	}
+	r := s.do("GET", "/alerts?sort=rule.level&limit=1&select=rule.level,agent.name,data.nothing", "")
+	if want := `"affected_items":[{"agent":{"name":"Web-0"},"rule":{"level":3}}]`; !strings.Contains(r.body, want) {
+		t.Errorf("%d %s, want %s", r.status, r.body, want)
+	}
+	if r := s.do("GET", "/alerts?search=10.0.0.3&text=accepted", ""); r.status != 200 || dug(r.json, "data.total_affected_items") != 2.0 {
+		t.Errorf("%d %.300s", r.status, r.body)
+	}
+	s.refused(s.do("GET", "/alerts?offset=9223372036854775807", ""), 400, "Bad Request", 1405, "")
+}
