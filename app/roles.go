@@ -86,10 +86,10 @@ func (a *App) build(names []string) error {
 	// Every port is tried, so that all that are taken are named at once.
 	var errs []error
 	if has(RoleEnroll) {
-		errs = append(errs, a.buildEnroll())
+		errs = append(errs, portTaken(a.buildEnroll(), "enroll.listen"))
 	}
 	if has(RoleIngest) {
-		errs = append(errs, a.buildIngest(), a.buildInputs())
+		errs = append(errs, portTaken(a.buildIngest(), "ingest"), a.buildInputs())
 	}
 	if has(RoleAnalyze) {
 		errs = append(errs, a.buildAnalyze())
@@ -98,7 +98,7 @@ func (a *App) build(names []string) error {
 		errs = append(errs, a.buildForward(alerts, set))
 	}
 	if has(RoleAPI) {
-		errs = append(errs, a.buildAPI(alerts))
+		errs = append(errs, portTaken(a.buildAPI(alerts), "api.listen"))
 	}
 	return errors.Join(errs...)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
+	"gopkg.in/yaml.v3"
 
 	"vedette/analyze"
 	"vedette/enroll"
@@ -217,31 +218,29 @@ func Load(path string, environ []string) (Config, error) {
 func Parse(path string, environ []string) (Config, error) {
 	v := viper.NewWithOptions(viper.ExperimentalBindStruct())
 	v.SetConfigType("yaml")
+	var errs []error
 	if path != "" {
-		f, err := os.Open(path)
+		data, err := os.ReadFile(path)
 		if err != nil {
 			return Default(), fmt.Errorf("read configuration: %w", err)
 		}
-		defer f.Close()
-		if err := v.ReadConfig(f); err != nil {
+		var tree map[string]any
+		if err = yaml.Unmarshal(data, &tree); err == nil {
+			errs = checkTree(tree, "")
+			err = v.MergeConfigMap(tree)
+		}
+		if err != nil {
 			return Default(), fmt.Errorf("read configuration %s: %w", path, err)
 		}
 	}
-	errs := applyEnv(v, environ)
+	errs = append(errs, applyEnv(v, environ)...)
 	c := Default()
-	known := map[string]bool{}
-	for _, k := range Keys() {
-		known[k] = true
-	}
-	for _, k := range v.AllKeys() {
-		if !known[k] {
-			errs = append(errs, fmt.Errorf("%s: unknown key%s", k, suggest(k)))
-		}
-	}
 	errs = append(errs, unknownInLists(v)...)
-	hook := mapstructure.ComposeDecodeHookFunc(mapstructure.StringToTimeDurationHookFunc(), commaList, yamlList)
+	hook := mapstructure.ComposeDecodeHookFunc(durations, commaList, yamlList)
 	if err := v.Unmarshal(&c, viper.DecodeHook(hook), func(dc *mapstructure.DecoderConfig) { dc.ZeroFields = true }); err != nil {
-		errs = append(errs, single(err)...)
+		for _, e := range single(err) {
+			errs = append(errs, plainly(e))
+		}
 	}
 	return c, errors.Join(errs...)
 }
@@ -329,17 +328,6 @@ func Keys() []string {
 	walk(reflect.TypeFor[Config](), "")
 	sort.Strings(keys)
 	return keys
-}
-
-// suggest finds a key with the same last part, for a hint.
-func suggest(key string) string {
-	last := key[strings.LastIndexByte(key, '.')+1:]
-	for _, k := range Keys() {
-		if k[strings.LastIndexByte(k, '.')+1:] == last {
-			return " (did you mean " + k + "?)"
-		}
-	}
-	return ""
 }
 
 // Validate returns every problem, joined. Each names its key.
