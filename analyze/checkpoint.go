@@ -12,6 +12,7 @@ import (
 
 	"vedette/internal/kafka"
 	"vedette/internal/repeats"
+	"vedette/internal/retry"
 	"vedette/ruleset/engine"
 	"vedette/schemas"
 )
@@ -123,16 +124,15 @@ func newCheckpoints(r *Role) *checkpoints {
 // kafka.GroupConfig.Rewind says.
 func (c *checkpoints) startAt(ctx context.Context, a kafka.Assignment) (int64, bool, error) {
 	var err error
-	for try := range loadTries {
+	pause := retry.Backoff{Min: 200 * time.Millisecond, Max: 2 * time.Second}
+	for range loadTries {
 		var from int64
 		var ok bool
 		if from, ok, err = c.load(ctx, a); err == nil {
 			return from, ok, nil
 		}
-		select {
-		case <-ctx.Done():
-			return 0, false, ctx.Err()
-		case <-time.After(time.Duration(try+1) * 200 * time.Millisecond):
+		if err := pause.Wait(ctx); err != nil {
+			return 0, false, err
 		}
 	}
 	// Judging without what reaches far back is better than not judging.

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vedette/internal/kafka"
+	"vedette/internal/retry"
 	"vedette/ruleset/engine"
 	"vedette/schemas"
 )
@@ -129,12 +130,13 @@ func (p *partition) run(version string, e *engine.Engine) {
 
 // engine asks for an engine until the answer is final.
 func (p *partition) engine(ctx context.Context, version string) (*engine.Engine, error) {
-	for try := 0; ; try++ {
+	pause := retryPause()
+	for {
 		e, err := p.r.o.Rulesets.Engine(ctx, version)
 		if err == nil || errors.Is(err, ErrRulesetGone) {
 			return e, err
 		}
-		if err := p.pause(ctx, "a ruleset cannot be read", err, try); err != nil {
+		if err := p.pause(ctx, &pause, "a ruleset cannot be read", err); err != nil {
 			return nil, err
 		}
 	}
@@ -176,13 +178,14 @@ func (p *partition) change(ctx context.Context, offset int64) error {
 		Topic: p.a.Topic, TopicID: p.a.TopicID, Partition: p.a.Partition, Node: p.r.o.Node, Time: time.Now(), Changes: changes,
 	}
 	rec := p.r.ck.seal(act.Record())
-	for try := 0; ; try++ {
+	pause := retryPause()
+	for {
 		_, err := p.r.producer.ProduceSync(ctx, rec)
 		if err == nil {
 			break
 		}
 		// Whether it was written is not known; until it is, nothing is judged.
-		if err := p.pause(ctx, "a change of the ruleset is not acknowledged", err, try); err != nil {
+		if err := p.pause(ctx, &pause, "a change of the ruleset is not acknowledged", err); err != nil {
 			return err
 		}
 	}
@@ -198,18 +201,18 @@ func (p *partition) change(ctx context.Context, offset int64) error {
 	return nil
 }
 
-// pause waits before another try, longer each time; it returns an error when ctx ends.
-func (p *partition) pause(ctx context.Context, what string, err error, try int) error {
+// retryPause paces work without which a partition cannot go on.
+func retryPause() retry.Backoff {
+	return retry.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
+}
+
+// pause logs a failure and waits before the next try; the error is that of ctx.
+func (p *partition) pause(ctx context.Context, b *retry.Backoff, what string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	p.r.o.Log.Warn(what, "partition", p.a.Partition, "err", err)
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(min(5*time.Second, 100*time.Millisecond<<min(try, 6))):
-		return nil
-	}
+	return b.Wait(ctx)
 }
 
 // running counts the partitions that each version judges.

@@ -14,6 +14,7 @@ import (
 	"vedette/internal/datadir"
 	"vedette/internal/groups"
 	"vedette/internal/registry"
+	"vedette/internal/retry"
 	"vedette/internal/secret"
 	"vedette/internal/store"
 	"vedette/internal/tlsconf"
@@ -139,6 +140,7 @@ func (b *bootstrap) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
+	pause := retry.Backoff{Min: time.Second, Max: 10 * time.Second}
 	for {
 		err := b.make(ctx)
 		if err == nil {
@@ -147,10 +149,8 @@ func (b *bootstrap) Run(ctx context.Context) error {
 			return nil
 		}
 		a.log.Warn("making the first API user", "err", err)
-		select {
-		case <-ctx.Done():
+		if pause.Wait(ctx) != nil {
 			return nil
-		case <-time.After(time.Second):
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"vedette/enroll/protocol"
 	"vedette/internal/registry"
+	"vedette/internal/retry"
 )
 
 // Bounds of the port.
@@ -98,6 +99,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.log.Info("enrollment is open", "address", s.ln.Addr().String(), "password", s.cfg.UsePassword)
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	var refused retry.Log
 	for {
 		conn, err := s.ln.Accept()
 		if err != nil {
@@ -109,11 +111,10 @@ func (s *Server) Run(ctx context.Context) error {
 				return fmt.Errorf("enrollment port: %w", err)
 			}
 			// Out of descriptors or an aborted connection: both pass.
-			s.log.Warn("enrollment connection not accepted", "err", err)
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-ctx.Done():
+			if skipped, due := refused.Due(); due {
+				s.log.Warn("enrollment connection not accepted", "err", err, "not_logged", skipped)
 			}
+			_ = retry.Sleep(ctx, retry.AcceptPause)
 			continue
 		}
 		s.m.accepted.Inc()

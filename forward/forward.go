@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vedette/internal/kafka"
+	"vedette/internal/retry"
 	"vedette/schemas"
 )
 
@@ -200,7 +200,8 @@ func (f *Forward) noteUnless(ctx context.Context, dest string, err error) {
 
 // again runs fn until it succeeds or ctx ends.
 func (h *handler) again(ctx context.Context, fn func(context.Context) error) error {
-	for delay := h.f.cfg.RetryDelayMin; ; delay = min(2*delay, h.f.cfg.RetryDelayMax) {
+	pause := retry.Backoff{Min: h.f.cfg.RetryDelayMin, Max: h.f.cfg.RetryDelayMax}
+	for {
 		try, cancel := context.WithTimeout(ctx, h.f.cfg.DeliverTimeout)
 		err := fn(try)
 		cancel()
@@ -211,12 +212,8 @@ func (h *handler) again(ctx context.Context, fn func(context.Context) error) err
 			return ctx.Err()
 		}
 		h.f.metrics.retries.WithLabelValues(h.dest.Name()).Inc()
-		t := time.NewTimer(delay/2 + rand.N(delay/2+1))
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return ctx.Err()
-		case <-t.C:
+		if err := pause.Wait(ctx); err != nil {
+			return err
 		}
 	}
 }

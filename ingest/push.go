@@ -9,6 +9,7 @@ import (
 	"vedette/ingest/secure"
 	"vedette/internal/groups"
 	"vedette/internal/registry"
+	"vedette/internal/retry"
 	"vedette/schemas"
 )
 
@@ -243,12 +244,8 @@ func (p *pusher) transfer(ctx context.Context, a *agent, r *route, m *groups.Mer
 		if !p.rest(ctx, len(piece)) {
 			return false
 		}
-		if n++; r.datagram() && n%udpPieces == 0 {
-			select {
-			case <-time.After(udpPause):
-			case <-ctx.Done():
-				return false
-			}
+		if n++; r.datagram() && n%udpPieces == 0 && retry.Sleep(ctx, udpPause) != nil {
+			return false
 		}
 		if !g.sendBulk(a, r, string(piece)) {
 			return false
@@ -288,10 +285,5 @@ func (p *pusher) rest(ctx context.Context, n int) bool {
 	if wait < 5*time.Millisecond { // timers are no finer; the debt stays
 		return ctx.Err() == nil
 	}
-	select {
-	case <-time.After(wait):
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return retry.Sleep(ctx, wait) == nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"vedette/internal/retry"
 	"vedette/schemas"
 )
 
@@ -112,6 +113,7 @@ func (g *Gateway) runUpgrade(ctx context.Context, a *agent, c *schemas.Command) 
 		}
 		return answer.Message, nil
 	}
+	pause := retry.Backoff{Min: time.Second, Max: 2 * time.Second}
 	for try := 1; ; try++ {
 		_, err := step("open", map[string]any{"file": u.File, "mode": "wb"}, requestTimeout)
 		if err == nil {
@@ -120,10 +122,8 @@ func (g *Gateway) runUpgrade(ctx context.Context, a *agent, c *schemas.Command) 
 		if try == upgradeOpenTries || ctx.Err() != nil {
 			return err
 		}
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := pause.Wait(ctx); err != nil {
+			return err
 		}
 	}
 	sent := 0

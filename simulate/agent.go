@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vedette/ingest/secure"
+	"vedette/internal/retry"
 )
 
 const (
@@ -63,7 +64,7 @@ type link struct {
 func (a *agent) run(ctx context.Context) {
 	a.m = newManaged(a)
 	defer a.m.stop()
-	wait := time.Duration(0)
+	pause := retry.Backoff{Min: retryMin, Max: max(retryMin, a.f.cfg.RetryMax)}
 	for first := true; ; first = false {
 		if !first {
 			a.reconnects++
@@ -76,16 +77,18 @@ func (a *agent) run(ctx context.Context) {
 		}
 		if !acked {
 			a.f.refused.Add(1)
-			wait = min(max(2*wait, 200*time.Millisecond), a.f.cfg.RetryMax)
 		} else {
-			wait = 50 * time.Millisecond
+			pause.Reset()
 		}
-		select {
-		case <-time.After(wait/2 + rand.N(wait/2+1)):
-		case <-ctx.Done():
+		if pause.Wait(ctx) != nil {
+			a.f.unsent.Add(int64(len(a.backlog)))
+			return
 		}
 	}
 }
+
+// retryMin is the pause before an agent connects again, at first.
+const retryMin = 50 * time.Millisecond
 
 // over reports whether no more lines are to be made.
 func (a *agent) over() bool {

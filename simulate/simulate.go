@@ -21,6 +21,7 @@ import (
 	"vedette/ingest/secure"
 	"vedette/internal/registry"
 	"vedette/internal/responses"
+	"vedette/internal/retry"
 	"vedette/internal/secret"
 )
 
@@ -298,12 +299,11 @@ func (f *fleet) tlsConfig() (*tls.Config, error) {
 // one that refuses is not.
 func (f *fleet) enroll(ctx context.Context, name string, conf *tls.Config) (identity, error) {
 	var err error
+	pause := retry.Backoff{Min: 200 * time.Millisecond, Max: 2 * time.Second}
 	for try := range enrollTries {
 		if try > 0 {
-			select {
-			case <-time.After(time.Duration(try) * 200 * time.Millisecond):
-			case <-ctx.Done():
-				return identity{}, ctx.Err()
+			if err := pause.Wait(ctx); err != nil {
+				return identity{}, err
 			}
 		}
 		var reply string

@@ -13,6 +13,7 @@ import (
 	"vedette/analyze"
 	"vedette/internal/kafka"
 	"vedette/internal/repeats"
+	"vedette/internal/retry"
 	"vedette/internal/shadowlog"
 	"vedette/ruleset/engine"
 	"vedette/ruleset/program"
@@ -69,20 +70,16 @@ func (r *Role) Run(ctx context.Context) error {
 			return nil
 		}
 	}
-	for try := 0; ; try++ {
-		began := time.Now()
+	pause := retry.Backoff{Min: time.Second, Max: pauseMax}
+	for {
+		pause.Begin()
 		err := r.consume(ctx)
 		if err == nil || ctx.Err() != nil {
 			return nil
 		}
-		if time.Since(began) > pauseMax {
-			try = 0
-		}
 		r.o.Log.Error("the shadow ruleset is interrupted", "err", err)
-		select {
-		case <-ctx.Done():
+		if pause.WaitSince(ctx) != nil {
 			return nil
-		case <-time.After(min(pauseMax, time.Second<<min(try, 6))):
 		}
 	}
 }
@@ -236,7 +233,8 @@ func (p *partition) copied() *engine.Keyed {
 // current returns the version that is to judge, and its engine. One that cannot
 // be had leaves the one before; without any it is asked for until there is one.
 func (p *partition) current(ctx context.Context, rules analyze.Rulesets, j *judge) (string, *engine.Engine, error) {
-	for try := 0; ; try++ {
+	pause := retry.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
+	for {
 		version := rules.Current()
 		if version == j.version && j.engine != nil {
 			return version, j.engine, nil
@@ -251,10 +249,8 @@ func (p *partition) current(ctx context.Context, rules analyze.Rulesets, j *judg
 			return j.version, j.engine, nil // a newer one is current meanwhile
 		}
 		p.r.o.Log.Warn("a ruleset cannot be read", "partition", p.a.Partition, "ruleset", version, "err", err)
-		select {
-		case <-ctx.Done():
-			return "", nil, ctx.Err()
-		case <-time.After(min(5*time.Second, 100*time.Millisecond<<min(try, 6))):
+		if err := pause.Wait(ctx); err != nil {
+			return "", nil, err
 		}
 	}
 }

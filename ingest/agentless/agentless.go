@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vedette/internal/kafka"
+	"vedette/internal/retry"
 	"vedette/schemas"
 )
 
@@ -96,20 +97,15 @@ func (r *Role) Run(ctx context.Context) error {
 	defer r.producer.Close()
 	r.serving.Store(true)
 	defer r.serving.Store(false)
-	for try := 0; ctx.Err() == nil; try++ {
-		began := time.Now()
+	pause := retry.Backoff{Min: time.Second, Max: pauseMax}
+	for ctx.Err() == nil {
+		pause.Begin()
 		err := r.join(ctx)
 		if err == nil || ctx.Err() != nil {
 			break
 		}
-		if time.Since(began) > pauseMax {
-			try = 0
-		}
 		r.o.Log.Error("agentless checks are interrupted", "err", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(min(pauseMax, time.Second<<min(try, 6))):
-		}
+		_ = pause.WaitSince(ctx)
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"vedette/internal/retry"
 )
 
 // Server accepts connections on one port.
@@ -79,6 +81,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	defer s.parking.close()
+	var refused retry.Log
 	for {
 		c, err := s.ln.AcceptTCP()
 		switch {
@@ -92,11 +95,10 @@ func (s *Server) Run(ctx context.Context) error {
 			return fmt.Errorf("accept on %s: %w", s.ln.Addr(), err)
 		default:
 			// Out of descriptors or an aborted connection: both pass.
-			s.log.Warn("connection not accepted", "err", err)
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-ctx.Done():
+			if skipped, due := refused.Due(); due {
+				s.log.Warn("connection not accepted", "err", err, "not_logged", skipped)
 			}
+			_ = retry.Sleep(ctx, retry.AcceptPause)
 		}
 	}
 }

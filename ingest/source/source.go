@@ -14,6 +14,7 @@ import (
 
 	"vedette/internal/kafka"
 	"vedette/internal/registry"
+	"vedette/internal/retry"
 	"vedette/schemas"
 )
 
@@ -110,6 +111,7 @@ type input struct {
 	r                 *Role
 	cfg               Config
 	received, written prometheus.Counter
+	refused           retry.Log
 
 	mu     sync.Mutex // guards what follows
 	logged time.Time
@@ -118,8 +120,9 @@ type input struct {
 
 func (in *input) run(ctx context.Context) {
 	log := in.r.o.Log
-	for try := 0; ctx.Err() == nil; try++ {
-		began := time.Now()
+	pause := retry.Backoff{Min: time.Second, Max: pauseMax}
+	for ctx.Err() == nil {
+		pause.Begin()
 		member, leave := context.WithCancel(ctx)
 		var watching sync.WaitGroup
 		watching.Go(func() { in.watch(member, leave) })
@@ -146,14 +149,8 @@ func (in *input) run(ctx context.Context) {
 		if err == nil { // the topic was made anew
 			continue
 		}
-		if time.Since(began) > pauseMax {
-			try = 0
-		}
 		log.Error("a topic is not read", "topic", in.cfg.Topic, "err", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(min(pauseMax, time.Second<<min(try, 6))):
-		}
+		_ = pause.WaitSince(ctx)
 	}
 }
 
@@ -350,7 +347,8 @@ func (b *batch) wait(ctx context.Context) error {
 
 // again writes an event that was refused, unless that is for what it is.
 func (b *batch) again(ctx context.Context, s *sending) error {
-	for delay := againMin; ; delay = min(2*delay, againMax) {
+	pause := retry.Backoff{Min: againMin, Max: againMax}
+	for {
 		_, err := b.in.r.producer.ProduceSync(ctx, s.rec)
 		switch {
 		case err == nil:
@@ -362,11 +360,11 @@ func (b *batch) again(ctx context.Context, s *sending) error {
 			b.dead(s.from, causeProduce, err)
 			return nil
 		}
-		b.in.r.o.Log.Warn("the brokers refuse an event; it is kept and sent again", "topic", s.from.Topic, "partition", s.from.Partition, "offset", s.from.Offset, "err", err)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(delay):
+		if skipped, due := b.in.refused.Due(); due {
+			b.in.r.o.Log.Warn("the brokers refuse an event; it is kept and sent again", "topic", s.from.Topic, "partition", s.from.Partition, "offset", s.from.Offset, "err", err, "not_logged", skipped)
+		}
+		if err := pause.Wait(ctx); err != nil {
+			return err
 		}
 	}
 }

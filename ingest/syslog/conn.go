@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"vedette/internal/retry"
 )
 
 const (
@@ -33,6 +35,7 @@ type conn struct {
 }
 
 func (s *Server) accept(ctx context.Context, l stream, reading *sync.WaitGroup) error {
+	var refused retry.Log
 	for {
 		nc, err := l.ln.Accept()
 		switch {
@@ -49,11 +52,10 @@ func (s *Server) accept(ctx context.Context, l stream, reading *sync.WaitGroup) 
 			return fmt.Errorf("accept syslog on %s: %w", l.ln.Addr(), err)
 		default:
 			// Out of descriptors or an aborted connection: both pass.
-			s.log.Warn("syslog connection not accepted", "err", err)
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-ctx.Done():
+			if skipped, due := refused.Due(); due {
+				s.log.Warn("syslog connection not accepted", "err", err, "not_logged", skipped)
 			}
+			_ = retry.Sleep(ctx, retry.AcceptPause)
 		}
 	}
 }

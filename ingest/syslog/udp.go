@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"vedette/internal/retry"
 )
 
 // drainUDP is how long datagrams that stand in the socket are still read at the end.
@@ -55,6 +57,7 @@ func newSocket(s *Server, addr string) (*socket, error) {
 func (u *socket) run(ctx context.Context) error {
 	defer u.c.Close()
 	buf := make([]byte, u.s.limits.MessageBytes)
+	var refused retry.Log
 	for {
 		n, from, err := u.c.ReadFromUDPAddrPort(buf)
 		if err == nil {
@@ -71,11 +74,10 @@ func (u *socket) run(ctx context.Context) error {
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("read syslog on %s: %w", u.c.LocalAddr(), err)
 		}
-		u.s.log.Warn("syslog datagram not read", "err", err)
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
+		if skipped, due := refused.Due(); due {
+			u.s.log.Warn("syslog datagram not read", "err", err, "not_logged", skipped)
 		}
+		_ = retry.Sleep(ctx, retry.AcceptPause)
 	}
 }
 

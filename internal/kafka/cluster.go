@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -21,19 +23,50 @@ import (
 // accepts it. It leaves room for an alert of 1 MB with its headers.
 const MaxBatchBytes = 2 << 20
 
-// Cluster knows how to reach the brokers. It holds no connection and is safe
-// for concurrent use.
+// queuedBytesMax is the default of Config.QueueBytes.
+const queuedBytesMax = 512 << 20
+
+// A client fetches a share of Config.QueueBytes at once, within these bounds.
+const (
+	fetchShares   = 64
+	fetchBytesMin = 256 << 10
+	fetchBytesMax = 4 << 20
+)
+
+// Cluster knows how to reach the brokers, and what the consumers of this process
+// hold. It has no connection of its own and is safe for concurrent use.
 type Cluster struct {
 	prefix   string
 	embedded bool
 	cfg      Config
 	base     []kgo.Opt
+	shared   *shared
 }
+
+// shared is what the consumers of one process have in common.
+type shared struct {
+	queued    atomic.Int64 // bytes of the records that wait for handlers
+	queuedMax int64
+	mu        sync.Mutex
+	stalled   map[stalledPart]string // partitions that make no progress, and why
+}
+
+type stalledPart struct {
+	group, topic string
+	partition    int32
+}
+
+func (s *shared) full() bool { return s.queued.Load() > s.queuedMax }
 
 // Connect prepares clients for the configured brokers. It reads the TLS and
 // password files, and opens no connection.
 func Connect(cfg Config) (*Cluster, error) {
-	c := &Cluster{prefix: cfg.TopicPrefix, cfg: cfg}
+	c := &Cluster{prefix: cfg.TopicPrefix, cfg: cfg, shared: &shared{stalled: map[stalledPart]string{}}}
+	if c.shared.queuedMax = cfg.QueueBytes; c.shared.queuedMax == 0 {
+		c.shared.queuedMax = queuedBytesMax
+	}
+	// A fetch of logs grows tenfold when it is decompressed.
+	fetch := int32(max(fetchBytesMin, min(fetchBytesMax, c.shared.queuedMax/fetchShares)))
 	c.base = []kgo.Opt{
 		kgo.SeedBrokers(cfg.Brokers...),
 		kgo.ClientID("vedette"),
@@ -41,6 +74,8 @@ func Connect(cfg Config) (*Cluster, error) {
 		kgo.RetryTimeout(20 * time.Second),
 		kgo.MetadataMinAge(250 * time.Millisecond),
 		kgo.MetadataMaxAge(30 * time.Second),
+		kgo.FetchMaxBytes(fetch),
+		kgo.FetchMaxPartitionBytes(fetch / 4),
 	}
 	if cfg.TLS.Enabled {
 		t := &tls.Config{MinVersion: tls.VersionTLS12}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"vedette/internal/retry"
 )
 
 // committedTries is how often a group's coordinator is asked, over five seconds.
@@ -88,14 +90,14 @@ func (c *Cluster) committed(ctx context.Context, adm *kadm.Client, group, topic 
 	var all kadm.OffsetResponses
 	var err error
 	// A cluster that has had no group yet makes the place for them first.
-	for try := range committedTries {
+	pause := retry.Backoff{Min: 100 * time.Millisecond, Max: time.Second}
+	for range committedTries {
 		if all, err = adm.FetchOffsets(ctx, c.Topic(group)); err == nil {
 			err = all.Error()
 		}
-		if !kerr.IsRetriable(err) || ctx.Err() != nil {
+		if !kerr.IsRetriable(err) || pause.Wait(ctx) != nil {
 			break
 		}
-		time.Sleep(time.Duration(try+1) * 100 * time.Millisecond)
 	}
 	if errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, nil

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"vedette/internal/retry"
 	"vedette/schemas"
 )
 
@@ -210,10 +211,8 @@ func (p *Producer) Flush(ctx context.Context) error {
 		if !p.held.waiting.Load() {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(resendDelayMin / 10):
+		if err := retry.Sleep(ctx, resendDelayMin/10); err != nil {
+			return err
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"vedette/internal/retry"
 )
 
 // held are records that brokers refused for a cause that may pass, in order,
@@ -20,7 +22,7 @@ type held struct {
 	mu      sync.Mutex
 	room    sync.Cond
 	records []heldRecord
-	warned  time.Time
+	warned  retry.Log
 }
 
 type heldRecord struct {
@@ -89,11 +91,10 @@ func (p *Producer) isClosed() bool {
 	}
 }
 
-// warn is called with held.mu; once in ten seconds is enough to be seen.
+// warn tells of a refusal, at most once per retry.LogEvery.
 func (p *Producer) warn(err error) {
-	if now := time.Now(); now.Sub(p.held.warned) > 10*time.Second {
-		p.held.warned = now
-		p.log.Warn("the brokers refuse records; they are kept and sent again. If this goes on, look at the brokers, and at what the user may write", "err", err)
+	if skipped, due := p.held.warned.Due(); due {
+		p.log.Warn("the brokers refuse records; they are kept and sent again. If this goes on, look at the brokers, and at what the user may write", "err", err, "not_logged", skipped)
 	}
 }
 
@@ -105,7 +106,8 @@ func fresh(r *kgo.Record) *kgo.Record {
 // resend sends what is held, in order, until nothing is.
 func (p *Producer) resend() {
 	h := &p.held
-	for delay := resendDelayMin; ; {
+	pause := retry.Backoff{Min: resendDelayMin, Max: resendDelayMax}
+	for delay := pause.Next(); ; {
 		select {
 		case <-time.After(delay):
 		case <-p.closed:
@@ -118,13 +120,14 @@ func (p *Producer) resend() {
 		again := p.sendAgain(batch[:1])
 		if refused := len(again) > 0; refused {
 			again = append(again, batch[1:]...)
-			delay = min(max(2*delay, resendDelayMin), resendDelayMax)
+			delay = pause.Next()
 			p.renew()
 		} else {
 			again = p.sendAgain(batch[1:])
 			delay = 0 // for what was handed over meanwhile
+			pause.Reset()
 			if len(again) > 0 {
-				delay = resendDelayMin
+				delay = pause.Next()
 			}
 		}
 		h.mu.Lock()

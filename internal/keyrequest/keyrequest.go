@@ -29,6 +29,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vedette/internal/registry"
+	"vedette/internal/retry"
 	"vedette/internal/secret"
 	"vedette/schemas"
 )
@@ -260,6 +261,7 @@ func (a *Asker) askSocket(ctx context.Context, q string) ([]byte, error) {
 	var d net.Dialer
 	var conn net.Conn
 	var err error
+	pause := retry.Backoff{Min: time.Second, Max: 2 * time.Second}
 	for try := range connectTries {
 		if conn, err = d.DialContext(ctx, "unix", a.cfg.Socket); err == nil {
 			break
@@ -267,10 +269,8 @@ func (a *Asker) askSocket(ctx context.Context, q string) ([]byte, error) {
 		if try == connectTries-1 {
 			return nil, err
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(time.Second):
+		if err := pause.Wait(ctx); err != nil {
+			return nil, err
 		}
 	}
 	defer conn.Close()

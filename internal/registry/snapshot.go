@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vedette/internal/kafka"
+	"vedette/internal/retry"
 	"vedette/internal/secret"
 	"vedette/schemas"
 )
@@ -26,8 +27,9 @@ const (
 	snapshotTimeout = 2 * time.Minute
 	// manifestsMax bounds the manifests remembered, the newest.
 	manifestsMax = 8
-	// retryWait lies between attempts to read what must be read.
-	retryWait = 500 * time.Millisecond
+	// retryMin and retryMax bound the pause between attempts to read the snapshots.
+	retryMin = 200 * time.Millisecond
+	retryMax = 2 * time.Second
 )
 
 const purposeSnapshot = "registry snapshot"
@@ -167,6 +169,7 @@ func (r *Registry) manifest(rec schemas.Record) (schemas.SnapshotManifest, bool)
 // returns where the registry is to be read from. At a start it waits for the
 // brokers; the error is that of ctx.
 func (r *Registry) load(ctx context.Context) (from int64, err error) {
+	pause := retry.Backoff{Min: retryMin, Max: retryMax}
 	for warned := ""; ; {
 		from, err := r.tryLoad(ctx)
 		if err == nil {
@@ -181,10 +184,8 @@ func (r *Registry) load(ctx context.Context) (from int64, err error) {
 			warned = err.Error()
 			r.log.Warn("waiting for the registry's snapshots", "err", err)
 		}
-		select {
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-time.After(retryWait):
+		if err := pause.Wait(ctx); err != nil {
+			return 0, err
 		}
 	}
 }

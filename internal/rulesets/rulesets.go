@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vedette/internal/kafka"
+	"vedette/internal/retry"
 	"vedette/internal/secret"
 	"vedette/schemas"
 )
@@ -393,15 +394,14 @@ func (s *Store) Files(ctx context.Context, version string) ([]File, error) {
 		return nil, fmt.Errorf("%w: %s", ErrUnknown, version)
 	}
 	var err error
-	for try := range readTries {
+	pause := retry.Backoff{Min: 100 * time.Millisecond, Max: time.Second}
+	for range readTries {
 		var files []File
 		if files, err = s.read(ctx, &v); err == nil {
 			return files, nil
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(time.Duration(try) * 200 * time.Millisecond):
+		if err := pause.Wait(ctx); err != nil {
+			return nil, err
 		}
 	}
 	return nil, fmt.Errorf("ruleset %s: %w", version, err)

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"slices"
@@ -24,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vedette/internal/geoip"
+	"vedette/internal/retry"
 	"vedette/internal/store"
 	"vedette/schemas"
 	templates "vedette/schemas/opensearch"
@@ -261,6 +261,7 @@ func IndexName(at time.Time) string {
 func (s *Store) send(ctx context.Context, items []item) ([]store.Failure, error) {
 	var failures []store.Failure
 	items = slices.Clone(items)
+	pause := retry.Backoff{Min: retryDelayMin, Max: retryDelayMax}
 	for attempt := 1; ; attempt++ {
 		rest, f, err := s.bulk(ctx, items)
 		failures = append(failures, f...)
@@ -297,30 +298,9 @@ func (s *Store) send(ctx context.Context, items []item) ([]store.Failure, error)
 			return nil, fmt.Errorf("write alerts: %w", err)
 		}
 		s.metrics.retries.WithLabelValues(why).Inc()
-		if err := sleep(ctx, Backoff(attempt, retryDelayMin, retryDelayMax)); err != nil {
+		if err := pause.Wait(ctx); err != nil {
 			return nil, err
 		}
-	}
-}
-
-// Backoff returns how long to wait after the n-th attempt: doubled each time,
-// capped, and a random part of it so that many do not return at once.
-func Backoff(n int, low, high time.Duration) time.Duration {
-	d := high
-	if n < 20 && low<<(n-1) < high {
-		d = low << (n - 1)
-	}
-	return d/2 + rand.N(d/2+1)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
 	}
 }
 
