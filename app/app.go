@@ -96,6 +96,16 @@ func NodeName(c config.Config) string {
 	return c.Cluster.Name
 }
 
+// OpenRegistry opens the registry of this installation.
+func OpenRegistry(c config.Config, cluster *kafka.Cluster, box *secret.Box, log *slog.Logger, reg prometheus.Registerer) (*registry.Registry, error) {
+	r, err := registry.Open(cluster, box, NodeName(c), log, reg)
+	if err != nil {
+		return nil, err
+	}
+	r.Reserve(c.Cluster.Name, NodeName(c))
+	return r, nil
+}
+
 // Start builds the named roles (all if none) and binds every listener. Problems
 // are returned together; then nothing is left open.
 func Start(ctx context.Context, c config.Config, names []string, log *slog.Logger) (_ *App, err error) {

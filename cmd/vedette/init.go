@@ -24,7 +24,7 @@ func (s *shell) initCommand() *cobra.Command {
 Files that exist are left alone. A single process with nothing configured needs no init.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := s.logger(cmd.ErrOrStderr())
+			log, err := s.quietLogger(cmd)
 			if err != nil {
 				return err
 			}

@@ -133,7 +133,7 @@ func (s *shell) replay(cmd *cobra.Command, f *replayFlags) error {
 	if err != nil {
 		return fmt.Errorf("configuration:\n%w", err)
 	}
-	log, err := s.logger(cmd.ErrOrStderr())
+	log, err := s.quietLogger(cmd)
 	if err != nil {
 		return err
 	}
