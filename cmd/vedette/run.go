@@ -35,7 +35,11 @@ func (s *shell) runCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			cfg, err := s.load()
+			roles := args
+			if len(roles) == 0 {
+				roles = app.Roles()
+			}
+			cfg, err := s.load(roles...)
 			if err != nil {
 				return fmt.Errorf("configuration:\n%w", err)
 			}
@@ -86,7 +90,9 @@ const heapReserve = 64 << 20
 // reserveHeap holds the reserve until the returned function is called. A process
 // that does not analyze may hold 100,000 agents: there garbage is bounded by half
 // of what lives, with twice the reserve, so that each agent costs less. GOGC, if
-// set, overrules that share.
+// set, overrules that share. Under a memory limit the collector works harder near
+// nine tenths of it, so that the kernel does not end the process; GOMEMLIMIT, if
+// set, overrules that.
 func reserveHeap(roles []string) (release func()) {
 	size := heapReserve
 	if len(roles) > 0 && !slices.Contains(roles, app.RoleAnalyze) {
@@ -94,6 +100,10 @@ func reserveHeap(roles []string) (release func()) {
 		if os.Getenv("GOGC") == "" {
 			debug.SetGCPercent(50)
 		}
+	}
+	if limit := memoryLimit("/sys/fs/cgroup"); limit > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		// The runtime counts the reserve, of which no page is ever touched.
+		debug.SetMemoryLimit(limit/10*9 + int64(size))
 	}
 	reserve := make([]byte, size)
 	return func() { runtime.KeepAlive(reserve) }
