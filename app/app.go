@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"slices"
@@ -117,6 +118,7 @@ func Start(ctx context.Context, c config.Config, names []string, log *slog.Logge
 		return nil, err
 	}
 	a.cleanup = append(a.cleanup, func() { _ = a.dir.Close() })
+	a.watchDisk()
 	if a.box, err = openBox(keyFile(c), log); err != nil {
 		return nil, err
 	}
@@ -180,7 +182,24 @@ func (a *App) openBrokers(ctx context.Context) error {
 	}
 	a.infra["watch"] = w
 	a.checks.add("kafka", w.Err)
+	a.checks.add("progress", a.cluster.Progress)
 	return nil
+}
+
+// watchDisk lets readiness and metrics name the disk of data_dir.
+func (a *App) watchDisk() {
+	a.checks.add("disk", a.dir.Err)
+	gauge := func(name, help string, of func(datadir.Space) int64) {
+		a.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+			s, err := a.dir.Space()
+			if err != nil {
+				return math.NaN()
+			}
+			return float64(of(s))
+		}))
+	}
+	gauge("vedette_disk_free_bytes", "Room on the file system of data_dir.", func(s datadir.Space) int64 { return s.Free })
+	gauge("vedette_disk_reserve_bytes", "Room that stays free: below it the embedded broker takes no records.", func(s datadir.Space) int64 { return s.Reserve })
 }
 
 // keepHistory copies events to files before the embedded broker removes them.

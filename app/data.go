@@ -113,7 +113,7 @@ func startEmbedded(ctx context.Context, dir *datadir.Dir, cfg kafka.Config, even
 	if err != nil {
 		return nil, nil, err
 	}
-	broker, err := kafka.StartEmbedded(cfg, dir.Path, password, log)
+	broker, err := kafka.StartEmbedded(cfg, dir.Path, password, dir.Err, log)
 	if err != nil {
 		return nil, nil, err
 	}

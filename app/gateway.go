@@ -19,6 +19,7 @@ import (
 func (a *App) buildIngest() error {
 	cfg := ingest.Default()
 	cfg.Listen, cfg.ListenUDP, cfg.Node = a.cfg.Ingest.TCP, a.cfg.Ingest.UDP, a.node
+	cfg.MaxConnections, cfg.TotalBytes = a.cfg.Ingest.MaxConnections, a.cfg.Ingest.InFlightBytes
 	cfg.AllowHigherVersions = a.cfg.Agents.AllowHigherVersions
 	cfg.DisconnectionTime, cfg.PushBytesPerSecond = a.cfg.Agents.DisconnectedAfter, a.cfg.Agents.PushBytesPerSecond
 	cfg.DisconnectionAlertTime, cfg.RemoveTime, cfg.RemovePurge = a.cfg.Agents.DisconnectedAlertAfter, a.cfg.Agents.RemoveAfter, a.cfg.Enroll.Purge

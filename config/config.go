@@ -128,6 +128,12 @@ type Ingest struct {
 	TCP string `mapstructure:"tcp"`
 	// UDP takes agents' datagrams; empty: none.
 	UDP string `mapstructure:"udp"`
+	// MaxConnections bounds the agents connected to this process. Fit lowers it to
+	// the files that the process may open.
+	MaxConnections int `mapstructure:"max_connections"`
+	// InFlightBytes bounds agents' messages that no broker has acknowledged yet;
+	// above it sockets are not read. Fit lowers it to the memory.
+	InFlightBytes int64 `mapstructure:"in_flight_bytes"`
 	// Syslog takes messages of devices.
 	Syslog syslog.Config `mapstructure:"syslog"`
 	// Kafka takes topics that others write.
@@ -194,7 +200,7 @@ func Default() Config {
 			Force:      Force{Enabled: true, KeyMismatch: true, DisconnectedTimeEnabled: true, DisconnectedTime: time.Hour, AfterRegistrationTime: time.Hour},
 			KeyRequest: keyrequest.Default(),
 		},
-		Ingest:    Ingest{TCP: ":1514", Syslog: syslog.Default(), Kafka: []source.Config{}},
+		Ingest:    Ingest{TCP: ":1514", MaxConnections: 100_000, InFlightBytes: 64 << 20, Syslog: syslog.Default(), Kafka: []source.Config{}},
 		Agents:    Agents{DisconnectedAfter: 15 * time.Minute, PushBytesPerSecond: 64 << 20},
 		Agentless: []agentless.Config{},
 		Analyze:   analyze.Default(),
@@ -377,6 +383,12 @@ func (c Config) ValidateFor(roles []string) error {
 	}
 	if _, err := time.LoadLocation(c.Cluster.Timezone); err != nil || c.Cluster.Timezone == "Local" {
 		bad("cluster.timezone: %q is no time zone that every worker would agree on", c.Cluster.Timezone)
+	}
+	if c.Ingest.MaxConnections < 1 {
+		bad("ingest.max_connections: %d is not positive", c.Ingest.MaxConnections)
+	}
+	if c.Ingest.InFlightBytes < 1<<20 {
+		bad("ingest.in_flight_bytes: %d is less than 1 MiB, which one agent may have in flight", c.Ingest.InFlightBytes)
 	}
 	for _, err := range []error{c.Kafka.Validate(), c.Ingest.Syslog.Validate(), source.Validate(c.Ingest.Kafka, c.Kafka.TopicPrefix), agentless.Validate(c.Agentless)} {
 		if err != nil {

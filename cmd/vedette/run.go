@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vedette/app"
+	"vedette/internal/resources"
 )
 
 func (s *shell) runCommand() *cobra.Command {
@@ -43,10 +44,15 @@ func (s *shell) runCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("configuration:\n%w", err)
 			}
-			for _, w := range cfg.Warnings() {
+			memory := resources.Memory(log)
+			files, err := resources.Files()
+			if err != nil {
+				log.Warn("the limit of open files is not known", "err", err)
+			}
+			for _, w := range append(cfg.Warnings(), cfg.Fit(memory, files, args)...) {
 				log.Warn("configuration", "warning", w)
 			}
-			defer reserveHeap(args)()
+			defer reserveHeap(args, memory)()
 			a, err := app.Start(cmd.Context(), cfg, args, log)
 			if err != nil {
 				return err
@@ -90,10 +96,9 @@ const heapReserve = 64 << 20
 // reserveHeap holds the reserve until the returned function is called. A process
 // that does not analyze may hold 100,000 agents: there garbage is bounded by half
 // of what lives, with twice the reserve, so that each agent costs less. GOGC, if
-// set, overrules that share. Under a memory limit the collector works harder near
-// nine tenths of it, so that the kernel does not end the process; GOMEMLIMIT, if
-// set, overrules that.
-func reserveHeap(roles []string) (release func()) {
+// set, overrules that share. Where the memory is limited below a gigabyte there is
+// no reserve, since the runtime counts it as used.
+func reserveHeap(roles []string, memory int64) (release func()) {
 	size := heapReserve
 	if len(roles) > 0 && !slices.Contains(roles, app.RoleAnalyze) {
 		size *= 2
@@ -101,9 +106,8 @@ func reserveHeap(roles []string) (release func()) {
 			debug.SetGCPercent(50)
 		}
 	}
-	if limit := memoryLimit("/sys/fs/cgroup"); limit > 0 && os.Getenv("GOMEMLIMIT") == "" {
-		// The runtime counts the reserve, of which no page is ever touched.
-		debug.SetMemoryLimit(limit/10*9 + int64(size))
+	if memory > 0 && memory < 1<<30 {
+		return func() {}
 	}
 	reserve := make([]byte, size)
 	return func() { runtime.KeepAlive(reserve) }

@@ -35,8 +35,10 @@ var ErrLocked = errors.New("another process is using this data directory")
 
 // Dir is a locked data directory.
 type Dir struct {
-	Path string
-	lock *os.File
+	Path     string
+	lock     *os.File
+	identity os.FileInfo // of the lock, as it was opened
+	statfs   func(path string, to *syscall.Statfs_t) error
 }
 
 // Open creates the directory if needed and takes its lock, which ends with the
@@ -57,14 +59,16 @@ func Open(path string) (*Dir, error) {
 		}
 		return nil, fmt.Errorf("lock data_dir %s: %w", path, err)
 	}
+	// The holder's id only serves a message; a full disk must not prevent a start.
 	if err := f.Truncate(0); err == nil {
-		_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
+		_, _ = fmt.Fprintf(f, "%d\n", os.Getpid())
 	}
+	identity, err := f.Stat()
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("data_dir %s cannot be written: %w", path, err)
+		return nil, fmt.Errorf("data_dir %s: %w", path, err)
 	}
-	return &Dir{Path: path, lock: f}, nil
+	return &Dir{Path: path, lock: f, identity: identity, statfs: syscall.Statfs}, nil
 }
 
 // Close removes the endpoints and frees the lock.

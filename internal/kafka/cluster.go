@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -21,19 +23,41 @@ import (
 // accepts it. It leaves room for an alert of 1 MB with its headers.
 const MaxBatchBytes = 2 << 20
 
-// Cluster knows how to reach the brokers. It holds no connection and is safe
-// for concurrent use.
+// queuedBytesMax is the default of Config.QueueBytes.
+const queuedBytesMax = 512 << 20
+
+// Cluster knows how to reach the brokers, and what the consumers of this process
+// hold. It has no connection of its own and is safe for concurrent use.
 type Cluster struct {
 	prefix   string
 	embedded bool
 	cfg      Config
 	base     []kgo.Opt
+	shared   *shared
 }
+
+// shared is what the consumers of one process have in common.
+type shared struct {
+	queued    atomic.Int64 // bytes of the values that wait for handlers
+	queuedMax int64
+	mu        sync.Mutex
+	stalled   map[stalledPart]string // partitions that make no progress, and why
+}
+
+type stalledPart struct {
+	group, topic string
+	partition    int32
+}
+
+func (s *shared) full() bool { return s.queued.Load() > s.queuedMax }
 
 // Connect prepares clients for the configured brokers. It reads the TLS and
 // password files, and opens no connection.
 func Connect(cfg Config) (*Cluster, error) {
-	c := &Cluster{prefix: cfg.TopicPrefix, cfg: cfg}
+	c := &Cluster{prefix: cfg.TopicPrefix, cfg: cfg, shared: &shared{stalled: map[stalledPart]string{}}}
+	if c.shared.queuedMax = cfg.QueueBytes; c.shared.queuedMax == 0 {
+		c.shared.queuedMax = queuedBytesMax
+	}
 	c.base = []kgo.Opt{
 		kgo.SeedBrokers(cfg.Brokers...),
 		kgo.ClientID("vedette"),

@@ -18,9 +18,12 @@ type Config struct {
 	// Partitions of events, alerts and archives; 0 means 48, or 12 embedded. Fixed once created.
 	Partitions int `mapstructure:"partitions"`
 	// Replication of every topic; 0 means min(3, brokers).
-	Replication int        `mapstructure:"replication"`
-	TLS         TLSConfig  `mapstructure:"tls"`
-	SASL        SASLConfig `mapstructure:"sasl"`
+	Replication int `mapstructure:"replication"`
+	// QueueBytes bounds the records of this process that wait for their handlers; 0
+	// means 512 MB, or less where the memory is limited.
+	QueueBytes int64      `mapstructure:"queue_bytes"`
+	TLS        TLSConfig  `mapstructure:"tls"`
+	SASL       SASLConfig `mapstructure:"sasl"`
 }
 
 // TLSConfig says how connections to the brokers are encrypted.
@@ -64,6 +67,9 @@ func (c Config) Validate() error {
 	}
 	if c.Replication < 0 || c.Replication > 32 {
 		bad("kafka.replication: %d is not in 0…32", c.Replication)
+	}
+	if c.QueueBytes < 0 {
+		bad("kafka.queue_bytes: %d is negative", c.QueueBytes)
 	}
 	switch c.SASL.Mechanism {
 	case "":

@@ -27,9 +27,10 @@ type Embedded struct {
 	Addr string
 }
 
-// StartEmbedded starts the broker on the log under dir/kafka. The caller holds
-// the lock of dir; nothing else may write there. The whole log is read at start.
-func StartEmbedded(cfg Config, dir, password string, log *slog.Logger) (*Embedded, error) {
+// StartEmbedded starts the broker on the log under dir/kafka; nothing else may
+// write there. The whole log is read at start. While healthy returns an error,
+// writes are refused in a way that makes clients send them again.
+func StartEmbedded(cfg Config, dir, password string, healthy func() error, log *slog.Logger) (*Embedded, error) {
 	host, portText, err := net.SplitHostPort(cfg.EmbeddedListen)
 	if err != nil {
 		return nil, fmt.Errorf("kafka.embedded_listen: %w", err)
@@ -49,6 +50,10 @@ func StartEmbedded(cfg Config, dir, password string, log *slog.Logger) (*Embedde
 	if err := restoreEnds(dir); err != nil {
 		return nil, fmt.Errorf("embedded broker: find where its partitions ended: %w", err)
 	}
+	guard, err := newGuard(data, healthy, log)
+	if err != nil {
+		return nil, fmt.Errorf("embedded broker: %w", err)
+	}
 	cluster, err := kfake.NewCluster(
 		kfake.NumBrokers(1),
 		kfake.Ports(port),
@@ -57,7 +62,7 @@ func StartEmbedded(cfg Config, dir, password string, log *slog.Logger) (*Embedde
 			if err != nil {
 				return nil, err
 			}
-			return net.Listen(network, net.JoinHostPort(host, p))
+			return listenSturdily(network, net.JoinHostPort(host, p), log)
 		}),
 		kfake.ClusterID("vedette-embedded"),
 		kfake.DataDir(data),
@@ -73,6 +78,7 @@ func StartEmbedded(cfg Config, dir, password string, log *slog.Logger) (*Embedde
 	if err != nil {
 		return nil, fmt.Errorf("start the embedded broker on %s: %w", cfg.EmbeddedListen, err)
 	}
+	guard.watch(cluster)
 	e := &Embedded{cluster: cluster, stop: make(chan struct{}), stopped: make(chan struct{}), Addr: cluster.ListenAddrs()[0]}
 	go func() {
 		defer close(e.stopped)
@@ -92,7 +98,7 @@ func (e *Embedded) Close() {
 // of another on this machine.
 func ConnectEmbedded(cfg Config, addr, password string) *Cluster {
 	cfg.Brokers = []string{addr}
-	c, err := Connect(Config{Brokers: cfg.Brokers, TopicPrefix: cfg.TopicPrefix, Partitions: cfg.Partitions, Replication: 1})
+	c, err := Connect(Config{Brokers: cfg.Brokers, TopicPrefix: cfg.TopicPrefix, Partitions: cfg.Partitions, Replication: 1, QueueBytes: cfg.QueueBytes})
 	if err != nil {
 		panic(err) // nothing is read from files here
 	}

@@ -58,7 +58,7 @@ func TestAnEmptyPartitionKeepsItsPlace(t *testing.T) {
 	}
 	begin := func(dir string) *Embedded {
 		t.Helper()
-		b, err := StartEmbedded(cfg, dir, "secret", quiet)
+		b, err := StartEmbedded(cfg, dir, "secret", func() error { return nil }, quiet)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +123,7 @@ func TestAnEmptyPartitionKeepsItsPlace(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "kafka-ends.json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := StartEmbedded(cfg, dir, "secret", quiet); err == nil {
+	if _, err := StartEmbedded(cfg, dir, "secret", func() error { return nil }, quiet); err == nil {
 		t.Error("ends that cannot be read are passed over")
 	}
 }

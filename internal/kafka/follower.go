@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -27,8 +28,15 @@ type Follower struct {
 	log   *slog.Logger
 	fn    func(schemas.Record)
 	ready chan struct{}
-	news  bool  // only what comes
-	at    int64 // where partition 0 is read from, where it was set
+	news  bool  // only records that come after Run began
+	at    int64 // where the reading of partition 0 begins; 0: at the start
+
+	observeEvery time.Duration // 0: the default
+
+	readyOnce sync.Once
+	due       map[int32]int64 // ends that Ready waits for; of the reading goroutine
+	mu        sync.Mutex
+	next      map[int32]int64 // offset behind the last record passed to fn
 }
 
 // Follow prepares a follower. fn runs on the goroutine of Run, in the order of
@@ -55,27 +63,49 @@ func (f *Follower) Ready() <-chan struct{} { return f.ready }
 
 // Run reads until ctx ends, then returns nil. While no broker answers it waits.
 func (f *Follower) Run(ctx context.Context) error {
-	name := f.c.Topic(f.topic)
-	ends, from, err := f.ends(ctx, name)
+	ranges, err := f.ranges(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	where := kgo.ConsumeTopics(name)
-	if f.news {
-		where = kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{name: from})
-		clear(ends)
-	}
-	if f.at > 0 {
-		where = kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{name: {0: kgo.NewOffset().At(f.at)}})
-		if end, ok := ends[0]; ok && end <= f.at {
-			delete(ends, 0)
+	f.due, f.next = map[int32]int64{}, map[int32]int64{}
+	for i, r := range ranges {
+		at := r.Start
+		switch {
+		case f.news:
+			at = r.End
+		case i == 0 && f.at > 0:
+			at = f.at
+		}
+		f.next[int32(i)] = at
+		if r.End > max(at, r.Start) {
+			f.due[int32(i)] = r.End
 		}
 	}
+	for ctx.Err() == nil {
+		read, again := context.WithCancel(ctx)
+		var observing sync.WaitGroup
+		observing.Go(func() { f.observe(read, again) })
+		err := f.read(read)
+		again()
+		observing.Wait()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read passes records to fn, from f.next on, until ctx ends.
+func (f *Follower) read(ctx context.Context) error {
+	offsets := map[int32]kgo.Offset{}
+	for p, at := range f.next {
+		offsets[p] = kgo.NewOffset().At(at)
+	}
 	cl, err := f.c.client(
-		where,
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{f.c.Topic(f.topic): offsets}),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchMaxWait(500*time.Millisecond),
 		kgo.KeepRetryableFetchErrors(),
@@ -84,19 +114,12 @@ func (f *Follower) Run(ctx context.Context) error {
 		return fmt.Errorf("follow %s: %w", f.topic, err)
 	}
 	defer cl.Close()
-	caughtUp := func() {
-		if len(ends) == 0 {
-			select {
-			case <-f.ready:
-			default:
-				close(f.ready)
-			}
-		}
-	}
-	caughtUp()
 	pause := retry.Backoff{Min: fetchPauseMin, Max: fetchPauseMax}
 	var complaint retry.Log
 	for {
+		if len(f.due) == 0 {
+			f.readyOnce.Do(func() { close(f.ready) })
+		}
 		fetches := cl.PollFetches(ctx)
 		if ctx.Err() != nil {
 			return nil
@@ -111,11 +134,13 @@ func (f *Follower) Run(ctx context.Context) error {
 		fetches.EachRecord(func(r *kgo.Record) {
 			rec, _ := fromKgo(r, f.c.prefix, nil)
 			f.fn(rec)
-			if end, ok := ends[r.Partition]; ok && r.Offset+1 >= end {
-				delete(ends, r.Partition)
+			f.mu.Lock()
+			f.next[r.Partition] = r.Offset + 1
+			f.mu.Unlock()
+			if end, ok := f.due[r.Partition]; ok && r.Offset+1 >= end {
+				delete(f.due, r.Partition)
 			}
 		})
-		caughtUp()
 		switch {
 		case !failed:
 			pause.Reset()
@@ -128,43 +153,74 @@ func (f *Follower) Run(ctx context.Context) error {
 	}
 }
 
-// ends returns the end offset of each partition that holds records, and the ends
-// of all, waiting for a broker that answers and for the topic to exist.
-func (f *Follower) ends(ctx context.Context, name string) (holding map[int32]int64, all map[int32]kgo.Offset, err error) {
+// observe compares where the follower is with the ends of its partitions, which it
+// asks the brokers itself. It reports partitions that stand still beside waiting
+// records, and calls again to begin their reading anew.
+func (f *Follower) observe(ctx context.Context, again func()) {
+	every := f.observeEvery
+	if every == 0 {
+		every = observeEvery
+	}
 	adm, err := f.c.Admin()
 	if err != nil {
-		return nil, nil, err
+		return
+	}
+	defer adm.Close()
+	last, looks := map[int32]int64{}, map[int32]int{}
+	for retry.Sleep(ctx, every) == nil {
+		look, cancel := context.WithTimeout(ctx, observeTimeout)
+		ranges, err := f.c.rangesBy(look, adm, f.topic)
+		if err != nil {
+			cancel()
+			continue // readiness says elsewhere that the brokers do not answer
+		}
+		for i, r := range ranges {
+			p := int32(i)
+			f.mu.Lock()
+			at := f.next[p]
+			f.mu.Unlock()
+			before, known := last[p]
+			last[p] = at
+			if at >= r.End || r.Start >= r.End || !known || before != at {
+				looks[p] = 0
+				f.c.shared.move(stalledPart{topic: f.topic, partition: p})
+				continue
+			}
+			if looks[p]++; looks[p]%stalledLooks != 0 {
+				continue
+			}
+			if found, err := f.c.holds(look, f.topic, p, Range{max(at, r.Start), r.End}); err == nil && found {
+				f.c.shared.stall(f.log, stalledPart{topic: f.topic, partition: p}, "it is not read")
+				again()
+			}
+		}
+		cancel()
+	}
+}
+
+// ranges returns what each partition holds, waiting for a broker that answers and
+// for the topic to exist.
+func (f *Follower) ranges(ctx context.Context) ([]Range, error) {
+	adm, err := f.c.Admin()
+	if err != nil {
+		return nil, err
 	}
 	defer adm.Close()
 	pause := retry.Backoff{Min: fetchPauseMin, Max: fetchPauseMax}
 	for warned := false; ; {
-		starts, err := adm.ListStartOffsets(ctx, name)
-		if err == nil {
-			err = starts.Error()
+		ranges, err := f.c.rangesBy(ctx, adm, f.topic)
+		if err == nil && len(ranges) == 0 {
+			err = fmt.Errorf("the topic %s has no partition", f.topic)
 		}
 		if err == nil {
-			ends, e := adm.ListEndOffsets(ctx, name)
-			if e == nil {
-				e = ends.Error()
-			}
-			if e == nil {
-				out, from := map[int32]int64{}, map[int32]kgo.Offset{}
-				for p, end := range ends[name] {
-					from[p] = kgo.NewOffset().At(end.Offset)
-					if end.Offset > starts[name][p].Offset {
-						out[p] = end.Offset
-					}
-				}
-				return out, from, nil
-			}
-			err = e
+			return ranges, nil
 		}
 		if !warned {
 			f.log.Warn("waiting for a topic", "topic", f.topic, "err", err)
 			warned = true
 		}
 		if err := pause.Wait(ctx); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 }

@@ -87,9 +87,12 @@ type GroupConfig struct {
 	// reading begins; if it answers false, Rewind says it. The answer may lie on
 	// either side of the commit; the handler knows it as Assignment.From. ctx
 	// ends with the assignment; an error is tried again with the next one.
-	StartAt    func(ctx context.Context, a Assignment) (from int64, ok bool, err error)
-	Log        *slog.Logger
-	Registerer prometheus.Registerer
+	StartAt func(ctx context.Context, a Assignment) (from int64, ok bool, err error)
+	// ObserveEvery is the pause between two looks at the group's progress; 0 means
+	// ten seconds. A partition counts as stalled after stalledLooks looks.
+	ObserveEvery time.Duration
+	Log          *slog.Logger
+	Registerer   prometheus.Registerer
 }
 
 type member struct {
@@ -99,15 +102,18 @@ type member struct {
 	adm *kadm.Client
 	id  string // topic id
 
-	opened  chan struct{}
-	mu      sync.Mutex
-	workers map[int32]*worker
-	fail    chan error
-	failed  context.CancelFunc // ends the poll, so that a failure is seen at once
+	opened    chan struct{}
+	mu        sync.Mutex
+	workers   map[int32]*worker
+	stuck     map[int32]*worker  // to be read again from where they are, by poll
+	interrupt context.CancelFunc // ends the running PollRecords
+	fail      chan error
+	failed    context.CancelFunc // ends the poll, so that a failure is seen at once
 
-	handled prometheus.Counter
-	commits *prometheus.CounterVec
-	lag     *prometheus.GaugeVec
+	handled  prometheus.Counter
+	commits  *prometheus.CounterVec
+	restarts prometheus.Counter
+	progress *progress
 }
 
 type worker struct {
@@ -118,20 +124,34 @@ type worker struct {
 	wake   chan struct{}
 	done   chan struct{}
 
-	mu     sync.Mutex
-	queue  []schemas.Record
-	bytes  int // of the values in queue
-	paused bool
-	hwm    int64
+	mu      sync.Mutex // held while the client is told to pause or resume, so that both agree
+	queue   []schemas.Record
+	bytes   int   // of the values in queue
+	next    int64 // offset behind the last queued record; where reading begins before that
+	handled int64 // offset behind the last handled record; NoOffset before the first
+	busy    bool  // opening the handler, or handling a batch
+	paused  bool
+	ended   bool // the partition was given up: the client's state is another's
+	again   bool // commit handled once more
 }
 
 // Consume runs a group member until ctx ends, drains, commits, and returns nil.
 // Any other return is a failure of a handler or of the client.
 func (c *Cluster) Consume(ctx context.Context, cfg GroupConfig) error {
+	return newMember(c, cfg).run(ctx)
+}
+
+func newMember(c *Cluster, cfg GroupConfig) *member {
+	m := &member{c: c, cfg: cfg, workers: map[int32]*worker{}, stuck: map[int32]*worker{}, opened: make(chan struct{}), fail: make(chan error, 1)}
+	m.metrics()
+	return m
+}
+
+func (m *member) run(ctx context.Context) error {
+	c, cfg := m.c, &m.cfg
 	polling, failed := context.WithCancel(ctx)
 	defer failed()
-	m := &member{c: c, cfg: cfg, workers: map[int32]*worker{}, opened: make(chan struct{}), fail: make(chan error, 1), failed: failed}
-	m.metrics()
+	m.failed = failed
 	adm, err := c.Admin()
 	if err != nil {
 		return err
@@ -166,7 +186,11 @@ func (c *Cluster) Consume(ctx context.Context, cfg GroupConfig) error {
 	}
 	defer m.cl.Close()
 	close(m.opened)
+	var observing sync.WaitGroup
+	observing.Go(func() { m.observe(polling) })
 	err = m.poll(polling)
+	failed()
+	observing.Wait()
 	m.dropAll()
 	m.cl.AllowRebalance()
 	leave, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -181,7 +205,8 @@ func (m *member) metrics() {
 	labels := prometheus.Labels{"group": m.cfg.Group}
 	m.handled = register(m.cfg.Registerer, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_consumed_records_total", Help: "Records handled by this member.", ConstLabels: labels}))
 	m.commits = register(m.cfg.Registerer, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vedette_kafka_commits_total", Help: "Offset commits by outcome.", ConstLabels: labels}, []string{"outcome"}))
-	m.lag = register(m.cfg.Registerer, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "vedette_kafka_lag_records", Help: "Records behind the end of an owned partition.", ConstLabels: labels}, []string{"partition"}))
+	m.restarts = register(m.cfg.Registerer, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_partition_restarts_total", Help: "Partitions whose reading stood still beside waiting records and was begun again.", ConstLabels: labels}))
+	m.progress = newProgress(m.cfg.Registerer, labels)
 }
 
 // TopicID returns the broker's id of this incarnation of a topic, in the
@@ -243,10 +268,11 @@ func (m *member) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Of
 		if err != nil {
 			return nil, fmt.Errorf("find where to read %s/%d from: %w", m.cfg.Topic, p, err)
 		}
+		next := a.Committed
 		if from != NoOffset {
-			parts[p] = kgo.NewOffset().At(from)
+			parts[p], next = kgo.NewOffset().At(from), from
 		}
-		m.start(a)
+		m.start(a, next)
 	}
 	return offsets, nil
 }
@@ -311,16 +337,22 @@ func (m *member) rewind(ctx context.Context, p int32, committed int64, by time.D
 	return min(from, committed), nil
 }
 
-func (m *member) start(a Assignment) {
+// start gives an assigned partition a worker. next is where its reading begins.
+func (m *member) start(a Assignment, next int64) {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &worker{m: m, a: a, cancel: cancel, stop: make(chan struct{}), wake: make(chan struct{}, 1), done: make(chan struct{})}
+	w := &worker{m: m, a: a, cancel: cancel, stop: make(chan struct{}), wake: make(chan struct{}, 1), done: make(chan struct{}), next: next, handled: NoOffset, busy: true}
 	m.mu.Lock()
 	old := m.workers[a.Partition]
-	m.workers[a.Partition] = w
+	delete(m.workers, a.Partition)
 	m.mu.Unlock()
 	if old != nil {
 		old.end()
 	}
+	// The client keeps a pause over a rebalance; the new worker must not inherit it.
+	m.resume(a.Partition)
+	m.mu.Lock()
+	m.workers[a.Partition] = w
+	m.mu.Unlock()
 	m.cfg.Log.Debug("partition assigned", "topic", a.Topic, "partition", a.Partition, "offset", a.Committed)
 	go func() {
 		defer close(w.done)
@@ -336,9 +368,8 @@ func (m *member) start(a Assignment) {
 }
 
 func (m *member) poll(ctx context.Context) error {
-	name := m.c.Topic(m.cfg.Topic)
 	for {
-		fetches := m.cl.PollRecords(ctx, pollRecordsMax)
+		fetches := m.pollOnce(ctx)
 		select {
 		case err := <-m.fail:
 			return err
@@ -348,21 +379,66 @@ func (m *member) poll(ctx context.Context) error {
 			return nil
 		}
 		fetches.EachError(func(_ string, p int32, err error) {
-			m.cfg.Log.Warn("fetch is interrupted", "topic", m.cfg.Topic, "partition", p, "err", err)
+			if !errors.Is(err, context.Canceled) {
+				m.cfg.Log.Warn("fetch is interrupted", "topic", m.cfg.Topic, "partition", p, "err", err)
+			}
 		})
 		fetches.EachPartition(func(ft kgo.FetchTopicPartition) {
 			m.mu.Lock()
 			w := m.workers[ft.Partition]
 			m.mu.Unlock()
-			if w == nil || len(ft.Records) == 0 {
-				return
-			}
-			if w.add(ft.Records, ft.HighWatermark) {
-				m.cl.PauseFetchPartitions(map[string][]int32{name: {ft.Partition}})
+			if w != nil && len(ft.Records) > 0 {
+				w.add(ft.Records)
 			}
 		})
+		m.readAgain()
 		m.cl.AllowRebalance()
 	}
+}
+
+// pollOnce waits for records, until the watchdog has found a partition that stands still.
+func (m *member) pollOnce(ctx context.Context) kgo.Fetches {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	m.mu.Lock()
+	m.interrupt = cancel
+	if len(m.stuck) > 0 {
+		cancel()
+	}
+	m.mu.Unlock()
+	return m.cl.PollRecords(ctx, pollRecordsMax)
+}
+
+// readAgain lets the client read stuck partitions from the record behind the last
+// one it gave us. It runs between a poll and AllowRebalance: no partition changes
+// its owner meanwhile, which SetOffsets demands.
+func (m *member) readAgain() {
+	m.mu.Lock()
+	stuck := m.stuck
+	m.stuck = map[int32]*worker{}
+	owned := maps.Clone(m.workers)
+	m.mu.Unlock()
+	for p, w := range stuck {
+		if owned[p] != w {
+			continue
+		}
+		w.mu.Lock()
+		next := max(w.next, 0)
+		w.paused = false
+		w.mu.Unlock()
+		m.cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{m.c.Topic(m.cfg.Topic): {p: {Epoch: -1, Offset: next}}})
+		m.resume(p)
+		m.restarts.Inc()
+		m.cfg.Log.Error("a partition with waiting records was not read; its reading begins again", "topic", m.cfg.Topic, "group", m.cfg.Group, "partition", p, "offset", next)
+	}
+}
+
+func (m *member) pause(p int32) {
+	m.cl.PauseFetchPartitions(map[string][]int32{m.c.Topic(m.cfg.Topic): {p}})
+}
+
+func (m *member) resume(p int32) {
+	m.cl.ResumeFetchPartitions(map[string][]int32{m.c.Topic(m.cfg.Topic): {p}})
 }
 
 func (m *member) drop(parts []int32) {
@@ -372,7 +448,6 @@ func (m *member) drop(parts []int32) {
 		if w := m.workers[p]; w != nil {
 			ended = append(ended, w)
 			delete(m.workers, p)
-			m.lag.DeleteLabelValues(fmt.Sprint(p))
 		}
 	}
 	m.mu.Unlock()
@@ -396,8 +471,8 @@ func (m *member) dropAll() {
 	m.drop(parts)
 }
 
-// add queues records and reports whether the partition is to be paused.
-func (w *worker) add(recs []*kgo.Record, hwm int64) (pause bool) {
+// add queues records, and pauses the partition while too much waits.
+func (w *worker) add(recs []*kgo.Record) {
 	total := 0
 	for _, r := range recs {
 		total += len(r.Headers)
@@ -405,42 +480,51 @@ func (w *worker) add(recs []*kgo.Record, hwm int64) (pause bool) {
 	hs := make([]schemas.Header, 0, total)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.ended {
+		return
+	}
+	bytes := 0
 	for _, r := range recs {
 		var rec schemas.Record
 		rec, hs = fromKgo(r, w.m.c.prefix, hs)
 		w.queue = append(w.queue, rec)
-		w.bytes += len(rec.Value)
+		bytes += len(rec.Value)
 	}
-	w.hwm = hwm
+	w.next = recs[len(recs)-1].Offset + 1
+	w.bytes += bytes
+	w.m.c.shared.queued.Add(int64(bytes))
 	select {
 	case w.wake <- struct{}{}:
 	default:
 	}
-	if !w.paused && (len(w.queue) > queueRecordsHigh || w.bytes > queueBytesHigh) {
+	if !w.paused && (len(w.queue) > queueRecordsHigh || w.bytes > queueBytesHigh || w.m.c.shared.full()) {
 		w.paused = true
-		return true
+		w.m.pause(w.a.Partition)
 	}
-	return false
 }
 
+// take returns the next batch, and resumes the partition once little waits. A
+// partition with an empty queue is never paused, whatever others hold.
 func (w *worker) take() []schemas.Record {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	n := min(len(w.queue), HandleRecordsMax)
 	batch := w.queue[:n:n]
 	w.queue = w.queue[n:]
+	bytes := 0
 	for i := range batch {
-		w.bytes -= len(batch[i].Value)
+		bytes += len(batch[i].Value)
 	}
+	w.bytes -= bytes
+	w.m.c.shared.queued.Add(int64(-bytes))
 	if len(w.queue) == 0 {
 		w.queue = nil
 	}
-	resume := w.paused && len(w.queue) < queueRecordsLow && w.bytes < queueBytesLow
-	if resume {
+	w.busy = n > 0
+	low := len(w.queue) == 0 || len(w.queue) < queueRecordsLow && w.bytes < queueBytesLow && !w.m.c.shared.full()
+	if w.paused && low && !w.ended {
 		w.paused = false
-	}
-	w.mu.Unlock()
-	if resume {
-		w.m.cl.ResumeFetchPartitions(map[string][]int32{w.m.c.Topic(w.m.cfg.Topic): {w.a.Partition}})
+		w.m.resume(w.a.Partition)
 	}
 	return batch
 }
@@ -451,11 +535,21 @@ func (w *worker) run(ctx context.Context) error {
 		return err
 	}
 	defer h.Close()
-	lag := w.m.lag.WithLabelValues(fmt.Sprint(w.a.Partition))
 	committed := w.a.Committed
+	if w.a.From > committed { // the records before are none of the group's
+		w.m.commit(ctx, w.a.Partition, w.a.From)
+		committed = w.a.From
+	}
 	for {
 		batch := w.take()
 		if len(batch) == 0 {
+			w.mu.Lock()
+			again, handled := w.again, w.handled
+			w.again = false
+			w.mu.Unlock()
+			if again && handled >= committed {
+				w.m.commit(ctx, w.a.Partition, handled)
+			}
 			select {
 			case <-w.stop:
 				return nil
@@ -467,12 +561,13 @@ func (w *worker) run(ctx context.Context) error {
 			return err
 		}
 		w.m.handled.Add(float64(len(batch)))
-		if next := batch[len(batch)-1].Offset + 1; next > committed {
+		next := batch[len(batch)-1].Offset + 1
+		w.mu.Lock()
+		w.handled = next
+		w.mu.Unlock()
+		if next > committed {
 			w.m.commit(ctx, w.a.Partition, next)
 			committed = next
-			w.mu.Lock()
-			lag.Set(float64(max(w.hwm-next, 0)))
-			w.mu.Unlock()
 		}
 		select {
 		case <-w.stop:
@@ -482,8 +577,14 @@ func (w *worker) run(ctx context.Context) error {
 	}
 }
 
-// end lets the running batch finish, then cuts it off.
+// end gives the client's state of the partition up, lets the running batch finish,
+// then cuts it off.
 func (w *worker) end() {
+	w.mu.Lock()
+	w.ended = true
+	w.m.c.shared.queued.Add(int64(-w.bytes))
+	w.queue, w.bytes = nil, 0
+	w.mu.Unlock()
 	close(w.stop)
 	select {
 	case <-w.done:

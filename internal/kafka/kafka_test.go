@@ -183,7 +183,7 @@ func TestEmbeddedBrokerKeepsWhatItAcknowledged(t *testing.T) {
 	cfg := kafka.Default()
 	cfg.EmbeddedListen = "127.0.0.1:0"
 	for round := range 2 {
-		b, err := kafka.StartEmbedded(cfg, dir, "secret", quiet)
+		b, err := kafka.StartEmbedded(cfg, dir, "secret", func() error { return nil }, quiet)
 		if err != nil {
 			t.Fatal(err)
 		}

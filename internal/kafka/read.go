@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"vedette/schemas"
@@ -27,6 +28,10 @@ func (c *Cluster) Ranges(ctx context.Context, topic string) ([]Range, error) {
 		return nil, err
 	}
 	defer adm.Close()
+	return c.rangesBy(ctx, adm, topic)
+}
+
+func (c *Cluster) rangesBy(ctx context.Context, adm *kadm.Client, topic string) ([]Range, error) {
 	name := c.Topic(topic)
 	starts, err := adm.ListStartOffsets(ctx, name)
 	if err == nil {
@@ -100,6 +105,21 @@ func (c *Cluster) Read(ctx context.Context, topic string, partition int32, r Ran
 			}
 		}
 	}
+}
+
+// holds reports whether a range of a partition holds a record. Marks of transactions
+// and removed records take offsets too. If the brokers send nothing for
+// readStalled, it answers false.
+func (c *Cluster) holds(ctx context.Context, topic string, partition int32, r Range) (bool, error) {
+	found := false
+	err := c.Read(ctx, topic, partition, r, func(schemas.Record) bool {
+		found = true
+		return false
+	})
+	if errors.Is(err, ErrReadStalled) {
+		err = nil
+	}
+	return found, err
 }
 
 // OffsetsAfter returns, for each partition of a topic, the first offset whose
