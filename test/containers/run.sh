@@ -79,6 +79,14 @@ up() {
   await 600 "every container is healthy" healthy
 }
 restarts() { states | awk '$3 > 0'; }
+volumes() { docker inspect -f '{{range .Mounts}}{{if eq .Type "volume"}}{{.Name}}{{"\n"}}{{end}}{{end}}' $(ids) | sort -u | grep . || true; }
+down_all() { # down -v, after which no volume of the containers is left
+  local had left
+  had=$(volumes)
+  quiet c down -v || fail "down -v"
+  left=$(docker volume ls -q | grep -Fx "$had" || true)
+  [ -z "$left" ] || fail "down left volumes behind: $left"
+}
 
 # --- the image
 export VERSION; VERSION=$(git describe --tags --always --dirty 2>/dev/null || echo devel)
@@ -92,21 +100,19 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 clean
 docker network create "$PROJECT-agents" >/dev/null
-volumes=$(docker volume ls -q | sort)
 
 # --- fresh starts
 for round in $(seq "$ROUNDS"); do
   t=$SECONDS; up; took=$((SECONDS - t))
   [ -z "$(restarts)" ] || fail "containers restarted in a fresh start: $(restarts)"
-  t=$SECONDS; quiet c down -v || fail "down -v"
-  [ "$(docker volume ls -q | sort)" = "$volumes" ] || fail "down left volumes behind: $(docker volume ls -q)"
+  t=$SECONDS; down_all
   say "fresh start $round of $ROUNDS: healthy after $took s, no restart; down after $((SECONDS - t)) s, no volume left"
 done
 
 # --- under load
 up
 [ -z "$(restarts)" ] || fail "containers restarted in a fresh start: $(restarts)"
-anonymous=$(docker inspect -f '{{range .Mounts}}{{if eq .Type "volume"}}{{.Name}}{{"\n"}}{{end}}{{end}}' $(ids) | grep -v "^$PROJECT" | grep . || true)
+anonymous=$(volumes | grep -v "^${PROJECT}_" || true)
 [ -z "$anonymous" ] || fail "anonymous volumes: $anonymous"
 for port in $base $((base + 1)) $((base + 2)) $((base + 3)); do
   (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || fail "nothing listens on 127.0.0.1:$port"
@@ -173,6 +179,6 @@ say "lines handed over $total, in the topic and different: $marks; alerts record
 say "memory in use: $memory"
 [ "$marks" = "$total $total" ] || fail "not each line is in the topic once"
 [ "$alerts" = "$index" ] && [ "$alerts" -gt 0 ] || fail "not each alert is in the index once"
-quiet c down -v || fail "down -v"
-[ "$(docker volume ls -q | sort)" = "$volumes" ] || fail "down left volumes behind: $(docker volume ls -q)"
+[ -z "$(restarts)" ] || fail "containers restarted after the last up: $(restarts)"
+down_all
 say "passed"

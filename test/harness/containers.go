@@ -16,6 +16,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/go-connections/nat"
 	tc "github.com/testcontainers/testcontainers-go"
+	tclog "github.com/testcontainers/testcontainers-go/log"
 	"github.com/testcontainers/testcontainers-go/network"
 
 	"vedette/internal/kafka"
@@ -42,11 +43,16 @@ type containers struct {
 	openSearch tc.Container
 }
 
+type silent struct{}
+
+func (silent) Printf(string, ...any) {}
+
 func newContainers(brokers, kafkaPort, openSearchPort int) (backend, error) {
 	// Its helper that removes leftovers is one more image, which may be absent.
 	if err := os.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true"); err != nil {
 		return nil, err
 	}
+	tclog.SetDefault(silent{})
 	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
 	defer cancel()
 	n, err := network.New(ctx)
