@@ -26,6 +26,13 @@ const MaxBatchBytes = 2 << 20
 // queuedBytesMax is the default of Config.QueueBytes.
 const queuedBytesMax = 512 << 20
 
+// A client fetches a share of Config.QueueBytes at once, within these bounds.
+const (
+	fetchShares   = 64
+	fetchBytesMin = 256 << 10
+	fetchBytesMax = 4 << 20
+)
+
 // Cluster knows how to reach the brokers, and what the consumers of this process
 // hold. It has no connection of its own and is safe for concurrent use.
 type Cluster struct {
@@ -38,7 +45,7 @@ type Cluster struct {
 
 // shared is what the consumers of one process have in common.
 type shared struct {
-	queued    atomic.Int64 // bytes of the values that wait for handlers
+	queued    atomic.Int64 // bytes of the records that wait for handlers
 	queuedMax int64
 	mu        sync.Mutex
 	stalled   map[stalledPart]string // partitions that make no progress, and why
@@ -58,6 +65,8 @@ func Connect(cfg Config) (*Cluster, error) {
 	if c.shared.queuedMax = cfg.QueueBytes; c.shared.queuedMax == 0 {
 		c.shared.queuedMax = queuedBytesMax
 	}
+	// A fetch of logs grows tenfold when it is decompressed.
+	fetch := int32(max(fetchBytesMin, min(fetchBytesMax, c.shared.queuedMax/fetchShares)))
 	c.base = []kgo.Opt{
 		kgo.SeedBrokers(cfg.Brokers...),
 		kgo.ClientID("vedette"),
@@ -65,6 +74,8 @@ func Connect(cfg Config) (*Cluster, error) {
 		kgo.RetryTimeout(20 * time.Second),
 		kgo.MetadataMinAge(250 * time.Millisecond),
 		kgo.MetadataMaxAge(30 * time.Second),
+		kgo.FetchMaxBytes(fetch),
+		kgo.FetchMaxPartitionBytes(fetch / 4),
 	}
 	if cfg.TLS.Enabled {
 		t := &tls.Config{MinVersion: tls.VersionTLS12}

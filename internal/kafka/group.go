@@ -30,10 +30,13 @@ const (
 	// it has fetched of a paused partition, so fetches are small beside it.
 	queueRecordsHigh = 4000
 	queueRecordsLow  = 1000
-	// queueBytesHigh and queueBytesLow are the same for the bytes of the values:
+	// queueBytesHigh and queueBytesLow are the same for bytes, as size counts them:
 	// records of other producers may be large.
 	queueBytesHigh = 64 << 20
 	queueBytesLow  = 16 << 20
+	// What a record and a header take beside their bytes.
+	recordOverhead = 128
+	headerOverhead = 40
 	// drainTimeout is how long a handler may finish its batch when its
 	// partition is taken away or the role ends.
 	drainTimeout = 8 * time.Second
@@ -126,7 +129,7 @@ type worker struct {
 
 	mu      sync.Mutex // held while the client is told to pause or resume, so that both agree
 	queue   []schemas.Record
-	bytes   int   // of the values in queue
+	bytes   int   // of queue, by size
 	next    int64 // offset behind the last queued record; where reading begins before that
 	handled int64 // offset behind the last handled record; NoOffset before the first
 	busy    bool  // opening the handler, or handling a batch
@@ -177,8 +180,6 @@ func (m *member) run(ctx context.Context) error {
 		kgo.AdjustFetchOffsetsFn(m.adjust),
 		kgo.OnPartitionsRevoked(gone),
 		kgo.OnPartitionsLost(gone),
-		kgo.FetchMaxBytes(4<<20),
-		kgo.FetchMaxPartitionBytes(1<<20),
 		kgo.FetchMaxWait(500*time.Millisecond),
 	)
 	if err != nil {
@@ -488,7 +489,7 @@ func (w *worker) add(recs []*kgo.Record) {
 		var rec schemas.Record
 		rec, hs = fromKgo(r, w.m.c.prefix, hs)
 		w.queue = append(w.queue, rec)
-		bytes += len(rec.Value)
+		bytes += size(&rec)
 	}
 	w.next = recs[len(recs)-1].Offset + 1
 	w.bytes += bytes
@@ -503,6 +504,15 @@ func (w *worker) add(recs []*kgo.Record) {
 	}
 }
 
+// size is about how many bytes a record takes while it waits.
+func size(rec *schemas.Record) int {
+	n := recordOverhead + len(rec.Key) + len(rec.Value)
+	for i := range rec.Headers {
+		n += len(rec.Headers[i].Key) + len(rec.Headers[i].Value) + headerOverhead
+	}
+	return n
+}
+
 // take returns the next batch, and resumes the partition once little waits. A
 // partition with an empty queue is never paused, whatever others hold.
 func (w *worker) take() []schemas.Record {
@@ -513,7 +523,7 @@ func (w *worker) take() []schemas.Record {
 	w.queue = w.queue[n:]
 	bytes := 0
 	for i := range batch {
-		bytes += len(batch[i].Value)
+		bytes += size(&batch[i])
 	}
 	w.bytes -= bytes
 	w.m.c.shared.queued.Add(int64(-bytes))

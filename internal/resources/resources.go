@@ -14,9 +14,13 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
-// memoryShare is how much of a container's memory the Go runtime may use. The rest
-// is for stacks of the kernel, the embedded store's pages and the page cache.
-const memoryShare = 0.8
+// The runtime leaves a part of a container's memory to the embedded store, to
+// buffers of sockets, to the page cache, and to its own overshoot under full load:
+// three tenths, but two fifths up to restMin, and no more than restMax.
+const (
+	restMin = 160 << 20
+	restMax = 512 << 20
+)
 
 // Memory returns how many bytes the runtime may use, or 0 without a limit. It takes
 // the limit from the process's control group, unless GOMEMLIMIT gives one. A group
@@ -38,7 +42,8 @@ func memory(ofGroup func() (uint64, error), log *slog.Logger) int64 {
 		log.Warn("the memory limit of the control group is not known; set GOMEMLIMIT if there is one", "err", err)
 		return 0
 	}
-	limit := int64(float64(min(group, math.MaxInt64/2)) * memoryShare)
+	all := int64(min(group, math.MaxInt64))
+	limit := all - min(max(all/10*3, min(all/5*2, restMin)), restMax)
 	debug.SetMemoryLimit(limit)
 	log.Info("memory is limited by the control group", "group_bytes", group, "runtime_bytes", limit)
 	return limit

@@ -16,8 +16,11 @@ func TestTheRuntimeKeepsBelowTheControlGroup(t *testing.T) {
 	before := debug.SetMemoryLimit(-1)
 	defer debug.SetMemoryLimit(before)
 	log := slog.New(slog.DiscardHandler)
-	if got := memory(func() (uint64, error) { return 400 << 20, nil }, log); got != 320<<20 || debug.SetMemoryLimit(-1) != got {
-		t.Errorf("a group of 400 MiB: the limit is %d and the runtime's %d, want 320 MiB for both", got, debug.SetMemoryLimit(-1))
+	if got := memory(func() (uint64, error) { return 400 << 20, nil }, log); got != 240<<20 || debug.SetMemoryLimit(-1) != got {
+		t.Errorf("a group of 400 MiB: the limit is %d and the runtime's %d, want 240 MiB for both", got, debug.SetMemoryLimit(-1))
+	}
+	if got := memory(func() (uint64, error) { return 8 << 30, nil }, log); got != 15<<29 {
+		t.Errorf("a group of 8 GiB: the limit is %d, want 7.5 GiB", got)
 	}
 	debug.SetMemoryLimit(before)
 	for _, err := range []error{memlimit.ErrNoLimit, memlimit.ErrNoCgroup, errors.New("unreadable")} {
