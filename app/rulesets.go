@@ -295,7 +295,7 @@ func (l *liveRulesets) set(c *compiled) {
 		for _, w := range c.Warnings {
 			l.log.Warn("ruleset", "problem", w.String())
 		}
-		l.log.Info("ruleset runs", "ruleset", c.Version, "rules", len(c.Program.Rules()), "decoders", len(c.Program.Decoders()))
+		l.log.Info("ruleset runs", "ruleset", c.Version, "rules", c.Program.Written(), "decoders", len(c.Program.Decoders()))
 	}
 }
 

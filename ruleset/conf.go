@@ -31,6 +31,7 @@ type conf struct {
 	decoders fileSet
 	rules    fileSet
 	lists    []string
+	left     int64 // bytes until totalBytesMax
 	errs     []error
 }
 
@@ -84,7 +85,7 @@ func Excluded(name string) (Source, error) {
 // readConf reads the <ruleset> blocks of a file. What is wrong in them is kept
 // for source.
 func readConf(name string) (*conf, error) {
-	data, err := os.ReadFile(name)
+	data, err := ReadFile(name, xmlBytesMax)
 	if err != nil {
 		return nil, fmt.Errorf("load ruleset: %w", err)
 	}
@@ -92,7 +93,7 @@ func readConf(name string) (*conf, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load ruleset: %s:%w", name, err)
 	}
-	c := &conf{file: name, root: filepath.Dir(name), decoders: fileSet{standard: defaultDecoderDir}, rules: fileSet{standard: defaultRuleDir}}
+	c := &conf{file: name, left: totalBytesMax, root: filepath.Dir(name), decoders: fileSet{standard: defaultDecoderDir}, rules: fileSet{standard: defaultRuleDir}}
 	if filepath.Base(c.root) == "etc" {
 		c.root = filepath.Dir(c.root)
 	}
@@ -115,7 +116,7 @@ func readConf(name string) (*conf, error) {
 func (c *conf) source() (Source, error) {
 	s := Source{Decoders: c.read(&c.decoders), Rules: c.read(&c.rules)}
 	for _, l := range c.lists {
-		if f, ok := c.open(l); ok {
+		if f, ok := c.open(l, listBytesMax); ok {
 			f.Name = strings.TrimPrefix(l, listDir)
 			s.Lists = append(s.Lists, f)
 		}
@@ -215,7 +216,7 @@ func (c *conf) read(set *fileSet) []File {
 func (c *conf) files(names []string) []File {
 	var out []File
 	for _, name := range names {
-		if f, ok := c.open(name); ok {
+		if f, ok := c.open(name, xmlBytesMax); ok {
 			out = append(out, f)
 		}
 	}
@@ -229,12 +230,13 @@ func (c *conf) path(name string) string {
 	return filepath.Join(c.root, filepath.FromSlash(name))
 }
 
-func (c *conf) open(name string) (File, bool) {
+func (c *conf) open(name string, most int64) (File, bool) {
 	p := c.path(name)
-	data, err := os.ReadFile(p)
+	data, err := ReadFile(p, min(most, c.left))
 	if err != nil {
 		c.errs = append(c.errs, fmt.Errorf("%s: %w", c.file, err))
 		return File{}, false
 	}
+	c.left -= int64(len(data))
 	return File{Name: path.Base(name), Path: p, Data: data}, true
 }

@@ -59,6 +59,20 @@ func Main() int {
 	return 1
 }
 
+// stoppable runs fn and returns when it ends, or at once when ctx does. Then the
+// process is about to end, and with it whatever fn still does: commands that only
+// read and compute do not look at the context in each of their loops.
+func stoppable(ctx context.Context, fn func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- fn() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return errors.New("interrupted")
+	}
+}
+
 // shell is what the commands share.
 type shell struct {
 	configPath string

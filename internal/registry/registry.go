@@ -371,7 +371,7 @@ func removalEvent(a *Agent, p *schemas.Presence, node string, now time.Time) sch
 		ip = host
 	}
 	return schemas.Event{
-		Time: now.Truncate(time.Millisecond), AgentID: a.ID, AgentName: a.Name, AgentIP: ip,
+		Time: now.Truncate(time.Millisecond), AgentID: a.ID, AgentName: a.Name, AgentIP: ip, AgentAddress: host,
 		Location: locationRemoved, Queue: '1', Gateway: node, Log: []byte("ossec: Agent removed: '" + a.Name + "-" + host + "'."),
 	}
 }
