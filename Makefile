@@ -12,10 +12,10 @@ ENGINE_TARGETS = ruleset/xmlfile:FuzzParse internal/regex/osregex:FuzzMatch inte
 AGENT_TARGETS = enroll/protocol:FuzzParseRequest ingest/secure:FuzzReadFrames ingest/secure:FuzzOpen ingest/secure:FuzzParseKeepalive \
 	ingest/secure:FuzzParseEvent ingest/session:FuzzHandle
 
-.PHONY: help build run test race e2e bench bench-pipeline fuzz fuzz-peers lint stock check clean
+.PHONY: help build run test race e2e e2e-containers containers bench bench-pipeline fuzz fuzz-peers lint stock check clean
 
 help: ## print this list
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
 
 build: ## compile bin/vedette
 	$(GO) build -ldflags "-X main.version=$(VERSION)" -o bin/vedette ./cmd/vedette
@@ -31,6 +31,14 @@ race: ## the tests of what runs concurrently, under the race detector; needs a C
 
 e2e: ## end-to-end tests on real Kafka and OpenSearch; needs Java 17, Maven, curl, unzip
 	$(GO) test -tags e2e -count=1 -timeout 25m -v ./test/e2e/...
+
+e2e-containers: ## the same tests on Kafka and OpenSearch in containers; needs root on Debian, or an engine with Compose
+	test/containers/engine.sh
+	test/containers/images.sh
+	TEST_SERVERS=containers $(GO) test -tags e2e -count=1 -timeout 25m -v ./test/e2e/...
+
+containers: ## docker-compose.yml with kills, restarts and counts; needs root; ROUNDS=10 for ten fresh starts
+	test/containers/run.sh
 
 bench: ## benchmarks: engine, gateway, end to end
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 20m ./ruleset ./ingest/secure ./test/load
@@ -52,7 +60,7 @@ lint: ## formatting and vet
 stock: ## the 4.14.7 ruleset's own tests and recorded answers, where that data is present; prints the shares
 	$(GO) test -count=1 -v -run 'TestStock' ./ruleset
 
-check: lint test race stock e2e fuzz-peers ## what CI runs
+check: lint test race stock e2e fuzz-peers containers ## what CI runs; needs root on Debian
 
 clean: ## remove what was built
 	rm -rf bin

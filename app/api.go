@@ -24,7 +24,7 @@ import (
 )
 
 func (a *App) buildAPI(alerts store.Store) error {
-	cert, err := tlsconf.LoadOrCreate(a.cfg.API.Certificate, a.cfg.API.Key, a.dir.File(datadir.Certificates), nil)
+	cert, err := tlsconf.LoadOrCreate(a.cfg.API.Certificate, a.cfg.API.Key, a.dir.File(datadir.Certificates), a.cfg.Cluster.Hosts)
 	if err != nil {
 		return fmt.Errorf("api: %w", err)
 	}

@@ -32,15 +32,15 @@ import (
 
 // Names of the roles.
 const (
-	RoleIngest  = "ingest"
-	RoleEnroll  = "enroll"
-	RoleAnalyze = "analyze"
-	RoleForward = "forward"
-	RoleAPI     = "api"
+	RoleIngest  = config.RoleIngest
+	RoleEnroll  = config.RoleEnroll
+	RoleAnalyze = config.RoleAnalyze
+	RoleForward = config.RoleForward
+	RoleAPI     = config.RoleAPI
 )
 
 // Roles returns every role's name.
-func Roles() []string { return []string{RoleIngest, RoleEnroll, RoleAnalyze, RoleForward, RoleAPI} }
+func Roles() []string { return config.Roles() }
 
 // CheckRoles refuses names that are no role.
 func CheckRoles(names []string) error {
@@ -83,17 +83,6 @@ type App struct {
 	credentials string // path, when this process wrote or found it
 	password    string // path of the generated enrollment password
 	node        string
-}
-
-// NodeName is how this process calls itself in presence and event headers.
-func NodeName(c config.Config) string {
-	if c.Cluster.Node != "" {
-		return c.Cluster.Node
-	}
-	if name, err := os.Hostname(); err == nil {
-		return name
-	}
-	return c.Cluster.Name
 }
 
 // OpenRegistry opens the registry of this installation.
@@ -190,6 +179,9 @@ func (e endpointsLater) Run(ctx context.Context) error {
 	return nil
 }
 
+// topicsWithin is how long a start waits for topics that answering brokers lack.
+const topicsWithin = 30 * time.Second
+
 // openBrokers starts the embedded broker, or looks whether the configured ones
 // hold the topics. Brokers that do not answer are waited for later.
 func (a *App) openBrokers(ctx context.Context) error {
@@ -211,12 +203,7 @@ func (a *App) openBrokers(ctx context.Context) error {
 		a.cluster = cluster
 	}
 	w := newWatch(a.cluster)
-	err := w.ask(ctx)
-	// A broker may hear of new topics a moment after they were made.
-	for try := 0; errors.Is(err, errTopics) && try < 20 && ctx.Err() == nil; try++ {
-		time.Sleep(250 * time.Millisecond)
-		err = w.ask(ctx)
-	}
+	err := w.awaitTopics(ctx, topicsWithin)
 	if err != nil {
 		if errors.Is(err, errTopics) {
 			return err

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"vedette/internal/kafka"
+	"vedette/internal/retry"
 )
 
 // checks are the named conditions of readiness.
@@ -114,6 +115,19 @@ func (w *watch) ask(ctx context.Context) error {
 	w.err = err
 	w.mu.Unlock()
 	return err
+}
+
+// awaitTopics asks until the brokers hold every topic, for at most the given time.
+// It does not wait for brokers that do not answer.
+func (w *watch) awaitTopics(ctx context.Context, most time.Duration) error {
+	// Topics may be made just now, and a broker hears of them a moment later.
+	pause := retry.Backoff{Min: 250 * time.Millisecond, Max: 2 * time.Second}
+	for end := time.Now().Add(most); ; {
+		err := w.ask(ctx)
+		if !errors.Is(err, errTopics) || !time.Now().Before(end) || pause.Wait(ctx) != nil {
+			return err
+		}
+	}
 }
 
 func (w *watch) Run(ctx context.Context) error {

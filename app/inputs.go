@@ -21,7 +21,7 @@ func (a *App) buildSyslog() error {
 	if !cfg.Enabled() {
 		return nil
 	}
-	cfg.Node, cfg.CertificateDir = a.node, a.dir.File(datadir.Certificates)
+	cfg.Node, cfg.CertificateDir, cfg.Hosts = a.node, a.dir.File(datadir.Certificates), a.cfg.Cluster.Hosts
 	p, err := a.cluster.NewProducer("ingest-syslog", a.log, a.reg)
 	if err != nil {
 		return err

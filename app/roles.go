@@ -172,7 +172,7 @@ func (a *App) buildEnroll() error {
 	c := a.cfg.Enroll
 	cfg := enroll.Default()
 	cfg.Listen, cfg.UsePassword = c.Listen, c.UsePassword
-	cfg.Certificate, cfg.Key, cfg.DataDir = c.Certificate, c.Key, a.dir.File(datadir.Certificates)
+	cfg.Certificate, cfg.Key, cfg.DataDir, cfg.Hosts = c.Certificate, c.Key, a.dir.File(datadir.Certificates), a.cfg.Cluster.Hosts
 	cfg.Password = c.Password
 	cfg.AgentCA, cfg.VerifyAgentAddress, cfg.UseSourceIP = c.AgentCA, c.VerifyAgentAddress, c.UseSourceIP
 	cfg.RatePerSource, cfg.Force, cfg.AllowHigherVersions = c.RatePerSource, c.Policy(), a.cfg.Agents.AllowHigherVersions

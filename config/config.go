@@ -62,6 +62,10 @@ type Cluster struct {
 	// KeyFile holds the key under which secrets and orders are sealed. Required
 	// with brokers; generated under data_dir without.
 	KeyFile string `mapstructure:"key_file"`
+	// Hosts are the names and addresses by which agents and API clients reach this
+	// installation. Generated certificates name them beside localhost; empty: the
+	// host name.
+	Hosts []string `mapstructure:"hosts"`
 	// Timezone is that of alert time stamps and of rules' time and weekday.
 	Timezone string `mapstructure:"timezone"`
 }
@@ -193,7 +197,7 @@ type Metrics struct {
 func Default() Config {
 	return Config{
 		DataDir: "data",
-		Cluster: Cluster{Name: "vedette", Timezone: "UTC"},
+		Cluster: Cluster{Name: "vedette", Hosts: []string{}, Timezone: "UTC"},
 		Kafka:   kafka.Default(),
 		Events:  Events{Retention: 168 * time.Hour, HistoryMaxBytes: 10 << 30},
 		Enroll: Enroll{
@@ -210,13 +214,29 @@ func Default() Config {
 	}
 }
 
+// Names of the roles.
+const (
+	RoleIngest  = "ingest"
+	RoleEnroll  = "enroll"
+	RoleAnalyze = "analyze"
+	RoleForward = "forward"
+	RoleAPI     = "api"
+)
+
+// Roles returns every role's name.
+func Roles() []string { return []string{RoleIngest, RoleEnroll, RoleAnalyze, RoleForward, RoleAPI} }
+
 const envPrefix = "VEDETTE"
 
 // Load reads path (none if empty), applies the environment and validates. The
 // error joins every problem, each with its key.
-func Load(path string, environ []string) (Config, error) {
+func Load(path string, environ []string) (Config, error) { return LoadFor(path, environ, Roles()) }
+
+// LoadFor is Load for a process that runs only the given roles, or for a command
+// that runs none: secrets and files of other roles need not be present.
+func LoadFor(path string, environ, roles []string) (Config, error) {
 	c, err := Parse(path, environ)
-	return c, errors.Join(err, c.Validate())
+	return c, errors.Join(err, c.ValidateFor(roles))
 }
 
 // Parse is Load without looking at what the values mean, for the command that
@@ -337,8 +357,15 @@ func Keys() []string {
 }
 
 // Validate returns every problem, joined. Each names its key.
-func (c Config) Validate() error {
+func (c Config) Validate() error { return c.ValidateFor(Roles()) }
+
+// ValidateFor is Validate without the secrets and files that none of the roles
+// opens.
+func (c Config) ValidateFor(roles []string) error {
 	var errs []error
+	has := func(names ...string) bool {
+		return slices.ContainsFunc(names, func(n string) bool { return slices.Contains(roles, n) })
+	}
 	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
 	if c.DataDir == "" {
 		bad("data_dir: empty")
@@ -373,7 +400,7 @@ func (c Config) Validate() error {
 		if c.Cluster.KeyFile == "" {
 			bad("cluster.key_file: required with kafka.brokers, because every process must seal under the same key")
 		}
-		if c.Enroll.UsePassword && c.Enroll.Password == "" && c.Enroll.PasswordFile == "" {
+		if has(RoleEnroll) && c.Enroll.UsePassword && c.Enroll.Password == "" && c.Enroll.PasswordFile == "" {
 			bad("enroll.password_file: required with kafka.brokers (or enroll.password), because every enroll process must ask for the same one; or set enroll.use_password: false")
 		}
 	}
@@ -393,7 +420,7 @@ func (c Config) Validate() error {
 	if err := c.Enroll.KeyRequest.Validate("enroll.key_request"); err != nil {
 		errs = append(errs, err)
 	}
-	if f := c.Enroll.KeyRequest.ExecPath; f != "" {
+	if f := c.Enroll.KeyRequest.ExecPath; f != "" && has(RoleIngest) {
 		if st, err := os.Stat(f); err != nil || st.IsDir() || st.Mode()&0o111 == 0 {
 			bad("enroll.key_request.exec_path: %q is no program", f)
 		}
@@ -429,31 +456,33 @@ func (c Config) Validate() error {
 			bad("%s.certificate, %s.key: give both or neither", key, key)
 		}
 	}
-	for key, path := range map[string]string{
-		"cluster.key_file": c.Cluster.KeyFile, "enroll.password_file": c.Enroll.PasswordFile,
-		"enroll.certificate": c.Enroll.Certificate, "enroll.key": c.Enroll.Key,
-		"api.certificate": c.API.Certificate, "api.key": c.API.Key,
-		"forward.opensearch.password_file": c.Forward.OpenSearch.PasswordFile, "forward.opensearch.ca": c.Forward.OpenSearch.CA,
+	const made = "; `vedette init` makes it"
+	for _, f := range []struct {
+		key, path, hint string
+		used            bool
+	}{
+		{"cluster.key_file", c.Cluster.KeyFile, made, true},
+		{"enroll.password_file", c.Enroll.PasswordFile, made, has(RoleEnroll)},
+		{"enroll.certificate", c.Enroll.Certificate, made, has(RoleEnroll)},
+		{"enroll.key", c.Enroll.Key, made, has(RoleEnroll)},
+		{"enroll.agent_ca", c.Enroll.AgentCA, "", has(RoleEnroll)},
+		{"api.certificate", c.API.Certificate, made, has(RoleAPI)},
+		{"api.key", c.API.Key, made, has(RoleAPI)},
+		{"forward.opensearch.password_file", c.Forward.OpenSearch.PasswordFile, "", has(RoleForward, RoleAPI)},
+		{"forward.opensearch.ca", c.Forward.OpenSearch.CA, "", has(RoleForward, RoleAPI)},
+		{"analyze.geoip_file", c.Analyze.GeoIPFile, "", has(RoleAnalyze, RoleForward, RoleAPI)},
+		{"active_response.ossec_conf", c.ActiveResponse.OssecConf, "", true},
 	} {
-		if path == "" {
+		if f.path == "" || !f.used {
 			continue
 		}
-		if _, err := os.Stat(path); err != nil {
-			hint := "; `vedette init` makes it"
-			if strings.HasPrefix(key, "forward.") {
-				hint = "" // another system's
-			}
-			bad("%s: %v%s", key, err, hint)
+		if _, err := os.Stat(f.path); err != nil {
+			bad("%s: %v%s", f.key, err, f.hint)
 		}
 	}
 	for _, u := range c.Forward.OpenSearch.URLs {
 		if !strings.HasPrefix(u, "http://") && !strings.HasPrefix(u, "https://") {
 			bad("forward.opensearch.urls: %q does not begin with https:// or http://", u)
-		}
-	}
-	if f := c.Enroll.AgentCA; f != "" {
-		if _, err := os.Stat(f); err != nil {
-			bad("enroll.agent_ca: %v", err)
 		}
 	}
 	if len(c.Forward.OpenSearch.URLs) == 0 && (c.Forward.OpenSearch.Username != "" || c.Forward.OpenSearch.PasswordFile != "") {
@@ -465,18 +494,8 @@ func (c Config) Validate() error {
 	if err := c.Analyze.Validate(); err != nil {
 		errs = append(errs, err)
 	}
-	if f := c.Analyze.GeoIPFile; f != "" {
-		if _, err := os.Stat(f); err != nil {
-			bad("analyze.geoip_file: %v", err)
-		}
-	}
 	if _, err := responses.New(c.ActiveResponse); err != nil && c.ActiveResponse.OssecConf == "" {
 		errs = append(errs, single(err)...) // with a file, its commands count too, which are read later
-	}
-	if f := c.ActiveResponse.OssecConf; f != "" {
-		if _, err := os.Stat(f); err != nil {
-			bad("active_response.ossec_conf: %v", err)
-		}
 	}
 	if d := c.Agents.DisconnectedAfter; d < 10*time.Second {
 		bad("agents.disconnected_after: %s; at least 10s, because agents send a keepalive that often", d)
@@ -490,22 +509,28 @@ func (c Config) Validate() error {
 	if n := c.Agents.PushBytesPerSecond; n < 64<<10 {
 		bad("agents.push_bytes_per_second: %d; at least 65536", n)
 	}
-	if f := c.Agents.GroupTemplate; f != "" {
+	if f := c.Agents.GroupTemplate; f != "" && has(RoleIngest, RoleAPI) {
 		if _, err := groups.ReadAgentConf(f); err != nil {
 			bad("agents.group_template: %v", err)
 		}
 	}
-	for key, d := range map[string]string{"agents.groups_dir": c.Agents.GroupsDir, "agents.packages_dir": c.Agents.PackagesDir} {
-		if d == "" {
+	for _, d := range []struct {
+		key, path string
+		used      bool
+	}{
+		{"agents.groups_dir", c.Agents.GroupsDir, has(RoleIngest, RoleAPI)},
+		{"agents.packages_dir", c.Agents.PackagesDir, has(RoleAPI)},
+	} {
+		if d.path == "" || !d.used {
 			continue
 		}
-		if st, err := os.Stat(d); err != nil || !st.IsDir() {
-			bad("%s: %q is no directory", key, d)
+		if st, err := os.Stat(d.path); err != nil || !st.IsDir() {
+			bad("%s: %q is no directory", d.key, d.path)
 		}
 	}
 	for key, names := range map[string][]string{"analyze.rulesets": c.Analyze.Rulesets, "analyze.shadow": c.Analyze.Shadow} {
 		for _, r := range names {
-			if r == analyze.Builtin || r == "" {
+			if r == analyze.Builtin || r == "" || !has(RoleAnalyze, RoleAPI) {
 				continue
 			}
 			if st, err := os.Stat(r); err != nil {

@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -208,6 +209,61 @@ func TestMistakesAreSaidPlainly(t *testing.T) {
 		}
 		if strings.Contains(err.Error(), "did you mean") != strings.Contains(want, "did you mean") {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestARoleNeedsOnlyItsOwnSecrets(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	secrets := map[string][]string{ // by file, the roles that open it; none: every role
+		"VEDETTE_CLUSTER_KEY_FILE":                 nil,
+		"VEDETTE_ENROLL_PASSWORD_FILE":             {RoleEnroll},
+		"VEDETTE_ENROLL_CERTIFICATE":               {RoleEnroll},
+		"VEDETTE_ENROLL_KEY":                       {RoleEnroll},
+		"VEDETTE_ENROLL_AGENT_CA":                  {RoleEnroll},
+		"VEDETTE_ENROLL_KEY_REQUEST_EXEC_PATH":     {RoleIngest},
+		"VEDETTE_API_CERTIFICATE":                  {RoleAPI},
+		"VEDETTE_API_KEY":                          {RoleAPI},
+		"VEDETTE_AGENTS_PACKAGES_DIR":              {RoleAPI},
+		"VEDETTE_AGENTS_GROUPS_DIR":                {RoleIngest, RoleAPI},
+		"VEDETTE_FORWARD_OPENSEARCH_PASSWORD_FILE": {RoleForward, RoleAPI},
+		"VEDETTE_FORWARD_OPENSEARCH_CA":            {RoleForward, RoleAPI},
+		"VEDETTE_ANALYZE_GEOIP_FILE":               {RoleAnalyze, RoleForward, RoleAPI},
+		"VEDETTE_ANALYZE_RULESETS":                 {RoleAnalyze, RoleAPI},
+	}
+	environ := []string{"VEDETTE_KAFKA_BROKERS=a:1", "VEDETTE_FORWARD_OPENSEARCH_URLS=https://x"}
+	for name := range secrets {
+		environ = append(environ, name+"="+at(name))
+	}
+	// With no file there, each role names just what it would open.
+	for _, role := range append(Roles(), "") {
+		var roles []string
+		if role != "" {
+			roles = []string{role}
+		}
+		_, err := LoadFor("", environ, roles)
+		if err == nil {
+			t.Errorf("role %q: accepted without any secret", role)
+			continue
+		}
+		for name, users := range secrets {
+			named := strings.Contains(err.Error(), at(name)+":") || strings.Contains(err.Error(), at(name)+"\"")
+			if want := users == nil || slices.Contains(users, role); named != want {
+				t.Errorf("role %q: %s is demanded: %v, want %v\n%v", role, name, named, want, err)
+			}
+		}
+	}
+	// A password is demanded of the role that asks agents for it, and of no other.
+	bare := []string{"VEDETTE_KAFKA_BROKERS=a:1", "VEDETTE_CLUSTER_KEY_FILE=" + at("key")}
+	if err := os.WriteFile(at("key"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, role := range Roles() {
+		_, err := LoadFor("", bare, []string{role})
+		if (err != nil) != (role == RoleEnroll) {
+			t.Errorf("role %s without a password: %v", role, err)
 		}
 	}
 }

@@ -20,6 +20,8 @@ type Config struct {
 	Certificate string
 	Key         string
 	DataDir     string
+	// Hosts are names and addresses that a generated certificate names.
+	Hosts []string
 	// AgentCA is a PEM file of CAs. When set, an agent must show a certificate
 	// that chains to one of them.
 	AgentCA string

@@ -22,7 +22,7 @@ var errNoCertificate = errors.New("the agent shows no certificate")
 //
 // Source: spec/enrollment.md §1.
 func serverTLS(cfg Config) (*tls.Config, error) {
-	cert, err := tlsconf.LoadOrCreate(cfg.Certificate, cfg.Key, cfg.DataDir, nil)
+	cert, err := tlsconf.LoadOrCreate(cfg.Certificate, cfg.Key, cfg.DataDir, cfg.Hosts)
 	if err != nil {
 		return nil, err
 	}

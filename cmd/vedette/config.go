@@ -14,7 +14,7 @@ func (s *shell) configCommand() *cobra.Command {
 	check := &cobra.Command{
 		Use: "check", Short: "List every problem and every warning; exit 1 if there is a problem", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := s.load()
+			cfg, err := s.load(app.Roles()...)
 			if err != nil {
 				return fmt.Errorf("configuration:\n%w", err)
 			}
@@ -43,7 +43,7 @@ func (s *shell) configCommand() *cobra.Command {
 	show := &cobra.Command{
 		Use: "show", Short: "Print the configuration in force; secrets are left out", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := s.load()
+			cfg, err := s.load(app.Roles()...)
 			if err != nil {
 				return fmt.Errorf("configuration:\n%w", err)
 			}

@@ -12,6 +12,7 @@ import (
 
 	"vedette/app"
 	"vedette/config"
+	"vedette/internal/retry"
 	"vedette/internal/secret"
 	"vedette/internal/tlsconf"
 )
@@ -21,7 +22,8 @@ func (s *shell) initCommand() *cobra.Command {
 		Use:   "init",
 		Short: "Make the key, password and certificate files that the configuration names, then the topics",
 		Long: `For an installation of several processes, once before the first of them starts.
-Files that exist are left alone. A single process with nothing configured needs no init.`,
+Files that exist are left alone. Certificates name localhost and cluster.hosts. Ends
+when every broker knows a leader of every partition, so that roles can start. A single process with nothing configured needs no init.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := s.quietLogger(cmd)
@@ -49,12 +51,12 @@ Files that exist are left alone. A single process with nothing configured needs 
 				if pair[0] == "" || pair[1] == "" {
 					continue
 				}
-				if err := tlsconf.Ensure(pair[0], pair[1], nil); err != nil {
+				if err := tlsconf.Ensure(pair[0], pair[1], cfg.Cluster.Hosts); err != nil {
 					return err
 				}
 				fmt.Fprintf(out, "certificate          %s\n", pair[0])
 			}
-			if err := cfg.Validate(); err != nil {
+			if err := cfg.ValidateFor(nil); err != nil {
 				return fmt.Errorf("configuration:\n%w", err)
 			}
 			if cfg.Kafka.Embedded() {
@@ -67,18 +69,15 @@ Files that exist are left alone. A single process with nothing configured needs 
 			defer data.Close()
 			ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Minute)
 			defer cancel()
+			pause := retry.Backoff{Min: time.Second, Max: 5 * time.Second}
 			for {
 				plans, err := data.Cluster.ApplyTopics(ctx, app.Retention(cfg.Events))
 				if err == nil {
 					printPlans(out, plans)
 					return nil
 				}
-				if len(plans) > 0 || ctx.Err() != nil {
-					return err // the brokers answered, and refused
-				}
-				select {
-				case <-ctx.Done():
-				case <-time.After(time.Second):
+				if len(plans) > 0 || pause.Wait(ctx) != nil {
+					return err // the brokers answered, and refused; or time is up
 				}
 			}
 		},

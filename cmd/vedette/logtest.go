@@ -47,7 +47,7 @@ matched and what nearly did, the rest as a count; --explain=all shows everything
 			if !ok {
 				return usageError{fmt.Errorf("--explain=%q: choose near or all", explain)}
 			}
-			cfg, err := s.load()
+			cfg, err := s.load(app.RoleAnalyze)
 			if err != nil {
 				return fmt.Errorf("configuration:\n%w", err)
 			}

@@ -127,8 +127,11 @@ func strict(c *cobra.Command) {
 	}
 }
 
-// load reads the configuration, and lists every problem of it at once.
-func (s *shell) load() (config.Config, error) { return config.Load(s.configPath, os.Environ()) }
+// load reads the configuration, and lists every problem of it at once. Secrets
+// and files count only where one of the roles opens them.
+func (s *shell) load(roles ...string) (config.Config, error) {
+	return config.LoadFor(s.configPath, os.Environ(), roles)
+}
 
 // withData gives fn the topics, and the cluster key.
 func (s *shell) withData(cmd *cobra.Command, fn func(cfg config.Config, data *app.Data, log *slog.Logger) error) error {

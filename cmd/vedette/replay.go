@@ -129,7 +129,7 @@ type job struct {
 }
 
 func (s *shell) replay(cmd *cobra.Command, f *replayFlags) error {
-	cfg, err := s.load()
+	cfg, err := s.load(app.RoleAnalyze)
 	if err != nil {
 		return fmt.Errorf("configuration:\n%w", err)
 	}

@@ -36,7 +36,11 @@ func (s *shell) runCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			cfg, err := s.load()
+			roles := args
+			if len(roles) == 0 {
+				roles = app.Roles()
+			}
+			cfg, err := s.load(roles...)
 			if err != nil {
 				return fmt.Errorf("configuration:\n%w", err)
 			}

@@ -41,6 +41,8 @@ type Config struct {
 	Node string `mapstructure:"-"`
 	// CertificateDir is where a generated certificate is kept.
 	CertificateDir string `mapstructure:"-"`
+	// Hosts are names and addresses that a generated certificate names.
+	Hosts []string `mapstructure:"-"`
 	// Limits are those no operator needs to change.
 	Limits Limits `mapstructure:"-"`
 }

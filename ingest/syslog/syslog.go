@@ -133,7 +133,7 @@ func bindError(key string, err error) error {
 }
 
 func serverTLS(cfg Config) (*tls.Config, error) {
-	cert, err := tlsconf.LoadOrCreate(cfg.Certificate, cfg.Key, cfg.CertificateDir, nil)
+	cert, err := tlsconf.LoadOrCreate(cfg.Certificate, cfg.Key, cfg.CertificateDir, cfg.Hosts)
 	if err != nil {
 		return nil, fmt.Errorf("ingest.syslog.certificate: %w", err)
 	}

@@ -10,7 +10,10 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"vedette/internal/retry"
 	"vedette/schemas"
 )
 
@@ -185,13 +188,15 @@ func topicConfig(t schemas.Topic, events Retention, replication int16) map[strin
 }
 
 // ApplyTopics creates what is missing and changes settings that differ. It
-// refuses to change a number of partitions; then nothing is changed at all.
+// refuses to change a number of partitions; then nothing is changed at all. When
+// it returns without an error, every broker knows a leader of every partition.
 func (c *Cluster) ApplyTopics(ctx context.Context, events Retention) ([]TopicPlan, error) {
-	adm, err := c.Admin()
+	cl, err := c.client()
 	if err != nil {
 		return nil, err
 	}
-	defer adm.Close()
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
 	plans, err := c.plan(ctx, adm, events)
 	if err != nil {
 		return nil, err
@@ -222,7 +227,64 @@ func (c *Cluster) ApplyTopics(ctx context.Context, events Retention) ([]TopicPla
 			}
 		}
 	}
-	return plans, errors.Join(errs...)
+	if len(errs) > 0 {
+		return plans, errors.Join(errs...)
+	}
+	return plans, awaitLeaders(ctx, cl, plans)
+}
+
+// leadersWithin bounds the wait for leaders of partitions.
+const leadersWithin = time.Minute
+
+// awaitLeaders waits until every broker knows a leader of every partition. The
+// controller answers for new topics before the other brokers hear of them.
+func awaitLeaders(ctx context.Context, cl *kgo.Client, plans []TopicPlan) error {
+	ctx, cancel := context.WithTimeout(ctx, leadersWithin)
+	defer cancel()
+	pause := retry.Backoff{Min: 50 * time.Millisecond, Max: time.Second}
+	for {
+		err := leaders(ctx, cl, plans)
+		if err == nil {
+			return nil
+		}
+		if e := pause.Wait(ctx); e != nil {
+			return fmt.Errorf("topics were applied, but cannot be used yet: %w", err)
+		}
+	}
+}
+
+// leaders asks each live broker by itself; the error names the first topic, and
+// the broker, without a leader.
+func leaders(ctx context.Context, cl *kgo.Client, plans []TopicPlan) error {
+	ask := kmsg.NewPtrMetadataRequest()
+	for _, p := range plans {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = kmsg.StringPtr(p.Name)
+		ask.Topics = append(ask.Topics, t)
+	}
+	none := kmsg.NewPtrMetadataRequest()
+	none.Topics = []kmsg.MetadataRequestTopic{} // nil would ask for every topic
+	all, err := none.RequestWith(ctx, cl)
+	if err != nil {
+		return fmt.Errorf("ask for the brokers: %w", err)
+	}
+	for _, b := range all.Brokers {
+		resp, err := ask.RequestWith(ctx, cl.Broker(int(b.NodeID)))
+		if err != nil {
+			return fmt.Errorf("ask broker %d for its topics: %w", b.NodeID, err)
+		}
+		for _, t := range resp.Topics {
+			if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
+				return fmt.Errorf("topic %s on broker %d: %w", *t.Topic, b.NodeID, err)
+			}
+			for _, p := range t.Partitions {
+				if p.Leader < 0 {
+					return fmt.Errorf("topic %s on broker %d: partition %d has no leader", *t.Topic, b.NodeID, p.Partition)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // MissingTopics returns the names of topics that are not there.

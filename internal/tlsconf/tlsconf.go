@@ -37,7 +37,7 @@ var creating sync.Mutex
 // LoadOrCreate returns the certificate in certPath (PEM, may hold a chain) and
 // keyPath. When both are empty it uses the pair in dir, which it makes on first
 // use: ECDSA P-256, self-signed, valid ten years, for localhost, the loopback
-// addresses, this machine's name and hosts (names or addresses).
+// addresses, and hosts (names or addresses), or this machine's name if there are none.
 func LoadOrCreate(certPath, keyPath, dir string, hosts []string) (tls.Certificate, error) {
 	if (certPath == "") != (keyPath == "") {
 		return tls.Certificate{}, errors.New("certificate and key must be given together")
@@ -103,8 +103,10 @@ func generate(hosts []string, now time.Time) (certPEM, keyPEM []byte, err error)
 		DNSNames:              []string{"localhost"},
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
-	if name, err := os.Hostname(); err == nil {
-		hosts = append([]string{name}, hosts...)
+	if len(hosts) == 0 {
+		if name, err := os.Hostname(); err == nil {
+			hosts = []string{name}
+		}
 	}
 	for _, h := range hosts {
 		switch ip := net.ParseIP(h); {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -33,6 +34,33 @@ func TestTheCertificateIsMadeOnceAndVerifies(t *testing.T) {
 		if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool, DNSName: host}); err != nil {
 			t.Errorf("%s: %v", host, err)
 		}
+	}
+}
+
+// A container's host name is random: only hosts that were asked for are named.
+func TestTheCertificateNamesTheHostOnlyWithoutOthers(t *testing.T) {
+	t.Parallel()
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(hosts, want []string) {
+		t.Helper()
+		c, err := LoadOrCreate("", "", t.TempDir(), hosts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(c.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(leaf.DNSNames, want) {
+			t.Errorf("hosts %v give the names %v, want %v", hosts, leaf.DNSNames, want)
+		}
+	}
+	f([]string{"enroll", "api", "localhost"}, []string{"localhost", "enroll", "api"})
+	if host != "localhost" {
+		f(nil, []string{"localhost", host})
 	}
 }
 

@@ -44,7 +44,7 @@ func (n *node) metrics(prefix string) map[string]string {
 // Three gateways and two enrollment nodes behind one address, three brokers, two
 // thousand agents. Nodes are stopped in order, then killed, then a broker is.
 func TestAFleetLivesOnWhileNodesComeAndGo(t *testing.T) {
-	if !servers.Native() {
+	if !servers.Owned() {
 		t.Skip("the servers come from outside and cannot be killed")
 	}
 	const agents, eps = 2000, 400

@@ -27,7 +27,7 @@ func eventually(t *testing.T, within time.Duration, what string, ok func() bool)
 }
 
 func TestWhileKafkaIsAwayAgentsAreHeldAndNothingIsLost(t *testing.T) {
-	if !servers.Native() {
+	if !servers.Owned() {
 		t.Skip("the servers come from outside and cannot be stopped")
 	}
 	in := install(t, "kafka", 6)
@@ -71,7 +71,7 @@ func TestWhileKafkaIsAwayAgentsAreHeldAndNothingIsLost(t *testing.T) {
 }
 
 func TestWhileTheIndexerIsAwayAlertsWaitAndThenAllArrive(t *testing.T) {
-	if !servers.Native() {
+	if !servers.Owned() {
 		t.Skip("the servers come from outside and cannot be stopped")
 	}
 	in := install(t, "indexer", 6)
