@@ -42,34 +42,37 @@ type truth struct {
 }
 
 type sample struct {
-	at  time.Time
-	lag map[int32]int64
+	at            time.Time
+	ends, commits map[int32]int64
 }
 
 func (tr *truth) add(at time.Time, ends, commits map[int32]int64) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	s := sample{at, map[int32]int64{}}
 	for p, end := range ends {
-		s.lag[p] = end - commits[p]
-		if before, ok := tr.commits[p]; !ok || before != commits[p] || s.lag[p] == 0 {
+		if before, ok := tr.commits[p]; !ok || before != commits[p] || end == commits[p] {
 			tr.moved[p] = at
 		}
-		tr.commits[p] = commits[p]
 	}
-	tr.samples = append(tr.samples, s)
+	tr.commits = commits
+	tr.samples = append(tr.samples, sample{at, ends, commits})
 	for len(tr.samples) > 1 && at.Sub(tr.samples[0].at) > truthKept {
 		tr.samples = tr.samples[1:]
 	}
 }
 
-// covers reports whether a partition had that lag within the kept time.
+// covers reports whether a partition can have had that lag within the kept time.
+// Ends and commits only grow, so between two samples the lag lies between the
+// earlier end less the later commit and the later end less the earlier commit. A
+// measurement that takes a while spans some samples.
 func (tr *truth) covers(p int32, lag int64) (least, most int64, ok bool) {
+	const span = 3
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	least, most = tr.samples[0].lag[p], 0
-	for _, s := range tr.samples {
-		least, most = min(least, s.lag[p]), max(most, s.lag[p])
+	least = lag + 1
+	for i := range tr.samples {
+		from, to := tr.samples[i], tr.samples[min(i+span, len(tr.samples)-1)]
+		least, most = min(least, max(0, from.ends[p]-to.commits[p])), max(most, to.ends[p]-from.commits[p])
 	}
 	return least, most, lag >= least && lag <= most
 }
@@ -80,11 +83,29 @@ func (tr *truth) still() time.Duration {
 	defer tr.mu.Unlock()
 	var most time.Duration
 	for p, at := range tr.moved {
-		if tr.samples[len(tr.samples)-1].lag[p] > 0 {
+		if last := tr.samples[len(tr.samples)-1]; last.ends[p] > last.commits[p] {
 			most = max(most, time.Since(at))
 		}
 	}
 	return most
+}
+
+// spell is a time in which the worker or the brokers cannot be asked.
+type spell struct {
+	mu    sync.Mutex
+	until time.Time
+}
+
+func (s *spell) last(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.until = time.Now().Add(d)
+}
+
+func (s *spell) over() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Now().After(s.until)
 }
 
 func offsets(ctx context.Context, adm *kadm.Client, c *kafka.Cluster) (ends, commits map[int32]int64, err error) {
@@ -147,26 +168,7 @@ func TestSoak(t *testing.T) {
 	sim := harness.StartSimulate(t, harness.SimulateConfig{Agents: 60, EPS: soakEPS, Duration: length, Front: at, PasswordFile: filepath.Join(in.dir, "enrollment-password")})
 	began := time.Now()
 	tr := &truth{moved: map[int32]time.Time{}, commits: map[int32]int64{}}
-	var stopped, disturbed struct {
-		sync.Mutex
-		until time.Time
-	}
-	quiet := func(s *struct {
-		sync.Mutex
-		until time.Time
-	}) bool {
-		s.Lock()
-		defer s.Unlock()
-		return time.Now().After(s.until)
-	}
-	hold := func(s *struct {
-		sync.Mutex
-		until time.Time
-	}, d time.Duration) {
-		s.Lock()
-		s.until = time.Now().Add(d)
-		s.Unlock()
-	}
+	var stopped, disturbed spell
 	ctx, cancel := context.WithCancel(t.Context())
 	var watching sync.WaitGroup
 	defer watching.Wait()
@@ -187,7 +189,7 @@ func TestSoak(t *testing.T) {
 			ends, commits, err := offsets(ask, adm, in.cluster)
 			end()
 			if err != nil {
-				hold(&disturbed, truthKept) // the brokers are away
+				disturbed.last(truthKept) // the brokers are away
 				continue
 			}
 			tr.add(time.Now(), ends, commits)
@@ -198,7 +200,7 @@ func TestSoak(t *testing.T) {
 				noted = time.Now()
 				memory = append(memory, fmt.Sprintf("%s front %d MB, analyze %d MB, no progress for %s", time.Since(began).Round(time.Second), residentBytes(front.PID())>>20, rss>>20, tr.still().Round(time.Second)))
 			}
-			if !quiet(&stopped) || !quiet(&disturbed) || time.Since(began) < truthKept {
+			if !stopped.over() || !disturbed.over() || time.Since(began) < truthKept {
 				continue
 			}
 			red := harness.Ready(workerAt.Metrics)
@@ -237,7 +239,7 @@ func TestSoak(t *testing.T) {
 	}
 	// starve gives the worker three tenths of its time.
 	starve := func(d time.Duration) {
-		hold(&stopped, d+truthKept)
+		stopped.last(d+truthKept)
 		for until := time.Now().Add(d); time.Now().Before(until) && ctx.Err() == nil; {
 			signal(syscall.SIGSTOP)
 			pause(70 * time.Millisecond)
@@ -263,13 +265,13 @@ func TestSoak(t *testing.T) {
 			starving.Wait()
 		}},
 		{"the worker is stopped until its group has given it up", func(int) {
-			hold(&stopped, 15*time.Second+truthKept)
+			stopped.last(15*time.Second+truthKept)
 			signal(syscall.SIGSTOP)
 			pause(15 * time.Second)
 			signal(syscall.SIGCONT)
 		}},
 		{"a broker is killed and comes back", func(n int) {
-			hold(&disturbed, truthKept+20*time.Second)
+			disturbed.last(truthKept+20*time.Second)
 			if err := servers.KillBroker(n % 3); err != nil {
 				t.Errorf("kill a broker: %v", err)
 			}
