@@ -239,7 +239,7 @@ func TestSoak(t *testing.T) {
 	}
 	// starve gives the worker three tenths of its time.
 	starve := func(d time.Duration) {
-		stopped.last(d+truthKept)
+		stopped.last(d + truthKept)
 		for until := time.Now().Add(d); time.Now().Before(until) && ctx.Err() == nil; {
 			signal(syscall.SIGSTOP)
 			pause(70 * time.Millisecond)
@@ -265,13 +265,13 @@ func TestSoak(t *testing.T) {
 			starving.Wait()
 		}},
 		{"the worker is stopped until its group has given it up", func(int) {
-			stopped.last(15*time.Second+truthKept)
+			stopped.last(15*time.Second + truthKept)
 			signal(syscall.SIGSTOP)
 			pause(15 * time.Second)
 			signal(syscall.SIGCONT)
 		}},
 		{"a broker is killed and comes back", func(n int) {
-			disturbed.last(truthKept+20*time.Second)
+			disturbed.last(truthKept + 20*time.Second)
 			if err := servers.KillBroker(n % 3); err != nil {
 				t.Errorf("kill a broker: %v", err)
 			}
