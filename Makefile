@@ -7,7 +7,7 @@ RACE_PACKAGES = ./analyze/... ./app/... ./enroll/... ./forward/... ./ingest/... 
 .DEFAULT_GOAL := help
 ENGINE_TARGETS = ruleset/xmlfile:FuzzParse internal/regex/osregex:FuzzMatch internal/regex/pcre:FuzzMatch \
 	ruleset/engine:FuzzPredecode ruleset/engine:FuzzFlatten ruleset/engine:FuzzEventChannel \
-	internal/regex/osregex:FuzzShortcutsAgreeWithTheProcedure ruleset:FuzzEnginesAgree
+	internal/regex/osregex:FuzzShortcutsAgreeWithTheProcedure ruleset:FuzzEnginesAgree replay:FuzzLogTime
 
 AGENT_TARGETS = enroll/protocol:FuzzParseRequest ingest/secure:FuzzReadFrames ingest/secure:FuzzOpen ingest/secure:FuzzParseKeepalive \
 	ingest/secure:FuzzParseEvent ingest/session:FuzzHandle

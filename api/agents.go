@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"encoding/json"
 	"maps"
 	"net/netip"
 	"slices"
@@ -51,6 +52,9 @@ func (a *Agent) Values(path string) []any {
 	case "manager":
 		return text(a.Manager)
 	case "node_name":
+		if a.Node == "" { // it has never reported to one
+			return text("unknown")
+		}
 		return text(a.Node)
 	case "mergedSum":
 		return text(a.MergedSum)
@@ -135,6 +139,20 @@ func (a *Agent) JSON() map[string]any {
 	return m
 }
 
+// Encoded implements encodedItem.
+func (a *Agent) Encoded() (json.RawMessage, error) {
+	if b := a.encoded.Load(); b != nil {
+		return *b, nil
+	}
+	b, err := encode(a.JSON())
+	if err != nil {
+		return nil, err
+	}
+	raw := json.RawMessage(b)
+	a.encoded.Store(&raw)
+	return raw, nil
+}
+
 // resources are what permissions may know the agent under.
 func (a *Agent) resources() []string {
 	out := make([]string, 0, 1+len(a.Groups))
@@ -213,21 +231,14 @@ func (a *API) server() *Agent {
 
 // agents returns every agent in the order of ids, the server first.
 func (a *API) agents() []*Agent {
-	list := a.deps.Agents.List()
-	out := make([]*Agent, 0, len(list)+1)
-	out = append(out, a.server())
-	for i := range list {
-		if list[i].Manager == "" {
-			list[i].Manager = a.cfg.Identity.Manager
-		}
-		out = append(out, &list[i])
-	}
-	slices.SortFunc(out, func(x, y *Agent) int {
-		n, _ := strconv.Atoi(x.ID)
-		m, _ := strconv.Atoi(y.ID)
-		return cmp.Or(cmp.Compare(n, m), cmp.Compare(x.ID, y.ID))
-	})
-	return out
+	return slices.Insert(a.deps.Agents.List(), 0, a.server())
+}
+
+// compareIDs orders ids by their numbers, then by their texts.
+func compareIDs(a, b string) int {
+	n, _ := strconv.Atoi(a)
+	m, _ := strconv.Atoi(b)
+	return cmp.Or(cmp.Compare(n, m), cmp.Compare(a, b))
 }
 
 // agentFilter is made of the parameters that name one field.
@@ -277,11 +288,30 @@ func agentFilter(c *call) func(*Agent) bool {
 // permitted returns the agents that the request is about and the caller may
 // use, and puts what was named but is not there, or not permitted, into l.
 func (a *API) permitted(c *call, l *list) ([]*Agent, error) {
-	all := a.agents()
 	ids, named := c.strs("agents_list")
 	if !named || slices.Contains(ids, "all") {
+		all := a.agents()
+		if c.perms.AllowsAll(c.op.action, "agent:id") {
+			return all, nil
+		}
 		return slices.DeleteFunc(all, func(x *Agent) bool { return !c.may(x.resources()...) }), nil
 	}
+	return a.named(c, l, ids)
+}
+
+// onPath is permitted for operations that name one agent in the path and answer
+// with a list: an agent that is not there is a failed item, not an error.
+func (a *API) onPath(c *call, l *list) ([]*Agent, error) {
+	id, err := pathID(c)
+	if err != nil {
+		return nil, err
+	}
+	return a.named(c, l, []string{id})
+}
+
+// named returns the agents of these ids that the caller may use.
+func (a *API) named(c *call, l *list, ids []string) ([]*Agent, error) {
+	all := a.agents()
 	byID := make(map[string]*Agent, len(all))
 	for _, x := range all {
 		byID[x.ID] = x
@@ -312,7 +342,7 @@ func (a *API) permitted(c *call, l *list) ([]*Agent, error) {
 }
 
 func (a *API) listAgents(c *call) (any, error) {
-	l := &list{All: "All agents asked for are listed", Some: "Some agents asked for are not listed", None: "No agent is listed"}
+	l := &list{All: "All selected agents information was returned", Some: "Some agents information was not returned", None: "No agent information was returned"}
 	agents, err := a.permitted(c, l)
 	if err != nil {
 		return nil, err
@@ -373,20 +403,23 @@ func force(m map[string]any) Force {
 		return b || !ok
 	}
 	span := func(m map[string]any, name string) time.Duration {
-		s, _ := m[name].(string)
+		s, ok := m[name].(string)
+		if !ok {
+			return time.Hour
+		}
 		d, _ := qlang.ParsePeriod(s)
 		return d
 	}
-	f := Force{Enabled: on(m, "enabled"), AfterRegistration: span(m, "after_registration_time"), DisconnectedEnabled: true}
-	if d, ok := m["disconnected_time"].(map[string]any); ok {
-		f.DisconnectedEnabled, f.Disconnected = on(d, "enabled"), span(d, "value")
+	d, _ := m["disconnected_time"].(map[string]any)
+	return Force{
+		Enabled: on(m, "enabled"), AfterRegistration: span(m, "after_registration_time"),
+		DisconnectedEnabled: on(d, "enabled"), Disconnected: span(d, "value"),
 	}
-	return f
 }
 
 func (a *API) deleteAgents(c *call) (any, error) {
 	l := &list{
-		All: "All agents asked for were removed", Some: "Some agents asked for were not removed", None: "No agent was removed",
+		All: "All selected agents were deleted", Some: "Some agents were not deleted", None: "No agents were deleted",
 		Extra: map[string]any{"older_than": c.str("older_than")},
 	}
 	agents, err := a.permitted(c, l)

@@ -1,8 +1,11 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,8 +20,9 @@ const visibleAgentsMax = 1000
 // listAlerts is ours: 4.14 has no endpoint for alerts.
 func (a *API) listAlerts(c *call) (any, error) {
 	l := &list{All: "All alerts asked for are listed", Some: "Some alerts asked for are not listed", None: "No alert is listed", Items: []json.RawMessage{}}
-	q := store.Query{Text: c.str("text"), Offset: c.num("offset"), Limit: c.num("limit"), Now: c.now}
-	if q.Offset+q.Limit > store.MaxWindow {
+	// Both are looked up in one index of words.
+	q := store.Query{Text: strings.TrimSpace(c.str("text") + " " + c.str("search")), Offset: c.num("offset"), Limit: c.num("limit"), Now: c.now}
+	if q.Offset > store.MaxWindow || q.Offset+q.Limit > store.MaxWindow {
 		return nil, problem.Newf(problem.LimitTooHigh, "offset and limit together are above %d", store.MaxWindow)
 	}
 	if s := c.str("q"); s != "" {
@@ -39,7 +43,11 @@ func (a *API) listAlerts(c *call) (any, error) {
 	if s := strings.TrimSpace(c.str("sort")); s != "" {
 		desc := strings.HasPrefix(s, "-")
 		for f := range strings.SplitSeq(strings.TrimLeft(s, "+- "), ",") {
-			q.Sort = append(q.Sort, store.Order{Field: strings.TrimSpace(f), Desc: desc})
+			f = strings.TrimSpace(f)
+			if !slices.Contains(alertSorts, f) {
+				return nil, problem.Newf(problem.UnknownSort, "It is not possible to sort by %.100q; there are: %s", f, strings.Join(alertSorts, ", "))
+			}
+			q.Sort = append(q.Sort, store.Order{Field: f, Desc: desc})
 		}
 	}
 	switch ids, all := a.visibleAgents(c); {
@@ -68,11 +76,36 @@ func (a *API) listAlerts(c *call) (any, error) {
 		a.log.Warn("alerts not searched", "err", err)
 		return nil, problem.New(problem.StoreFailed, "")
 	}
-	if p.Items != nil {
+	if fields, ok := c.strs("select"); ok {
+		if l.Items, err = selectFields(p.Items, fields); err != nil {
+			return nil, err
+		}
+	} else if p.Items != nil {
 		l.Items = p.Items
 	}
 	l.Total = p.Total
 	return l, nil
+}
+
+// alertSorts are the fields that alerts can be sorted by in either store.
+var alertSorts = []string{
+	"timestamp", "id", "rule.id", "rule.level", "rule.description", "rule.firedtimes", "agent.id", "agent.name", "agent.ip", "manager.name",
+	"decoder.name", "location", "data.srcip", "data.dstip", "data.srcport", "data.dstport", "data.srcuser", "data.dstuser", "syscheck.path", "syscheck.event",
+}
+
+// selectFields leaves the named parts of documents; an alert may lack any of them.
+func selectFields(docs []json.RawMessage, fields []string) ([]any, error) {
+	out := make([]any, 0, len(docs))
+	for _, d := range docs {
+		dec := json.NewDecoder(bytes.NewReader(d))
+		dec.UseNumber()
+		var m map[string]any
+		if err := dec.Decode(&m); err != nil {
+			return nil, fmt.Errorf("read alert: %w", err)
+		}
+		out = append(out, project(m, fields))
+	}
+	return out, nil
 }
 
 // momentForm reports whether s is a moment.

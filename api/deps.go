@@ -3,7 +3,9 @@ package api
 import (
 	"context"
 	"crypto/ecdsa"
+	"encoding/json"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"vedette/internal/shadowlog"
@@ -46,7 +48,8 @@ type Deps struct {
 
 // Agents are the agents that are enrolled, without the server itself.
 type Agents interface {
-	List() []Agent
+	// List returns them in the order of their ids. They must not be changed.
+	List() []*Agent
 	// Add enrols an agent. A refusal is a *problem.Problem.
 	Add(ctx context.Context, r NewAgent) (id, key string, err error)
 	// Remove removes an agent. A refusal is a *problem.Problem.
@@ -74,8 +77,9 @@ type Group struct {
 type NewAgent struct {
 	Name string
 	// IP is an address, a network or any.
-	IP    string
-	Force Force
+	IP string
+	// Force is nil for the policy of the enrollment port.
+	Force *Force
 	// ID and Key are given by imports; empty: the next id, a random key.
 	ID, Key string
 }
@@ -111,6 +115,9 @@ type User struct {
 // Rules give the ruleset in use; nil before the first is loaded.
 type Rules interface {
 	Program() *program.Program
+	// Excluded returns the rules and decoders of files that the configuration
+	// excludes, which are shown and do not run.
+	Excluded() ([]program.RuleInfo, []program.DecoderInfo)
 }
 
 // Rulesets are the published versions of the ruleset.
@@ -168,6 +175,8 @@ type Agent struct {
 	// Synced says that the agent has its groups' current files.
 	Synced                                   bool
 	DateAdd, LastKeepAlive, DisconnectedTime time.Time
+
+	encoded atomic.Pointer[json.RawMessage] // of JSON, made when it is asked for
 }
 
 // AgentOS is an agent's operating system.

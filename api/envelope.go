@@ -62,6 +62,8 @@ type list struct {
 	failed map[problem.Code][]string
 	// The message when all, some or none of what was asked for is in Items.
 	All, Some, None string
+	// numeric says that failed ids are shown as numbers.
+	numeric bool
 	// Extra members of data.
 	Extra map[string]any
 }
@@ -76,7 +78,7 @@ func (l *list) fail(code problem.Code, id string) {
 
 type failedItem struct {
 	Error failedError `json:"error"`
-	ID    []string    `json:"id"`
+	ID    []any       `json:"id"`
 }
 
 type failedError struct {
@@ -129,7 +131,7 @@ func (l *list) envelope() any {
 	for code, ids := range l.failed {
 		p := problem.New(code, "")
 		sortIDs(ids)
-		items = append(items, failedItem{failedError{p.Code, p.Detail, p.Remediation}, ids})
+		items = append(items, failedItem{failedError{p.Code, p.Detail, p.Remediation}, l.shown(ids)})
 		failed += len(ids)
 	}
 	slices.SortFunc(items, func(a, b failedItem) int { return cmp.Compare(a.Error.Code, b.Error.Code) })
@@ -148,6 +150,18 @@ func (l *list) envelope() any {
 		data = append(data, member{k, v})
 	}
 	return ordered{{"data", data}, {"message", message}, {"error", outcome}}
+}
+
+// shown are failed ids as the answer has them.
+func (l *list) shown(ids []string) []any {
+	out := make([]any, len(ids))
+	for i, id := range ids {
+		out[i] = id
+		if l.numeric {
+			out[i] = json.Number(id)
+		}
+	}
+	return out
 }
 
 // sortIDs sorts as numbers when all are.
@@ -227,10 +241,14 @@ func (a *API) envelop(c *gin.Context) {
 		}
 		a.account(c, start)
 	}()
-	if path := c.Request.URL.Path; path != "/healthz" && path != "/readyz" && !a.limit.allow(start) {
-		a.metrics.refused.WithLabelValues("request_limit").Inc()
-		a.refuse(c, problem.New(problem.RequestLimit, ""))
-		return
+	if path := c.Request.URL.Path; path != "/healthz" && path != "/readyz" {
+		wait, ok := a.limit.allow(start, c.RemoteIP(), func() string { return a.bearer(c, start) })
+		if !ok {
+			a.metrics.refused.WithLabelValues("request_limit").Inc()
+			h.Set("Retry-After", retryAfter(wait))
+			a.refuse(c, problem.New(problem.RequestLimit, ""))
+			return
+		}
 	}
 	c.Next()
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"slices"
 
 	"vedette/api/problem"
@@ -16,7 +17,7 @@ func (a *API) assignAgents(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := assigned(g.Name)
+	l := assigned(c, g.Name)
 	agents, err := a.permitted(c, l)
 	if err != nil {
 		return nil, err
@@ -26,23 +27,27 @@ func (a *API) assignAgents(c *call) (any, error) {
 }
 
 func (a *API) assignAgent(c *call) (any, error) {
-	x, err := a.pathAgent(c)
-	if err != nil {
+	if _, err := pathID(c); err != nil {
 		return nil, err
 	}
 	g, err := a.group(c, actionAssign, c.gin.Param("group_id"))
 	if err != nil {
 		return nil, err
 	}
-	if x.ID == serverID {
-		return nil, problem.New(problem.NotForServer, "")
+	l := assigned(c, g.Name)
+	agents, err := a.onPath(c, l)
+	if err != nil {
+		return nil, err
 	}
-	return a.assign(c, assigned(g.Name), g.Name, []*Agent{x}, true)
+	return a.assign(c, l, g.Name, agents, true)
 }
 
-func assigned(group string) *list {
+func assigned(c *call, group string) *list {
+	if c.flag("force_single_group") {
+		group += " and removed from the other groups"
+	}
 	return &list{
-		All: "All agents asked for are in " + group, Some: "Some agents asked for were not put into " + group, None: "No agent was put into " + group,
+		All: "All selected agents were assigned to " + group, Some: "Some agents were not assigned to " + group, None: "No agents were assigned to " + group,
 	}
 }
 
@@ -65,8 +70,8 @@ func (a *API) unassignAgents(c *call) (any, error) {
 		return nil, err
 	}
 	l := &list{
-		All: "All agents asked for were taken out of " + g.Name, Some: "Some agents asked for were not taken out of " + g.Name,
-		None: "No agent was taken out of " + g.Name,
+		All: "All selected agents were removed from group " + g.Name, Some: "Some agents were not removed from group " + g.Name,
+		None: "No agents were removed from group " + g.Name,
 	}
 	agents, err := a.permitted(c, l)
 	if err != nil {
@@ -82,6 +87,11 @@ func (a *API) unassignAgents(c *call) (any, error) {
 	})
 }
 
+// unasked are the codes that are no failure of an agent nobody named.
+//
+// Source: spec/answers.md §3.
+var unasked = []problem.Code{problem.NoAgent, problem.NotForServer, problem.GroupMember}
+
 // regroup changes agents' groups and lists those for which it was done.
 func (a *API) regroup(c *call, l *list, agents []*Agent, named bool, change func(*Agent) error) (any, error) {
 	agents = slices.DeleteFunc(agents, func(x *Agent) bool {
@@ -92,6 +102,9 @@ func (a *API) regroup(c *call, l *list, agents []*Agent, named bool, change func
 	})
 	done := []string{}
 	for i, err := range forEach(len(agents), func(i int) error { return change(agents[i]) }) {
+		if p := (*problem.Problem)(nil); !named && errors.As(err, &p) && slices.Contains(unasked, problem.Code(p.Code)) {
+			continue
+		}
 		if err != nil {
 			if err := l.failWith(err, agents[i].ID); err != nil {
 				return nil, err
@@ -119,7 +132,7 @@ func (a *API) unassignAgent(c *call) (any, error) {
 	if err := a.deps.Groups.SetGroups(c.ctx, x.ID, schemas.GroupsRemove, []string{g.Name}); err != nil {
 		return nil, err
 	}
-	return &plain{Message: "Agent '" + x.ID + "' is no longer in '" + g.Name + "'"}, nil
+	return &plain{Message: "Agent '" + x.ID + "' removed from '" + g.Name + "'."}, nil
 }
 
 // unassignAgentGroups takes an agent out of the groups named, or of all; without
@@ -133,7 +146,7 @@ func (a *API) unassignAgentGroups(c *call) (any, error) {
 		return nil, problem.New(problem.NotForServer, "")
 	}
 	l := &list{
-		All: "The agent was taken out of all groups asked for", Some: "The agent was not taken out of some groups asked for", None: "The agent was not taken out of any group",
+		All: "Specified agent was removed from returned groups", Some: "Specified agent was not removed from some groups", None: "Specified agent was not removed from any group",
 	}
 	names, named := c.strs("groups_list")
 	if !named {

@@ -110,19 +110,23 @@ func (a *API) listGroupFiles(c *call) (any, error) {
 	for i, f := range files {
 		items[i] = object{map[string]any{"filename": f.Path, "hash": sum(c.str("hash"), f.Data)}}
 	}
-	l := &list{All: "The group's files are listed", Some: "The group's files are listed", None: "No file is listed"}
+	l := &list{All: "All selected groups files were returned", Some: "Some groups files were not returned", None: "No groups files were returned"}
 	l.Items, l.Total, err = groupFileListing.cut(c, items)
 	return l, err
 }
 
 // readGroupFile answers with one file of a group: with raw as it is, else an
-// agent.conf taken apart and any other file as an array of its lines.
+// agent.conf or a list of settings taken apart, any other file as an array of its
+// lines.
 func (a *API) readGroupFile(c *call) (any, error) {
 	_, files, err := a.groupFiles(c)
 	if err != nil {
 		return nil, err
 	}
 	name := c.gin.Param("file_name")
+	if !formats["alphanumeric"](strings.ReplaceAll(name, "/", "")) {
+		return nil, problem.Bad("'%.100s' is not a 'alphanumeric' - 'file_name'", name)
+	}
 	data, ok := fileOf(files, name)
 	if !ok {
 		return nil, problem.Newf(problem.FileMissing, "The group has no file %.100q", name)
@@ -140,6 +144,9 @@ func (a *API) readGroupFile(c *call) (any, error) {
 			return nil, confProblem(err)
 		}
 		return &plain{Data: blocks}, nil
+	}
+	if audit, ok := groups.ParseAuditList(name, data); ok {
+		return &plain{Data: audit}, nil
 	}
 	lines := []string{}
 	for l := range strings.Lines(strings.ToValidUTF8(string(data), "\ufffd")) {
@@ -170,7 +177,11 @@ func (a *API) readGroupConfig(c *call) (any, error) {
 func confProblem(err error) error {
 	var bad *groups.ConfError
 	if errors.As(err, &bad) {
-		return problem.Newf(problem.BadXML, "The configuration is refused: line %d: %s", bad.Line, bad.Reason)
+		code := problem.BadConfig
+		if bad.Syntax {
+			code = problem.BadXML
+		}
+		return problem.Newf(code, "The configuration is refused: line %d: %s", bad.Line, bad.Reason)
 	}
 	return err
 }
@@ -186,7 +197,7 @@ func (a *API) writeGroupConfig(c *call) (any, error) {
 	case a.deps.GroupFiles == nil:
 		return nil, problem.New(problem.NotReady, "")
 	case len(strings.TrimSpace(string(c.raw))) == 0:
-		return nil, problem.New(problem.EmptyFile, "")
+		return nil, problem.New(problem.EmptyBody, "")
 	case !utf8.Valid(c.raw):
 		return nil, problem.New(problem.NotUTF8, "")
 	}
@@ -211,5 +222,5 @@ func (a *API) writeGroupConfig(c *call) (any, error) {
 		a.log.Warn("a group's configuration was not published", "group", g.Name, "err", err)
 		return nil, problem.New(problem.OrderFailed, "The brokers do not answer; the configuration may have been published or not")
 	}
-	return &plain{Message: "Agents of the group are sent the new configuration"}, nil
+	return &plain{Message: "Agent configuration was successfully updated"}, nil
 }

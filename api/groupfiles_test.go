@@ -79,7 +79,7 @@ func TestAGroupsFilesAreListedAndRead(t *testing.T) {
 	f("/groups/default/configuration", jsonType, `{"data":{"affected_items":`+blocks+`,"total_affected_items":2},"error":0}`)
 	f("/groups/default/configuration?offset=1&limit=1", jsonType, `{"data":{"affected_items":[{"filters":{},"config":{}}],"total_affected_items":2},"error":0}`)
 	f("/groups/web/configuration", jsonType, `{"data":{"affected_items":[],"total_affected_items":0},"error":0}`)
-	s.refused(s.do("GET", "/groups/default/files/..%2F..%2Fpasswd?raw=true", ""), 500, "Wazuh Internal Error", 1006, "no file")
+	s.refused(s.do("GET", "/groups/default/files/..%2F..%2Fpasswd?raw=true", ""), 400, "Bad Request", 1006, "no file")
 	s.refused(s.do("GET", "/groups/none/files", ""), 404, "Resource Not Found", 1710, "")
 	s.as("nobody")
 	s.refused(s.do("GET", "/groups/default/configuration", ""), 403, "Permission Denied", 4000, "")
@@ -93,10 +93,10 @@ func TestAnAgentConfIsReplacedOnlyByOneThatAgentsTake(t *testing.T) {
 		return s.do("PUT", "/groups/"+group+"/configuration", body, func(r *http.Request) { r.Header.Set("Content-Type", kind) })
 	}
 	const xml = "application/xml"
-	s.refused(put("default", "", xml), 400, "Bad Request", 1112, "")
-	s.refused(put("default", " \n", xml), 400, "Bad Request", 1112, "")
+	s.refused(put("default", "", xml), 400, "Bad Request", 1912, "")
+	s.refused(put("default", " \n", xml), 400, "Bad Request", 1912, "")
 	s.refused(put("default", "<agent_config>\n<labels>\n</agent_config>", xml), 400, "Bad Request", 1113, "line 3")
-	s.refused(put("default", "<agent_config>\n<unknown/></agent_config>", xml), 400, "Bad Request", 1113, "line 2: <unknown> is no section")
+	s.refused(put("default", "<agent_config>\n<unknown/></agent_config>", xml), 400, "Bad Request", 1114, "line 2: <unknown> is no section")
 	s.refused(put("default", "<agent_config>\xff</agent_config>", xml), 400, "Bad Request", 1911, "")
 	s.refused(put("default", "{}", "application/json"), 415, "Unsupported Media Type", 0, "expected application/xml")
 	s.refused(put("none", testConf, xml), 404, "Resource Not Found", 1710, "")
@@ -124,7 +124,7 @@ func TestAnAgentConfIsReplacedOnlyByOneThatAgentsTake(t *testing.T) {
 func TestAnAgentIsSyncedWithWhatItsGroupsHaveNow(t *testing.T) {
 	t.Parallel()
 	_, reg := serveRegistry(t)
-	r := NewRegistry(reg, "siem")
+	r := NewRegistry(reg, schemas.ForcePolicy{}, "siem")
 	r.CompareFiles(func(groups []string) string { return "sum of " + strings.Join(groups, ",") })
 	id, _, err := r.Add(t.Context(), NewAgent{Name: "web1", IP: "any"})
 	if err != nil {

@@ -42,12 +42,21 @@ func groupResource(name string) string { return "group:id:" + name }
 // mayGroup reports whether the caller may do an action to a group.
 func (c *call) mayGroup(action, name string) bool { return c.perms.Allows(action, groupResource(name)) }
 
-// pathAgent is the agent that the path names, if it is one the caller may do the
-// operation to. The server itself is refused.
-func (a *API) pathAgent(c *call) (*Agent, error) {
+// pathID is the id of an agent that the path names.
+func pathID(c *call) (string, error) {
 	id := c.gin.Param("agent_id")
 	if len(id) < 3 || !formats["numbers"](id) {
-		return nil, problem.Bad("'%s' is not a 'numbers' - 'agent_id'", id)
+		return "", problem.Bad("'%.100s' is not a 'numbers' - 'agent_id'", id)
+	}
+	return id, nil
+}
+
+// pathAgent is the agent that the path names, if it is one the caller may do the
+// operation to.
+func (a *API) pathAgent(c *call) (*Agent, error) {
+	id, err := pathID(c)
+	if err != nil {
+		return nil, err
 	}
 	resources := []string{"agent:id:" + id}
 	var x *Agent
@@ -110,7 +119,7 @@ func (a *API) permittedGroups(c *call, l *list) ([]Group, error) {
 }
 
 func (a *API) listGroups(c *call) (any, error) {
-	l := &list{All: "All groups asked for are listed", Some: "Some groups asked for are not listed", None: "No group is listed"}
+	l := &list{All: "All selected groups information was returned", Some: "Some groups information was not returned", None: "No group information was returned"}
 	groups, err := a.permittedGroups(c, l)
 	if err != nil {
 		return nil, err
@@ -144,11 +153,11 @@ func (a *API) addGroup(c *call) (any, error) {
 	if err := a.deps.Groups.AddGroup(c.ctx, name); err != nil {
 		return nil, err
 	}
-	return &plain{Message: "Group '" + name + "' was made"}, nil
+	return &plain{Message: "Group '" + name + "' created"}, nil
 }
 
 func (a *API) deleteGroups(c *call) (any, error) {
-	l := &list{All: "All groups asked for were removed", Some: "Some groups asked for were not removed", None: "No group was removed"}
+	l := &list{All: "All selected groups were deleted", Some: "Some groups were not deleted", None: "No group was deleted"}
 	groups, err := a.permittedGroups(c, l)
 	if err != nil {
 		return nil, err
@@ -200,7 +209,7 @@ func (a *API) listAgentsWithoutGroup(c *call) (any, error) {
 
 // listSome lists agents, without the server itself.
 func (a *API) listSome(c *call, keep func(*Agent) bool) (any, error) {
-	l := &list{All: "All agents asked for are listed", Some: "Some agents asked for are not listed", None: "No agent is listed"}
+	l := &list{All: "All selected agents information was returned", Some: "Some agents information was not returned", None: "No agent information was returned"}
 	agents, err := a.permitted(c, l)
 	if err != nil {
 		return nil, err

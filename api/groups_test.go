@@ -16,6 +16,7 @@ import (
 	"vedette/internal/kafka/kafkatest"
 	"vedette/internal/registry"
 	"vedette/internal/secret"
+	"vedette/schemas"
 )
 
 // serveRegistry is serve with agents and groups of a real registry.
@@ -43,7 +44,7 @@ func serveRegistry(t *testing.T) (*server, *registry.Registry) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("registry is not ready")
 	}
-	r, f := NewRegistry(reg, "siem"), newFakes()
+	r, f := NewRegistry(reg, schemas.ForcePolicy{}, "siem"), newFakes()
 	sums := func(group, algorithm string) (string, string) {
 		if group == "default" {
 			return "merged of default by " + algorithm, ""
@@ -155,8 +156,8 @@ func TestAgentsArePutIntoGroupsAndTakenOut(t *testing.T) {
 	f("PUT", "/agents/001/group/a", "1 [] 1751:[001]", "a  ")
 	f("PUT", "/agents/001/group/b", "0 [001]", "a+b  ")
 	f("PUT", "/agents/001/group/nope", "404 1710", "a+b  ")
-	f("PUT", "/agents/009/group/a", "404 1701", "a+b  ")
-	f("PUT", "/agents/000/group/a", "400 1703", "a+b  ")
+	f("PUT", "/agents/009/group/a", "1 [] 1701:[009]", "a+b  ")
+	f("PUT", "/agents/000/group/a", "1 [] 1703:[000]", "a+b  ")
 	f("PUT", "/agents/x/group/a", "400 <nil>", "a+b  ")
 	f("PUT", "/agents/001/group/b?force_single_group=true", "0 [001]", "b  ")
 	f("PUT", "/agents/group?group_id=a&agents_list=000,001,003,009", "2 [001 003] 1701:[009] 1703:[000]", "b+a  a")
@@ -217,7 +218,8 @@ func TestAgentsAreInsertedWithTheirIDAndKey(t *testing.T) {
 	f(`{"name":"web2","id":"000"}`, 400, 1708)
 	f(`{"name":"web2","id":"1"}`, 400, nil)
 	f(`{"name":"`+strings.Repeat("n", 129)+`"}`, 400, 1738)
-	f(`{"name":"web3","id":"050","force":{"enabled":true,"disconnected_time":{"enabled":false}}}`, 200, 0)
+	f(`{"name":"web3","id":"050","force":{"enabled":true,"disconnected_time":{"enabled":false}}}`, 400, 1708) // younger than an hour
+	f(`{"name":"web3","id":"050","force":{"enabled":true,"after_registration_time":"0s"}}`, 200, 0)
 	if _, ok := reg.AgentByName("web1"); ok {
 		t.Error("the agent was not replaced")
 	}
@@ -235,7 +237,7 @@ func TestAgentsAreInsertedWithTheirIDAndKey(t *testing.T) {
 	if n != 1 || !strings.HasPrefix(line(keys[0]), "052 quick any ") {
 		t.Errorf("%v", keys)
 	}
-	for path, want := range map[string]string{"/agents/000/key": "400 1703", "/agents/999/key": "404 1701", "/agents/ab/key": "400 <nil>"} {
+	for path, want := range map[string]string{"/agents/000/key": "1 [] 1703:[000]", "/agents/999/key": "1 [] 1701:[999]", "/agents/ab/key": "400 <nil>"} {
 		if got := s.outcome("GET", path); got != want {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}

@@ -33,7 +33,8 @@ func newAgent(c *call) (NewAgent, error) {
 		r.IP = schemas.AnyAddress
 	}
 	if f, ok := c.body["force"].(map[string]any); ok {
-		r.Force = force(f)
+		given := force(f)
+		r.Force = &given
 	}
 	return r, nil
 }
@@ -77,19 +78,21 @@ func (a *API) insertAgentQuick(c *call) (any, error) {
 
 // readKey answers with the line that an agent imports as its key.
 func (a *API) readKey(c *call) (any, error) {
-	x, err := a.pathAgent(c)
+	l := &list{All: "Obtained keys for all selected agents", Some: "Some agent keys were not obtained", None: "No agent keys were obtained"}
+	agents, err := a.onPath(c, l)
 	if err != nil {
 		return nil, err
 	}
-	if x.ID == serverID {
-		return nil, problem.New(problem.NotForServer, "")
+	items := []ordered{}
+	for _, x := range others(l, agents, true) {
+		line, ok := a.deps.Agents.KeyLine(x.ID)
+		if !ok { // removed since
+			l.fail(problem.NoAgent, x.ID)
+			continue
+		}
+		items = append(items, ordered{{"id", x.ID}, {"key", keyText(line)}})
 	}
-	line, ok := a.deps.Agents.KeyLine(x.ID)
-	if !ok {
-		return nil, problem.New(problem.NoAgent, "")
-	}
-	l := &list{All: "The agent's key is given", None: "No key is given"}
-	l.Items, l.Total = []ordered{{{"id", x.ID}, {"key", keyText(line)}}}, 1
+	l.Items, l.Total = items, len(items)
 	return l, nil
 }
 

@@ -2,7 +2,10 @@ package api
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
+	"math"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +19,11 @@ type item interface {
 	qlang.Item
 	// JSON returns the whole item.
 	JSON() map[string]any
+}
+
+// encodedItem is an item that keeps its JSON.
+type encodedItem interface {
+	Encoded() (json.RawMessage, error)
 }
 
 // object is an item that is kept as it is shown.
@@ -49,10 +57,9 @@ type listing struct {
 	search func(it item, text string) bool
 }
 
-// cut filters items by the common parameters and returns the page as JSON
-// objects and the number of all.
-func (l *listing) cut(c *call, items []item) ([]map[string]any, int, error) {
-	items = slices.Clone(items)
+// cut filters items, which it may reorder, by the common parameters, and returns
+// the page as JSON objects and the number of all.
+func (l *listing) cut(c *call, items []item) ([]any, int, error) {
 	if text := c.str("search"); text != "" {
 		text, without := strings.CutPrefix(strings.ToLower(text), "-")
 		find := l.search
@@ -81,12 +88,25 @@ func (l *listing) cut(c *call, items []item) ([]map[string]any, int, error) {
 		}
 	}
 	offset, limit := c.num("offset"), c.num("limit")
+	if l.database && offset == math.MaxInt {
+		p := problem.New(problem.StoreFailed, "The offset is larger than the store can count")
+		p.Status, p.Title = http.StatusBadRequest, problem.Title(http.StatusBadRequest)
+		return nil, 0, p
+	}
 	if c.flag("distinct") {
 		out := l.distinct(items, fields)
 		return page(out, offset, limit), len(out), nil
 	}
-	out := []map[string]any{}
+	out := []any{}
 	for _, it := range page(items, offset, limit) {
+		if e, ok := it.(encodedItem); ok && fields == nil {
+			b, err := e.Encoded()
+			if err != nil {
+				return nil, 0, err
+			}
+			out = append(out, b)
+			continue
+		}
 		out = append(out, project(it.JSON(), fields))
 	}
 	return out, len(items), nil
@@ -227,8 +247,8 @@ func (l *listing) selected(c *call) ([]string, error) {
 	return fields, nil
 }
 
-func (l *listing) distinct(items []item, fields []string) []map[string]any {
-	out := []map[string]any{}
+func (l *listing) distinct(items []item, fields []string) []any {
+	out := []any{}
 	seen := map[string]bool{}
 	for _, it := range items {
 		if l.database && slices.ContainsFunc(fields, func(f string) bool { return empty(it, f) }) {

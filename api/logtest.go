@@ -102,7 +102,7 @@ func (l *logtests) close(token, user string) bool {
 // What codemsg says.
 const (
 	logtestFine   = 0
-	logtestWarned = 1 // there are warnings, or the session is new
+	logtestWarned = 1 // there are warnings
 )
 
 func (a *API) runLogtest(c *call) (any, error) {
@@ -133,7 +133,7 @@ func (a *API) runLogtest(c *call) (any, error) {
 		if s, err = a.logtests.open(c.user.Name, e, c.now); err != nil {
 			return nil, err
 		}
-		messages = append(messages, fmt.Sprintf("INFO: (7202): Session '%s' begins", s.token))
+		messages = append(messages, fmt.Sprintf("INFO: (7202): Session initialized with token '%s'", s.token))
 		for i, w := range warnings {
 			if i == logtestMessages {
 				messages = append(messages, fmt.Sprintf("WARNING: %d more warnings of the ruleset are left out", len(warnings)-i))
@@ -141,7 +141,9 @@ func (a *API) runLogtest(c *call) (any, error) {
 			}
 			messages = append(messages, "WARNING: "+w)
 		}
-		codemsg = logtestWarned
+		if len(messages) > 1 { // more than the session's beginning
+			codemsg = logtestWarned
+		}
 	}
 	output, alert, ok := s.judge(event, text("location"), c.now)
 	if !ok {
@@ -172,11 +174,11 @@ func (a *API) endLogtest(c *call) (any, error) {
 	case !formats["alphanumeric"](token):
 		return nil, problem.Bad("%q is not a 'alphanumeric' - 'token'", cutToken(token))
 	}
-	message, codemsg := fmt.Sprintf("INFO: (7206): Session '%s' has ended", cutToken(token)), logtestFine
 	if !a.logtests.close(token, c.user.Name) {
-		message, codemsg = fmt.Sprintf("WARNING: There is no session '%s'", cutToken(token)), logtestWarned
+		return nil, problem.Newf(problem.LogtestFailed, "There is no session '%s', or it has ended", cutToken(token))
 	}
-	return &plain{Data: ordered{{"messages", []string{message}}, {"codemsg", codemsg}}}, nil
+	message := fmt.Sprintf("INFO: (7206): The session '%s' was closed successfully", cutToken(token))
+	return &plain{Data: ordered{{"messages", []string{message}}, {"codemsg", logtestFine}}}, nil
 }
 
 // cutToken bounds what an answer repeats of a request.

@@ -50,7 +50,7 @@ func (a *API) managerStatus(*call) (any, error) {
 		}
 		o = append(o, member{d.name, state})
 	}
-	return single(o, "The state of the server's parts is listed"), nil
+	return single(o, "Processes status was successfully read in specified node"), nil
 }
 
 func (a *API) managerInfo(c *call) (any, error) {
@@ -64,7 +64,7 @@ func (a *API) managerInfo(c *call) (any, error) {
 		{"tz_offset", tzOffset(offset)},
 		{"tz_name", zone},
 		{"uuid", a.cfg.Identity.InstallationID},
-	}, "The server's information is listed"), nil
+	}, "Basic information was successfully read in specified node"), nil
 }
 
 func tzOffset(seconds int) string {

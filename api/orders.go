@@ -47,6 +47,9 @@ const (
 // stateActive is the only state in which an agent can be told something.
 const stateActive = string(schemas.StateActive)
 
+// stateNever is the state of agents that have not connected yet.
+const stateNever = string(schemas.StateNeverConnected)
+
 // give gives orders, and says so if that does not work.
 func (a *API) give(c *call, cmds []schemas.Command) error {
 	if len(cmds) == 0 {
@@ -107,7 +110,7 @@ func (a *API) restart(c *call, l *list, agents []*Agent) (any, error) {
 }
 
 func restarted() *list {
-	return &list{All: "All agents asked for are told to restart", Some: "Some agents asked for are not told to restart", None: "No agent is told to restart"}
+	return &list{All: "Restart command was sent to all agents", Some: "Restart command was not sent to some agents", None: "Restart command was not sent to any agent"}
 }
 
 func (a *API) restartAgents(c *call) (any, error) {
@@ -121,12 +124,12 @@ func (a *API) restartAgents(c *call) (any, error) {
 }
 
 func (a *API) restartAgent(c *call) (any, error) {
-	x, err := a.pathAgent(c)
+	l := restarted()
+	agents, err := a.onPath(c, l)
 	if err != nil {
 		return nil, err
 	}
-	l := restarted()
-	return a.restart(c, l, others(l, []*Agent{x}, true))
+	return a.restart(c, l, others(l, agents, true))
 }
 
 func (a *API) restartGroup(c *call) (any, error) {
@@ -147,7 +150,7 @@ func (a *API) restartGroup(c *call) (any, error) {
 }
 
 func (a *API) reconnectAgents(c *call) (any, error) {
-	l := &list{All: "All agents asked for are told to reconnect", Some: "Some agents asked for are not told to reconnect", None: "No agent is told to reconnect"}
+	l := &list{All: "Force reconnect command was sent to all agents", Some: "Force reconnect command was not sent to some agents", None: "Force reconnect command was not sent to any agent"}
 	agents, err := a.permitted(c, l)
 	if err != nil {
 		return nil, err
@@ -183,7 +186,7 @@ func (a *API) runResponse(c *call) (any, error) {
 	if len(text) > schemas.MaxCommandText-64 || strings.IndexByte(text, 0) >= 0 {
 		return nil, problem.Bad("The arguments and the alert take %d bytes, at most %d", len(text), schemas.MaxCommandText-64)
 	}
-	l := &list{All: "All agents asked for are told to respond", Some: "Some agents asked for are not told to respond", None: "No agent is told to respond"}
+	l := &list{All: "AR command was sent to all agents", Some: "AR command was not sent to some agents", None: "AR command was not sent to any agent"}
 	agents, err := a.permitted(c, l)
 	if err != nil {
 		return nil, err
@@ -360,7 +363,7 @@ func (a *API) agentConfig(c *call) (any, error) {
 		return nil, problem.New(problem.ConfigPair, "")
 	}
 	if x.ID == serverID {
-		return nil, problem.New(problem.NotForServer, "")
+		return a.ownConfig(component, configuration)
 	}
 	answer, err := a.ask(c, x, component+" getconfig "+configuration)
 	if err != nil {
@@ -379,18 +382,52 @@ func (a *API) agentConfig(c *call) (any, error) {
 	return nil, problem.New(problem.ComponentSilent, "The agent's answer cannot be read")
 }
 
+// ownConfig answers for the server itself. Of the daemons of 4.14 there is only
+// the name of the cluster to tell; the others are not there to be asked.
+func (a *API) ownConfig(component, configuration string) (any, error) {
+	if component != "com" || configuration != "cluster" {
+		return nil, problem.New(problem.ComponentDown, "The server has no such component; see `vedette config show`")
+	}
+	return &plain{Data: ordered{{"cluster", ordered{
+		{"name", a.cfg.Identity.Manager}, {"node_name", a.cfg.Identity.Node}, {"node_type", "master"}, {"disabled", true}, {"hidden", false},
+	}}}}, nil
+}
+
 // agentStats answers with what a component of an agent has counted.
 func (a *API) agentStats(c *call) (any, error) {
 	component, err := pathWord(c, "component", []string{"agent", "logcollector"})
 	if err != nil {
 		return nil, err
 	}
-	x, err := a.pathAgent(c)
-	if err != nil {
-		return nil, err
+	l := &list{
+		All: "Statistical information for each agent was successfully read", Some: "Statistical information for some agents was not read",
+		None: "Statistical information for no agent was read", Items: []any{},
 	}
+	agents, err := a.onPath(c, l)
+	if err != nil || len(agents) == 0 {
+		return l, err
+	}
+	stats, err := a.statsOf(c, agents[0], component)
+	if err != nil {
+		return l, l.failWith(err, agents[0].ID)
+	}
+	l.Items, l.Total = []any{stats}, 1
+	return l, nil
+}
+
+// statsOf asks an agent for the statistics of a component. The server collects
+// no logs of its own: its log collector has counted nothing since the start.
+func (a *API) statsOf(c *call, x *Agent, component string) (any, error) {
 	if x.ID == serverID {
-		return nil, problem.New(problem.OnlyRealAgents, "")
+		if component == "agent" {
+			return nil, problem.New(problem.OnlyRealAgents, "")
+		}
+		const form = "2006-01-02T15:04:05Z"
+		since, now := a.cfg.Identity.Started.UTC().Format(form), c.now.UTC().Format(form)
+		return ordered{
+			{"global", ordered{{"start", since}, {"end", now}, {"files", []any{}}}},
+			{"interval", ordered{{"start", now}, {"end", now}, {"files", []any{}}}},
+		}, nil
 	}
 	if v := numbers(x.Version); len(v) > 0 && slices.Compare(v, []int{4, 2}) < 0 {
 		return nil, problem.New(problem.OldAgent, "")
@@ -406,19 +443,22 @@ func (a *API) agentStats(c *call) (any, error) {
 	if json.Unmarshal([]byte(answer), &state) != nil || state.Error == nil || *state.Error != 0 || len(state.Data) == 0 {
 		return nil, problem.Newf(problem.ComponentDown, "The agent's component is off or does not answer: %.200s", answer)
 	}
-	return single(state.Data, "The component's statistics are listed"), nil
+	return state.Data, nil
 }
 
 // agentSynced says whether an agent has its groups' files; deprecated.
 func (a *API) agentSynced(c *call) (any, error) {
-	x, err := a.pathAgent(c)
+	l := &list{All: "Sync info was returned for all selected agents", Some: "Sync info was not returned for some agents", None: "No sync info was returned"}
+	agents, err := a.onPath(c, l)
 	if err != nil {
 		return nil, err
 	}
-	if x.ID == serverID {
-		return nil, problem.New(problem.NotForServer, "")
+	items := []ordered{}
+	for _, x := range others(l, agents, true) {
+		items = append(items, ordered{{"id", x.ID}, {"synced", x.Synced}})
 	}
-	return single(ordered{{"id", x.ID}, {"synced", x.Synced}}, "It is said whether the agent has its groups' files"), nil
+	l.Items, l.Total = items, len(items)
+	return l, nil
 }
 
 // Statuses of orders that nobody has answered.

@@ -103,7 +103,7 @@ func TestOnlyActiveAgentsAreToldToRestart(t *testing.T) {
 	f("PUT", "/agents/001/restart", "0 [001]", restart)
 	f("PUT", "/agents/002/restart", "1 [] 1707:[002]")
 	f("PUT", "/agents/000/restart", "1 [] 1703:[000]")
-	f("PUT", "/agents/999/restart", "404 1701")
+	f("PUT", "/agents/999/restart", "1 [] 1701:[999]")
 	f("PUT", "/agents/group/web/restart", "0 [001]", restart)
 	f("PUT", "/agents/group/default/restart", "2 [001] 1707:[002]", restart)
 	f("PUT", "/agents/group/none/restart", "404 1710")
@@ -233,12 +233,26 @@ func TestAgentsAreAskedForWhatTheyRun(t *testing.T) {
 	f("/agents/001/config/agent/rootcheck", 400, "1128")
 	f("/agents/001/config/agent/x", 400, "<nil>")
 	f("/agents/002/config/agent/client", 400, "1740")
-	f("/agents/000/config/agent/client", 400, "1703")
+	f("/agents/000/config/agent/client", 400, "1117")
+	f("/agents/000/config/com/cluster", 200, `{"cluster":{"disabled":true,"hidden":false,"name":"siem","node_name":"node1","node_type":"master"}}`)
 	f("/agents/999/config/agent/client", 404, "1701")
 	f("/agents/001/stats/agent", 200, `{"affected_items":[{"status":"connected"}],"failed_items":[],"total_affected_items":1,"total_failed_items":0}`)
-	f("/agents/001/stats/logcollector", 400, "1117")
-	f("/agents/000/stats/agent", 400, "1310")
-	f("/agents/002/stats/agent", 400, "1740")
+	for path, want := range map[string]string{
+		"/agents/001/stats/logcollector": "1 [] 1117:[001]",
+		"/agents/000/stats/agent":        "1 [] 1310:[000]",
+		"/agents/002/stats/agent":        "1 [] 1740:[002]",
+		"/agents/999/stats/agent":        "1 [] 1701:[999]",
+		"/agents/001/stats/other":        "400 <nil>",
+		"/agents/000/group/is_sync":      "1 [] 1703:[000]",
+		"/agents/999/group/is_sync":      "1 [] 1701:[999]",
+	} {
+		if got := s.outcome("GET", path); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+	if r := s.do("GET", "/agents/000/stats/logcollector", ""); r.status != 200 || !strings.Contains(r.body, `"total_affected_items":1`) || !strings.Contains(r.body, `"interval":{"start":"`) {
+		t.Errorf("%d %s", r.status, r.body)
+	}
 	if r := s.do("GET", "/agents/001/group/is_sync", ""); r.header.Get("Deprecated") != "true" || !strings.Contains(r.body, `{"id":"001","synced":true}`) {
 		t.Errorf("%d %s", r.status, r.body)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"errors"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,11 +21,24 @@ import (
 
 // Registry is Agents and Users over the registry.
 type Registry struct {
-	reg *registry.Registry
-	// host is the server's own name, which no agent may take.
-	host string
+	reg    *registry.Registry
+	policy schemas.ForcePolicy
 	// mergedSum gives the sum of the file that agents of groups are to have.
 	mergedSum func(groups []string) string
+
+	// manager is the name that agents which have connected are shown under.
+	manager string
+
+	// listing guards what List remembers. known holds all agents, which are never
+	// changed once made; sorted is nil if it is to be made anew.
+	listing sync.Mutex
+	known   map[string]*Agent
+	sorted  []*Agent
+	sums    map[string]string // by the list of groups
+
+	touching sync.Mutex // guards what the registry says has changed
+	dirty    map[string]bool
+	allDirty bool
 
 	mu  sync.Mutex
 	pem string
@@ -38,9 +53,27 @@ var (
 	_ Users  = (*Registry)(nil)
 )
 
-// NewRegistry returns the adapter; host is the server's own name.
-func NewRegistry(reg *registry.Registry, host string) *Registry {
-	return &Registry{reg: reg, host: host, decoy: HashPassword("decoy")}
+// NewRegistry returns the adapter. policy says when an agent gives way to one
+// that is added without a word on that.
+// manager is the server's name.
+func NewRegistry(reg *registry.Registry, policy schemas.ForcePolicy, manager string) *Registry {
+	r := &Registry{reg: reg, policy: policy, manager: manager, allDirty: true, dirty: map[string]bool{}, sums: map[string]string{}, decoy: HashPassword("decoy")}
+	reg.OnTouch(r.touch)
+	return r
+}
+
+// dirtyMax bounds the agents that are remembered as changed; beyond, all are.
+const dirtyMax = 10_000
+
+func (r *Registry) touch(id string) {
+	r.touching.Lock()
+	defer r.touching.Unlock()
+	if r.allDirty {
+		return
+	}
+	if r.dirty[id] = true; len(r.dirty) > dirtyMax {
+		r.dirty, r.allDirty = map[string]bool{}, true
+	}
 }
 
 // CompareFiles has agents compared with what they are to have: sum is that of the
@@ -48,53 +81,95 @@ func NewRegistry(reg *registry.Registry, host string) *Registry {
 // before use.
 func (r *Registry) CompareFiles(sum func(groups []string) string) { r.mergedSum = sum }
 
-// List implements Agents.
-func (r *Registry) List() []Agent {
-	presences := map[string]schemas.Presence{}
-	for _, p := range r.reg.Presences(func(*schemas.Presence) bool { return true }) {
-		presences[p.ID] = p
-	}
-	entries := r.reg.Agents()
+// List implements Agents. Only agents that have changed since the last call are
+// made anew, so that a request costs little beside what it shows.
+func (r *Registry) List() []*Agent {
+	r.listing.Lock()
+	defer r.listing.Unlock()
+	r.touching.Lock()
+	dirty, all := r.dirty, r.allDirty
+	r.dirty, r.allDirty = map[string]bool{}, false
+	r.touching.Unlock()
 	// Most agents share their list of groups with others.
-	sums := map[string]string{}
-	current := func(groups []string) string {
-		key := strings.Join(groups, ",")
-		sum, ok := sums[key]
-		if !ok {
-			sum = r.mergedSum(groups)
-			sums[key] = sum
-		}
-		return sum
-	}
-	out := make([]Agent, 0, len(entries))
-	for i := range entries {
-		e := &entries[i]
-		if e.Removed {
-			continue
-		}
-		a := Agent{
-			ID: e.ID, Name: e.Name, IP: e.IP, RegisterIP: e.IP, Groups: e.Groups, DateAdd: e.Registered,
-			Status: string(schemas.StateNeverConnected),
-		}
-		if p, ok := presences[e.ID]; ok {
-			a.Status, a.StatusCode, a.Version = string(p.State), int(p.StatusCode), p.Version
-			a.ConfigSum, a.MergedSum = p.ConfigSum, p.MergedSum
-			a.OS = AgentOS{p.OS.Name, p.OS.Platform, p.OS.Version, p.OS.Major, p.OS.Minor, p.OS.Codename, p.OS.Uname, p.OS.Arch, p.OS.Build}
-			a.LastKeepAlive, a.DisconnectedTime = millis(p.LastKeepalive), millis(p.DisconnectionTime)
-			if a.Node = p.Node; a.Node == "" {
-				a.Node = p.Gateway
+	if r.mergedSum != nil {
+		for key, sum := range r.sums {
+			if r.mergedSum(strings.Split(key, ",")) != sum {
+				clear(r.sums)
+				all = true
+				break
 			}
-			if p.AgentIP != "" {
-				a.IP = p.AgentIP
-			} else if p.Address != "" {
-				a.IP = p.Address
-			}
-			// An agent reports the sum of the files it has once it has any.
-			a.Synced = p.MergedSum != "" && (r.mergedSum == nil || p.MergedSum == current(e.Groups))
 		}
-		out = append(out, a)
 	}
-	return out
+	if all {
+		r.known, r.sorted = map[string]*Agent{}, nil
+		for _, e := range r.reg.Agents() {
+			if !e.Removed {
+				r.known[e.ID] = r.agent(&e)
+			}
+		}
+	}
+	for id := range dirty {
+		e, ok := r.reg.Agent(id)
+		_, had := r.known[id]
+		if ok {
+			r.known[id] = r.agent(&e)
+		} else {
+			delete(r.known, id)
+		}
+		switch i, there := slices.BinarySearchFunc(r.sorted, id, func(a *Agent, id string) int { return compareIDs(a.ID, id) }); {
+		case ok != had:
+			r.sorted = nil
+		case ok && there:
+			r.sorted[i] = r.known[id]
+		}
+	}
+	if r.sorted == nil {
+		r.sorted = slices.SortedFunc(maps.Values(r.known), func(a, b *Agent) int { return compareIDs(a.ID, b.ID) })
+	}
+	return slices.Clone(r.sorted)
+}
+
+// sumsMax bounds the lists of groups whose sums are remembered.
+const sumsMax = 10_000
+
+// current is the sum of the file that agents in these groups are to have.
+func (r *Registry) current(groups []string) string {
+	key := strings.Join(groups, ",")
+	sum, ok := r.sums[key]
+	if !ok {
+		sum = r.mergedSum(groups)
+		if len(r.sums) >= sumsMax {
+			clear(r.sums)
+		}
+		r.sums[key] = sum
+	}
+	return sum
+}
+
+// agent is an entry of the registry with what gateways know of it.
+func (r *Registry) agent(e *registry.Agent) *Agent {
+	a := &Agent{
+		ID: e.ID, Name: e.Name, IP: e.IP, RegisterIP: e.IP, Groups: e.Groups, DateAdd: e.Registered, Status: stateNever,
+	}
+	p, ok := r.reg.Presence(e.ID)
+	if !ok {
+		return a
+	}
+	a.Status, a.StatusCode, a.Version, a.Manager = string(p.State), int(p.StatusCode), p.Version, r.manager
+	a.ConfigSum, a.MergedSum = p.ConfigSum, p.MergedSum
+	a.OS = AgentOS{p.OS.Name, p.OS.Platform, p.OS.Version, p.OS.Major, p.OS.Minor, p.OS.Codename, p.OS.Uname, p.OS.Arch, p.OS.Build}
+	a.LastKeepAlive, a.DisconnectedTime = millis(p.LastKeepalive), millis(p.DisconnectionTime)
+	if a.Node = p.Node; a.Node == "" {
+		a.Node = p.Gateway
+	}
+	if p.AgentIP != "" {
+		a.IP = p.AgentIP
+	} else if p.Address != "" {
+		a.IP = p.Address
+	}
+	// An agent reports the sum of the files it has once it has any.
+	a.Synced = p.MergedSum != "" && (r.mergedSum == nil || p.MergedSum == r.current(e.Groups))
+	return a
 }
 
 func millis(ms int64) time.Time {
@@ -106,14 +181,14 @@ func millis(ms int64) time.Time {
 
 // Add implements Agents.
 func (r *Registry) Add(ctx context.Context, n NewAgent) (id, key string, err error) {
-	a, err := r.reg.Add(ctx, registry.AddRequest{
-		Name: n.Name, IP: n.IP, ID: n.ID, Key: secret.String(n.Key), HostName: r.host,
-		Force: schemas.ForcePolicy{
-			Enabled: n.Force.Enabled, KeyMismatch: true,
-			DisconnectedTimeEnabled: n.Force.DisconnectedEnabled, DisconnectedTime: int64(n.Force.Disconnected / time.Second),
-			AfterRegistrationTime: int64(n.Force.AfterRegistration / time.Second),
-		},
-	})
+	policy := r.policy
+	if f := n.Force; f != nil {
+		policy = schemas.ForcePolicy{
+			Enabled: f.Enabled, KeyMismatch: true, DisconnectedTimeEnabled: f.DisconnectedEnabled, DisconnectedTime: int64(f.Disconnected / time.Second),
+			AfterRegistrationTime: int64(f.AfterRegistration / time.Second), Purge: r.policy.Purge,
+		}
+	}
+	a, err := r.reg.Add(ctx, registry.AddRequest{Name: n.Name, IP: n.IP, ID: n.ID, Key: secret.String(n.Key), Force: policy})
 	if err != nil {
 		return "", "", registryProblem(err)
 	}

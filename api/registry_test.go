@@ -25,6 +25,7 @@ func TestRegistryAdapter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	reg.Reserve("siem", "node01")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- reg.Run(ctx) }()
@@ -39,7 +40,7 @@ func TestRegistryAdapter(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("registry is not ready")
 	}
-	r := NewRegistry(reg, "siem")
+	r := NewRegistry(reg, schemas.ForcePolicy{}, "siem")
 
 	id, key, err := r.Add(ctx, NewAgent{Name: "web1", IP: "any"})
 	if err != nil {
@@ -105,7 +106,7 @@ func TestRegistryAdapter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k2, err := NewRegistry(reg, "siem").TokenKey(ctx)
+	k2, err := NewRegistry(reg, schemas.ForcePolicy{}, "siem").TokenKey(ctx)
 	if err != nil || !k1.Equal(k2) {
 		t.Errorf("two keys, %v", err)
 	}

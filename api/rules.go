@@ -2,9 +2,11 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
-	"path"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,19 +39,38 @@ func (a *API) rulesetItems() (rules, decoders []item, err error) {
 	if r.of == p {
 		return r.rules, r.decoders, nil
 	}
-	infos := p.Rules()
+	if rules, decoders, err = rulesetList("enabled", p.Rules(), p.Decoders()); err != nil {
+		return nil, nil, err
+	}
+	moreRules, moreDecoders := a.deps.Rules.Excluded()
+	excludedRules, excludedDecoders, err := rulesetList("disabled", moreRules, moreDecoders)
+	if err != nil {
+		return nil, nil, err
+	}
+	rules, decoders = append(rules, excludedRules...), append(decoders, excludedDecoders...)
+	byFile := func(a, b item) int { return cmp.Compare(first(a, "filename").(string), first(b, "filename").(string)) }
+	if len(moreRules)+len(moreDecoders) > 0 { // files are listed in the order in which they load
+		slices.SortStableFunc(rules, byFile)
+		slices.SortStableFunc(decoders, byFile)
+	}
+	r.of, r.rules, r.decoders = p, rules, decoders
+	return rules, decoders, nil
+}
+
+// rulesetList makes items of rules and decoders whose files have a status.
+func rulesetList(status string, infos []program.RuleInfo, decoderInfos []program.DecoderInfo) (rules, decoders []item, err error) {
 	rules = make([]item, 0, len(infos))
 	for i := range infos {
 		if infos[i].File == "" {
 			continue // a root that the engine supplies; nobody wrote it
 		}
-		it, err := normalize(ruleJSON(&infos[i]))
+		it, err := normalize(ruleJSON(&infos[i], status))
 		if err != nil {
 			return nil, nil, fmt.Errorf("rule %d: %w", infos[i].ID, err)
 		}
 		rules = append(rules, it)
 	}
-	for _, d := range p.Decoders() {
+	for _, d := range decoderInfos {
 		details := d.Details
 		if d.Parent != "" && details["parent"] == nil {
 			details = map[string]any{"parent": d.Parent}
@@ -58,24 +79,31 @@ func (a *API) rulesetItems() (rules, decoders []item, err error) {
 			}
 		}
 		it, err := normalize(map[string]any{
-			"filename": d.File, "relative_dirname": shownDir(d.Dir), "status": "enabled", "name": d.Name, "position": d.Position, "details": orEmpty(details),
+			"filename": d.File, "relative_dirname": shownDir(d.Dir, "decoders"), "status": status, "name": d.Name, "position": d.Position, "details": orEmpty(details),
 		})
 		if err != nil {
 			return nil, nil, fmt.Errorf("decoder %s: %w", d.Name, err)
 		}
 		decoders = append(decoders, it)
 	}
-	r.of, r.rules, r.decoders = p, rules, decoders
 	return rules, decoders, nil
 }
 
-// shownDir is where clients know a ruleset's folder: a ruleset's own folders are
-// shown as the shipped ones, which nobody edits over the API.
-func shownDir(dir string) string {
-	if strings.HasPrefix(dir, "etc/") || strings.HasPrefix(dir, "ruleset/") {
-		return dir
+// folders are the parts of a path from which on clients know it.
+var folders = regexp.MustCompile(`(?:^|/)((?:ruleset|etc)/(?:rules|decoders)(?:/[\w\-./]*)?)$`)
+
+// shownDir is the folder under which clients know the files of a directory; kind
+// is rules or decoders. The built-in folders are shown as shipped ones, which
+// nobody edits over the API, and directories elsewhere as the folder for own files.
+func shownDir(dir, kind string) string {
+	dir = filepath.ToSlash(dir)
+	if dir == kind {
+		return "ruleset/" + kind
 	}
-	return path.Join("ruleset", dir)
+	if m := folders.FindStringSubmatch(dir); m != nil && !strings.Contains(m[1], "..") {
+		return m[1]
+	}
+	return "etc/" + kind
 }
 
 func orEmpty(m map[string]any) map[string]any {
@@ -88,7 +116,7 @@ func orEmpty(m map[string]any) map[string]any {
 // standards are the compliance members of a rule item.
 var standards = []string{"pci_dss", "gpg13", "gdpr", "hipaa", "nist_800_53", "tsc"}
 
-func ruleJSON(r *program.RuleInfo) map[string]any {
+func ruleJSON(r *program.RuleInfo, status string) map[string]any {
 	list := func(s []string) []string {
 		if s == nil {
 			return []string{}
@@ -96,7 +124,7 @@ func ruleJSON(r *program.RuleInfo) map[string]any {
 		return s
 	}
 	m := map[string]any{
-		"filename": r.File, "relative_dirname": shownDir(r.Dir), "id": r.ID, "level": r.Level, "status": "enabled", "details": orEmpty(r.Details),
+		"filename": r.File, "relative_dirname": shownDir(r.Dir, "rules"), "id": r.ID, "level": r.Level, "status": status, "details": orEmpty(r.Details),
 		"mitre": list(r.Mitre), "groups": list(r.Groups), "description": r.Description,
 	}
 	for _, s := range standards {
@@ -171,7 +199,7 @@ func (a *API) listRules(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &list{All: "All rules asked for are listed", Some: "Some rules asked for are not listed", None: "No rule is listed"}
+	l := &list{All: "All selected rules were returned", Some: "Some rules were not returned", None: "No rule was returned", numeric: true}
 	wanted := map[int]bool{}
 	ids, byID := c.params["rule_ids"].([]any)
 	for _, id := range ids {
@@ -227,7 +255,7 @@ func (a *API) listDecoders(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &list{All: "All decoders asked for are listed", Some: "Some decoders asked for are not listed", None: "No decoder is listed"}
+	l := &list{All: "All selected decoders were returned", Some: "Some decoders were not returned", None: "No decoder was returned"}
 	names, byName := c.strs("decoder_names")
 	keep := fileFilter(c, "decoder")
 	var items []item

@@ -36,7 +36,7 @@ func (a *API) reloadRuleset(c *call) (any, error) {
 	if err := a.deps.Rulesets.Reload(c.ctx); err != nil {
 		return nil, problem.New(problem.ReloadFailed, err.Error())
 	}
-	return single(ordered{{"name", a.cfg.Identity.Node}, {"msg", "The ruleset was read anew and runs"}}, "The ruleset was reloaded"), nil
+	return single(ordered{{"name", a.cfg.Identity.Node}, {"msg", "Ruleset reload request sent successfully."}}, "Reload request sent to all specified nodes"), nil
 }
 
 func (a *API) promoteRuleset(c *call) (any, error) {

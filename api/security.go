@@ -51,6 +51,7 @@ func (a *API) authenticate(k *call) error {
 	k.user, k.perms = u, rbac.New(rbac.PoliciesOf(u.Roles), mode == "black")
 	k.gin.Set(keyUser, u.Name)
 	k.gin.Set(keyPerms, k.perms)
+	a.limit.used(u.Name)
 	return nil
 }
 
@@ -115,28 +116,6 @@ func (a *API) login(k *call) (any, error) {
 func (a *API) loginDeprecated(k *call) (any, error) {
 	k.gin.Header("Link", `</security/user/authenticate>; rel="Deprecated"`)
 	return a.login(k)
-}
-
-// requestLimit counts all requests of a minute that begins with the first.
-type requestLimit struct {
-	max int
-
-	mu    sync.Mutex
-	since time.Time
-	n     int
-}
-
-func (l *requestLimit) allow(now time.Time) bool {
-	if l.max == 0 {
-		return true
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if now.Sub(l.since) >= time.Minute {
-		l.since, l.n = now, 0
-	}
-	l.n++
-	return l.n <= l.max
 }
 
 // loginLimit blocks addresses with too many failed logins.

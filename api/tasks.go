@@ -67,7 +67,7 @@ var taskListing = listing{
 
 // listTasks lists the upgrades of the last day, the oldest first.
 func (a *API) listTasks(c *call) (any, error) {
-	l := &list{All: "All tasks asked for are listed", Some: "Some tasks asked for are not listed", None: "No task is listed"}
+	l := &list{All: "All specified task's status were returned", Some: "Some task's status were not returned", None: "No task's status was returned"}
 	ids, byID := c.strs("tasks_list")
 	agents, byAgent := c.strs("agents_list")
 	is := func(name, value string) bool {

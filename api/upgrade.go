@@ -86,7 +86,7 @@ func (a *API) upgrading(now time.Time) map[string]bool {
 
 // upgrade orders what pick says for each agent.
 func (a *API) upgrade(c *call, kind string, pick func(x *Agent, version []int) (*agentPackage, problem.Code)) (any, error) {
-	l := &list{All: "All upgrades asked for are ordered", Some: "Some upgrades asked for are not ordered", None: "No upgrade is ordered", Items: []any{}}
+	l := &list{All: "All upgrade tasks were created", Some: "Some upgrade tasks were not created", None: "No upgrade task was created", Items: []any{}}
 	agents, _, err := a.choose(c, l)
 	if err != nil {
 		return nil, err
@@ -290,7 +290,7 @@ func (a *API) upgradeAgents(c *call) (any, error) {
 
 // upgradeResults lists the last upgrade of each agent.
 func (a *API) upgradeResults(c *call) (any, error) {
-	l := &list{All: "All upgrades asked for are listed", Some: "Some upgrades asked for are not listed", None: "No upgrade is listed"}
+	l := &list{All: "All upgrade tasks were returned", Some: "Some upgrade tasks were not returned", None: "No upgrade task was returned"}
 	agents, named, err := a.choose(c, l)
 	if err != nil {
 		return nil, err

@@ -57,10 +57,10 @@ func upgradeServer(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	s := serve(t, func(c *Config) { c.PackagesDir = dir })
-	agent := func(id, version, platform, arch string) Agent {
-		return Agent{ID: id, Name: "a" + id, Status: "active", Version: version, OS: AgentOS{Platform: platform, Arch: arch}, Groups: []string{"default"}}
+	agent := func(id, version, platform, arch string) *Agent {
+		return &Agent{ID: id, Name: "a" + id, Status: "active", Version: version, OS: AgentOS{Platform: platform, Arch: arch}, Groups: []string{"default"}}
 	}
-	s.fakes.list = []Agent{
+	s.fakes.list = []*Agent{
 		agent("001", "Wazuh v4.9.2", "ubuntu", "x86_64"), agent("002", "Wazuh v4.14.7", "ubuntu", "x86_64"), agent("003", "Wazuh v4.9.2", "windows", "AMD64"),
 		agent("004", "Wazuh v4.0.4", "ubuntu", "x86_64"), agent("005", "Wazuh v4.9.2", "rhel", "aarch64"), agent("006", "Wazuh v4.9.2", "freebsd", "amd64"),
 		{ID: "007", Name: "gone", Status: "disconnected", Version: "Wazuh v4.9.2"},

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -144,11 +143,9 @@ func (p *param) scalar(v string, s *openapi3.Schema) (any, error) {
 		}
 		return b, nil
 	case s.Type.Is("integer"):
-		n, err := strconv.ParseInt(v, 10, 32)
-		if errors.Is(err, strconv.ErrRange) {
-			return nil, problem.Bad("The query parameter '%s' is too large", p.name)
-		}
-		if err != nil {
+		n, err := strconv.ParseInt(v, 10, strconv.IntSize)
+		// Clients know integers of any size: a larger one counts as the largest.
+		if err != nil && !errors.Is(err, strconv.ErrRange) {
 			return nil, wrong("integer")
 		}
 		if s.Min != nil && float64(n) < *s.Min {
@@ -206,20 +203,26 @@ func bodyIs(c *gin.Context, want string) error {
 	return nil
 }
 
+// needed reads a body that the operation cannot do without, and refuses one of
+// another type. Of a request without any body, the type says nothing.
+func needed(c *gin.Context, body io.Reader, want string) ([]byte, error) {
+	b, err := io.ReadAll(body)
+	switch {
+	case err != nil:
+		return nil, tooLarge(err)
+	case len(b) == 0 && c.ContentType() == "":
+		return nil, problem.Bad("RequestBody is required")
+	}
+	return b, bodyIs(c, want)
+}
+
 // readXML reads a body that is a file.
 func (a *API) readXML(c *gin.Context) ([]byte, error) {
-	if err := bodyIs(c, xmlBody); err != nil {
-		return nil, err
-	}
 	body, err := a.limited(c)
 	if err != nil {
 		return nil, err
 	}
-	b, err := io.ReadAll(body)
-	if err != nil {
-		return nil, tooLarge(err)
-	}
-	return b, nil
+	return needed(c, body, xmlBody)
 }
 
 // readBody reads and checks the operation's body. What operations without a
@@ -235,14 +238,8 @@ func (a *API) readBody(c *gin.Context, op *operation) (map[string]any, error) {
 		}
 		return nil, nil
 	}
-	b, err := io.ReadAll(body)
+	b, err := needed(c, body, "application/json")
 	if err != nil {
-		return nil, tooLarge(err)
-	}
-	if len(bytes.TrimSpace(b)) == 0 && !op.bodyRequired {
-		return nil, nil
-	}
-	if err := bodyIs(c, "application/json"); err != nil {
 		return nil, err
 	}
 	if depth(b) > jsonDepthMax {

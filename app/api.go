@@ -68,7 +68,7 @@ func (a *App) apiDeps(alerts store.Store) (api.Deps, error) {
 	if err != nil {
 		return api.Deps{}, err
 	}
-	reg := api.NewRegistry(a.registry, a.node)
+	reg := api.NewRegistry(a.registry, a.cfg.Enroll.Policy(), a.cfg.Cluster.Name)
 	reg.CompareFiles(func(groups []string) string { return files.Merged(groups).Sum })
 	return api.Deps{
 		Agents: reg, Groups: groupsWithFiles{reg, files}, GroupSums: api.GroupSums(files), GroupFiles: files, Users: reg,

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +25,7 @@ import (
 	"vedette/internal/kafka"
 	"vedette/internal/packages"
 	"vedette/internal/registry"
+	"vedette/internal/retry"
 	"vedette/internal/secret"
 	"vedette/schemas"
 )
@@ -81,6 +83,16 @@ type App struct {
 	credentials string // path, when this process wrote or found it
 	password    string // path of the generated enrollment password
 	node        string
+}
+
+// OpenRegistry opens the registry of this installation.
+func OpenRegistry(c config.Config, cluster *kafka.Cluster, box *secret.Box, log *slog.Logger, reg prometheus.Registerer) (*registry.Registry, error) {
+	r, err := registry.Open(cluster, box, NodeName(c), log, reg)
+	if err != nil {
+		return nil, err
+	}
+	r.Reserve(c.Cluster.Name, NodeName(c))
+	return r, nil
 }
 
 // Start builds the named roles (all if none) and binds every listener. Problems
@@ -143,10 +155,28 @@ func Start(ctx context.Context, c config.Config, names []string, log *slog.Logge
 		a.cleanup = append(a.cleanup, func() { _ = h.ln.Close() })
 		a.ends.Metrics = h.ln.Addr().String()
 	}
-	if err := a.dir.WriteEndpoints(a.ends); err != nil {
+	switch err := a.dir.WriteEndpoints(a.ends); {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		// A start on a full disk is how retention gets to free it.
+		log.Error("commands on this machine cannot find this process until there is room on the disk", "err", err)
+		a.infra["endpoints"] = endpointsLater{a}
+	case err != nil:
 		return nil, err
 	}
 	return a, nil
+}
+
+// endpointsLater publishes where this process listens once the disk has room.
+type endpointsLater struct{ a *App }
+
+func (e endpointsLater) Run(ctx context.Context) error {
+	pause := retry.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
+	for pause.Wait(ctx) == nil {
+		if e.a.dir.WriteEndpoints(e.a.ends) == nil {
+			<-ctx.Done()
+		}
+	}
+	return nil
 }
 
 // topicsWithin is how long a start waits for topics that answering brokers lack.

@@ -3,10 +3,12 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
+	"vedette/config"
 	"vedette/ingest"
 	"vedette/internal/commands"
 	"vedette/internal/groups"
@@ -41,12 +43,8 @@ func (a *App) buildIngest() error {
 		return err
 	}
 	a.cleanup = append(a.cleanup, func() { _ = g.Close() })
-	keys, err := a.keyRequester()
-	if err != nil {
-		return err
-	}
 	g.Use(ingest.Services{
-		Keys:   keys,
+		Keys:   a.keyRequester(),
 		Groups: store, Packages: upgrades,
 		Verify: func(rec *schemas.Record) bool { return commands.Verify(a.box, rec) },
 		Bury: func(rec schemas.Record, cause, detail string) {
@@ -108,16 +106,31 @@ func (a *App) openPackages() (*packages.Store, error) {
 	return s, nil
 }
 
+// SharedByAll returns the files that the configuration adds to every group's own.
+func SharedByAll(cfg config.Config) (groups.Provided, error) {
+	set, err := Responses(cfg)
+	if err != nil {
+		return groups.Provided{}, err
+	}
+	given := groups.Provided{ARConf: set.ARConf()}
+	if path := cfg.Agents.GroupTemplate; path != "" {
+		if given.AgentConf, err = groups.ReadAgentConf(path); err != nil {
+			return given, fmt.Errorf("agents.group_template: %w", err)
+		}
+	}
+	return given, nil
+}
+
 // openGroups follows the groups' files, once per process.
 func (a *App) openGroups() (*groups.Store, error) {
 	if a.groups != nil {
 		return a.groups, nil
 	}
-	set, err := Responses(a.cfg)
+	given, err := SharedByAll(a.cfg)
 	if err != nil {
 		return nil, err
 	}
-	s, err := groups.Open(a.cluster, a.box, a.node, set.ARConf(), a.log, a.reg)
+	s, err := groups.Open(a.cluster, a.box, a.node, given, a.log, a.reg)
 	if err != nil {
 		return nil, err
 	}

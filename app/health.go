@@ -52,7 +52,7 @@ type healthServer struct {
 func newHealthServer(addr string, reg *prometheus.Registry, c *checks) (*healthServer, error) {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("metrics.listen: %w", err)
+		return nil, portTaken(fmt.Errorf("metrics.listen: %w", err), "metrics.listen")
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}))

@@ -17,7 +17,6 @@ import (
 	"vedette/internal/datadir"
 	"vedette/internal/geoip"
 	"vedette/internal/kafka"
-	"vedette/internal/registry"
 	"vedette/internal/responses"
 	"vedette/internal/rulesets"
 	"vedette/internal/secret"
@@ -87,10 +86,10 @@ func (a *App) build(names []string) error {
 	// Every port is tried, so that all that are taken are named at once.
 	var errs []error
 	if has(RoleEnroll) {
-		errs = append(errs, a.buildEnroll())
+		errs = append(errs, portTaken(a.buildEnroll(), "enroll.listen"))
 	}
 	if has(RoleIngest) {
-		errs = append(errs, a.buildIngest(), a.buildInputs())
+		errs = append(errs, portTaken(a.buildIngest(), "ingest"), a.buildInputs())
 	}
 	if has(RoleAnalyze) {
 		errs = append(errs, a.buildAnalyze())
@@ -99,7 +98,7 @@ func (a *App) build(names []string) error {
 		errs = append(errs, a.buildForward(alerts, set))
 	}
 	if has(RoleAPI) {
-		errs = append(errs, a.buildAPI(alerts))
+		errs = append(errs, portTaken(a.buildAPI(alerts), "api.listen"))
 	}
 	return errors.Join(errs...)
 }
@@ -107,7 +106,7 @@ func (a *App) build(names []string) error {
 // openRegistry follows the registry. bury keeps records that could not be
 // applied in the dead letter.
 func (a *App) openRegistry(bury bool) error {
-	r, err := registry.Open(a.cluster, a.box, a.node, a.log, a.reg)
+	r, err := OpenRegistry(a.cfg, a.cluster, a.box, a.log, a.reg)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -137,6 +138,58 @@ func (l *liveRulesets) Program() *program.Program {
 	return l.current.Program
 }
 
+// Excluded returns the rules and decoders of files that the configured ossec.conf
+// files exclude, as far as they compile beside what runs. They never run.
+func (l *liveRulesets) Excluded() (rules []program.RuleInfo, decoders []program.DecoderInfo) {
+	l.mu.Lock()
+	current := l.current
+	l.mu.Unlock()
+	if current == nil {
+		return nil, nil
+	}
+	var out ruleset.Source
+	paths := map[string]bool{}
+	for _, name := range l.cfg.Analyze.Rulesets {
+		if !strings.HasSuffix(name, ruleset.ConfSuffix) {
+			continue
+		}
+		s, err := ruleset.Excluded(name)
+		if err != nil {
+			l.log.Warn("files that a configuration excludes are not listed", "file", name, "err", err)
+			continue
+		}
+		out = ruleset.Merge(out, s)
+	}
+	for _, files := range [][]ruleset.File{out.Rules, out.Decoders} {
+		for _, f := range files {
+			paths[filepath.Dir(f.Path)+"/"+f.Name] = true
+		}
+	}
+	if len(paths) == 0 {
+		return nil, nil
+	}
+	// A file is often excluded because another one takes its ids: then it is shown
+	// as it compiles alone.
+	p, _, err := ruleset.Compile(ruleset.Merge(current.Source, out))
+	if err != nil {
+		if p, _, err = ruleset.Compile(out); err != nil {
+			l.log.Warn("files that a configuration excludes do not compile and are not listed", "err", err)
+			return nil, nil
+		}
+	}
+	for _, r := range p.Rules() {
+		if paths[r.Dir+"/"+r.File] {
+			rules = append(rules, r)
+		}
+	}
+	for _, d := range p.Decoders() {
+		if paths[d.Dir+"/"+d.File] {
+			decoders = append(decoders, d)
+		}
+	}
+	return rules, decoders
+}
+
 // Logtest returns the running ruleset for log tests, and what there is to say of it.
 func (l *liveRulesets) Logtest() (*engine.Engine, []string) {
 	l.mu.Lock()
@@ -242,7 +295,7 @@ func (l *liveRulesets) set(c *compiled) {
 		for _, w := range c.Warnings {
 			l.log.Warn("ruleset", "problem", w.String())
 		}
-		l.log.Info("ruleset runs", "ruleset", c.Version, "rules", len(c.Program.Rules()), "decoders", len(c.Program.Decoders()))
+		l.log.Info("ruleset runs", "ruleset", c.Version, "rules", c.Program.Written(), "decoders", len(c.Program.Decoders()))
 	}
 }
 

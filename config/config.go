@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
+	"gopkg.in/yaml.v3"
 
 	"vedette/analyze"
 	"vedette/enroll"
@@ -22,6 +23,7 @@ import (
 	"vedette/ingest/agentless"
 	"vedette/ingest/source"
 	"vedette/ingest/syslog"
+	"vedette/internal/groups"
 	"vedette/internal/kafka"
 	"vedette/internal/keyrequest"
 	"vedette/internal/responses"
@@ -155,6 +157,9 @@ type Agents struct {
 	// GroupsDir holds a directory per group with the files its agents share, as
 	// etc/shared does; empty: they are published by the API only.
 	GroupsDir string `mapstructure:"groups_dir"`
+	// GroupTemplate is a file: the agent.conf of groups that have none of their own,
+	// the same on every node. Empty: one without settings.
+	GroupTemplate string `mapstructure:"group_template"`
 	// PackagesDir holds the packages that the API upgrades agents by, on each node
 	// with the API; empty: agents are not upgraded from here.
 	PackagesDir string `mapstructure:"packages_dir"`
@@ -239,31 +244,29 @@ func LoadFor(path string, environ, roles []string) (Config, error) {
 func Parse(path string, environ []string) (Config, error) {
 	v := viper.NewWithOptions(viper.ExperimentalBindStruct())
 	v.SetConfigType("yaml")
+	var errs []error
 	if path != "" {
-		f, err := os.Open(path)
+		data, err := os.ReadFile(path)
 		if err != nil {
 			return Default(), fmt.Errorf("read configuration: %w", err)
 		}
-		defer f.Close()
-		if err := v.ReadConfig(f); err != nil {
+		var tree map[string]any
+		if err = yaml.Unmarshal(data, &tree); err == nil {
+			errs = checkTree(tree, "")
+			err = v.MergeConfigMap(tree)
+		}
+		if err != nil {
 			return Default(), fmt.Errorf("read configuration %s: %w", path, err)
 		}
 	}
-	errs := applyEnv(v, environ)
+	errs = append(errs, applyEnv(v, environ)...)
 	c := Default()
-	known := map[string]bool{}
-	for _, k := range Keys() {
-		known[k] = true
-	}
-	for _, k := range v.AllKeys() {
-		if !known[k] {
-			errs = append(errs, fmt.Errorf("%s: unknown key%s", k, suggest(k)))
-		}
-	}
 	errs = append(errs, unknownInLists(v)...)
-	hook := mapstructure.ComposeDecodeHookFunc(mapstructure.StringToTimeDurationHookFunc(), commaList, yamlList)
+	hook := mapstructure.ComposeDecodeHookFunc(durations, commaList, yamlList)
 	if err := v.Unmarshal(&c, viper.DecodeHook(hook), func(dc *mapstructure.DecoderConfig) { dc.ZeroFields = true }); err != nil {
-		errs = append(errs, single(err)...)
+		for _, e := range single(err) {
+			errs = append(errs, plainly(e))
+		}
 	}
 	return c, errors.Join(errs...)
 }
@@ -351,17 +354,6 @@ func Keys() []string {
 	walk(reflect.TypeFor[Config](), "")
 	sort.Strings(keys)
 	return keys
-}
-
-// suggest finds a key with the same last part, for a hint.
-func suggest(key string) string {
-	last := key[strings.LastIndexByte(key, '.')+1:]
-	for _, k := range Keys() {
-		if k[strings.LastIndexByte(k, '.')+1:] == last {
-			return " (did you mean " + k + "?)"
-		}
-	}
-	return ""
 }
 
 // Validate returns every problem, joined. Each names its key.
@@ -516,6 +508,11 @@ func (c Config) ValidateFor(roles []string) error {
 	}
 	if n := c.Agents.PushBytesPerSecond; n < 64<<10 {
 		bad("agents.push_bytes_per_second: %d; at least 65536", n)
+	}
+	if f := c.Agents.GroupTemplate; f != "" && has(RoleIngest, RoleAPI) {
+		if _, err := groups.ReadAgentConf(f); err != nil {
+			bad("agents.group_template: %v", err)
+		}
 	}
 	for _, d := range []struct {
 		key, path string

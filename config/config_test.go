@@ -69,7 +69,7 @@ func TestEveryProblemIsListedAtOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{"dat_dir: unknown key", "kafka.bogus: unknown key", "kafka.sasl.mechanism", "\n'events.retention' time: invalid duration", "ftp://x", "cluster.key_file: required", "enroll.password_file: required", "VEDETTE_NO_SUCH"} {
+	for _, want := range []string{"dat_dir: unknown key", "kafka.bogus: unknown key", "kafka.sasl.mechanism", "\nevents.retention: \"soon\" is no time; write it as 30s", "ftp://x", "cluster.key_file: required", "enroll.password_file: required", "VEDETTE_NO_SUCH"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("not mentioned: %s\n%v", want, err)
 		}
@@ -132,6 +132,85 @@ func TestTimesOfAgentsAreBounded(t *testing.T) {
 	f("remove_after: 59s", "agents.remove_after: 59s")
 	f("remove_after: -1h", "agents.remove_after: -1h")
 	f("remove_after: 60500ms", "agents.remove_after: 1m0.5s")
+}
+
+func TestAGroupTemplateMustBeAnAgentConf(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "template.conf")
+	c := Default()
+	c.Agents.GroupTemplate = name
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "agents.group_template: ") {
+		t.Errorf("a template that is missing: %v", err)
+	}
+	for text, want := range map[string]string{"<agent_config>\n<x/></agent_config>": "line 2", "<agent_config></agent_config>": ""} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		switch err := c.Validate(); {
+		case want == "" && err != nil:
+			t.Errorf("%s is refused: %v", text, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: %v, want an error with %q", text, err, want)
+		}
+	}
+}
+
+func TestSectionsAndKeysWithoutAValueHaveTheirDefaults(t *testing.T) {
+	t.Parallel()
+	c, err := Load(write(t, "agents:\n  # remove_after: 7d\nevents:\n  retention:\nkafka: {tls: {}}\nanalyze: null\n"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(Default(), c, cmpopts.EquateEmpty()); d != "" {
+		t.Error(d)
+	}
+	if _, err := Load(write(t, ""), nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDaysAndWeeksAreTimes(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{"7d": 168 * time.Hour, "2w": 336 * time.Hour, "1d12h": 36 * time.Hour, "1.5d": 36 * time.Hour, "90m": 90 * time.Minute, "0": 0} {
+		c, err := Load(write(t, "events: {retention: "+text+"}"), nil)
+		if err != nil || c.Events.Retention != want {
+			t.Errorf("%s is %s, %v; want %s", text, c.Events.Retention, err, want)
+		}
+		if c, err := Load("", []string{"VEDETTE_EVENTS_RETENTION=" + text}); err != nil || c.Events.Retention != want {
+			t.Errorf("%s from the environment is %s, %v; want %s", text, c.Events.Retention, err, want)
+		}
+	}
+}
+
+func TestMistakesAreSaidPlainly(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"agentz: {}":                                   "agentz: unknown key (did you mean agents?)",
+		"agents: {nonsense: {}}":                       "agents.nonsense: unknown key",
+		"ingest: {listen: x}":                          "ingest.listen: unknown key",
+		"enroll: {lissten: x}":                         "enroll.lissten: unknown key (did you mean enroll.listen?)",
+		"agents: 5":                                    "agents: a section with keys of its own is expected, such as agents.",
+		"events: {retention: 5}":                       "events.retention: 5 has no unit; write it as 30s",
+		"events: {retention: 5y}":                      `events.retention: "5y" is no time`,
+		"agents: {push_bytes_per_second: many}":        "agents.push_bytes_per_second: a whole number is expected",
+		"agents: {allow_higher_versions: perhaps}":     "agents.allow_higher_versions: true or false is expected",
+		"agents: {push_bytes_per_second: 1.0e99}":      "agents.push_bytes_per_second: ",
+		"enroll: {force: {disconnected_time: [1, 2]}}": "enroll.force.disconnected_time: ",
+	} {
+		_, err := Load(write(t, text), nil)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+			continue
+		}
+		for _, bad := range []string{"strconv", "decoding failed", "reflect"} {
+			if strings.Contains(err.Error(), bad) {
+				t.Errorf("%s: %v", text, err)
+			}
+		}
+		if strings.Contains(err.Error(), "did you mean") != strings.Contains(want, "did you mean") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
 }
 
 func TestARoleNeedsOnlyItsOwnSecrets(t *testing.T) {

@@ -28,14 +28,14 @@ func (c *Config) Fit(memory int64, files uint64, roles []string) (warnings []str
 		if c.Kafka.QueueBytes == 0 || c.Kafka.QueueBytes > share {
 			c.Kafka.QueueBytes = share
 		}
-		if has("ingest") {
+		if has(RoleIngest) {
 			c.Ingest.InFlightBytes = min(c.Ingest.InFlightBytes, share)
 		}
 		if memory < memoryMin {
 			warnings = append(warnings, fmt.Sprintf("the runtime may use %d MiB of memory; below %d MiB a process spends its time collecting garbage. Raise the container's limit", memory>>20, memoryMin>>20))
 		}
 	}
-	if files > 0 && has("ingest") {
+	if files > 0 && has(RoleIngest) {
 		most := max(64, int(min(files, 1<<31))-filesReserve)
 		if c.Ingest.MaxConnections > most {
 			warnings = append(warnings, fmt.Sprintf("%d files may be open, so %d agents may connect here and not ingest.max_connections (%d); raise the limit (LimitNOFILE= of the unit, ulimits of the container), or lower the key",

@@ -51,7 +51,7 @@ func TestBenchmarkServer(t *testing.T) {
 	run(t, reg)
 	<-reg.Ready()
 	cfg := Default()
-	cfg.Listen, cfg.DataDir, cfg.HostName, cfg.RatePerSource = "127.0.0.1:0", t.TempDir(), "vm", 0
+	cfg.Listen, cfg.DataDir, cfg.RatePerSource = "127.0.0.1:0", t.TempDir(), 0
 	s, err := New(cfg, reg, quiet(), nil)
 	if err != nil {
 		t.Fatal(err)

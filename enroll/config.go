@@ -33,9 +33,6 @@ type Config struct {
 	RatePerSource int
 	// ServerVersion is the release this server is compatible with.
 	ServerVersion string
-	// HostName is the server's own name, which no agent may take; empty means
-	// this machine's.
-	HostName string
 	// Force says when an existing agent gives way.
 	Force schemas.ForcePolicy
 }

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"time"
 
@@ -65,13 +64,6 @@ func New(cfg Config, reg Registry, log *slog.Logger, promReg prometheus.Register
 	}
 	if !cfg.UsePassword {
 		cfg.Password = ""
-	}
-	if cfg.HostName == "" {
-		name, err := os.Hostname()
-		if err != nil {
-			return nil, fmt.Errorf("this machine's name, which no agent may take: %w", err)
-		}
-		cfg.HostName = name
 	}
 	conf, err := serverTLS(cfg)
 	if err != nil {
@@ -255,7 +247,7 @@ func (s *Server) answer(ctx context.Context, line []byte, source netip.Addr) (re
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), registryTimeout)
 	defer cancel()
 	a, err := s.reg.Add(ctx, registry.AddRequest{
-		Name: q.Name, IP: q.Address.Requested(), KeyHash: q.KeyHash, Groups: q.Groups, HostName: s.cfg.HostName, Force: s.cfg.Force,
+		Name: q.Name, IP: q.Address.Requested(), KeyHash: q.KeyHash, Groups: q.Groups, Force: s.cfg.Force,
 	})
 	if err == nil {
 		return protocol.Success(a.ID, a.Name, q.Address.Requested(), a.Key), &a

@@ -55,9 +55,10 @@ func start(t *testing.T, change func(*Config)) (*Server, *registry.Registry) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	reg.Reserve("siem", "vm")
 	run(t, reg)
 	cfg := Default()
-	cfg.Listen, cfg.DataDir, cfg.HostName = "127.0.0.1:0", t.TempDir(), "vm"
+	cfg.Listen, cfg.DataDir = "127.0.0.1:0", t.TempDir()
 	if change != nil {
 		change(&cfg)
 	}
@@ -354,5 +355,20 @@ func TestAPortInUseIsAnErrorAtStart(t *testing.T) {
 	cfg.Listen, cfg.UsePassword = "127.0.0.1:0", true
 	if _, err := New(cfg, f, quiet(), nil); err == nil {
 		t.Error("a password is demanded and there is none")
+	}
+}
+
+func TestTheServersOwnNamesAreRefused(t *testing.T) {
+	t.Parallel()
+	s, _ := start(t, func(c *Config) { c.UsePassword = false })
+	for name, own := range map[string]bool{"siem": true, "vm": true, "SIEM": false, "siem2": false} {
+		got := ask(t, s.Addr(), "OSSEC A:'"+name+"'\n")
+		want := "OSSEC K:'"
+		if own {
+			want = "ERROR: Invalid agent name: " + name + ". Unable to add agent"
+		}
+		if !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
 	}
 }

@@ -277,7 +277,7 @@ func TestAKeyIsGoodOnEveryNode(t *testing.T) {
 	var servers []*Server
 	for _, reg := range nodes {
 		cfg := Default()
-		cfg.Listen, cfg.DataDir, cfg.HostName = "127.0.0.1:0", t.TempDir(), "vm"
+		cfg.Listen, cfg.DataDir = "127.0.0.1:0", t.TempDir()
 		s, err := New(cfg, reg, quiet(), nil)
 		if err != nil {
 			t.Fatal(err)

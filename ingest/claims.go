@@ -94,9 +94,9 @@ func (g *Gateway) conflict(a *agent, gateway, address string, now time.Time) {
 	}
 	p, _ := g.reg.Presence(a.reg.ID)
 	e := schemas.Event{
-		Time: now.Truncate(time.Millisecond), AgentID: a.reg.ID, AgentName: a.reg.Name, AgentIP: p.AgentIP, Location: locationGateway, Queue: '1',
-		Gateway: g.cfg.Node,
-		Log:     []byte("vedette: Agent key already in use: '" + a.reg.Name + "->" + a.reg.Rule.Host() + "', connected at " + gateway + " from " + address + "."),
+		Time: now.Truncate(time.Millisecond), AgentID: a.reg.ID, AgentName: a.reg.Name, AgentIP: p.AgentIP, AgentAddress: a.reg.Rule.Host(),
+		Location: locationGateway, Queue: '1', Gateway: g.cfg.Node,
+		Log: []byte("vedette: Agent key already in use: '" + a.reg.Name + "->" + a.reg.Rule.Host() + "', connected at " + gateway + " from " + address + "."),
 	}
 	g.produce(nil, &e, g.m.receivedGateway)
 }

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -703,8 +704,19 @@ func TestAnAgentWithAFixedAddressNeedsNoID(t *testing.T) {
 	c.expect("#!-agent startup ", "#!-agent ack ")
 	c.send("1:x:y")
 	b.wait("event", func() bool { return len(b.prod.got()) == 1 })
-	if e := b.prod.got()[0]; e.AgentID != "004" || e.AgentIP != "127.0.0.1" {
+	if e := b.prod.got()[0]; e.AgentID != "004" || e.AgentIP != "127.0.0.1" || e.AgentAddress != "127.0.0.1" {
 		t.Errorf("%+v", e)
+	}
+	// Another address of the moment leaves the registered one as it is.
+	c.expect(keepalive, "#!-agent ack ")
+	c.send("1:x:z")
+	b.wait("second event", func() bool {
+		return slices.ContainsFunc(b.prod.got(), func(e schemas.Event) bool { return string(e.Log) == "z" })
+	})
+	for _, e := range b.prod.got() {
+		if string(e.Log) == "z" && (e.AgentIP != "192.168.7.7" || e.AgentAddress != "127.0.0.1") {
+			t.Errorf("after a keepalive: %+v", e)
+		}
 	}
 }
 

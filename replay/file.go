@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -63,6 +64,10 @@ type File struct {
 	Range  Range
 	// Agents keeps only their events; empty keeps all.
 	Agents []string
+	// Times, if set, has plain lines take the time that stands in them; lines
+	// without one take that of the line before. Else all have the time of the file's
+	// last change.
+	Times *LogTimes
 	// Loop, if above 0, reads the whole file into memory before it is judged, and
 	// gives it so many times, each time later by its own span.
 	Loop int
@@ -91,6 +96,9 @@ func (f *File) Open(ctx context.Context, n int, from []Place) ([]Lane, error) {
 		// All lanes of a file end at one line.
 		if r.skip = from[0].Next; !from[0].Clock.IsZero() {
 			r.at = from[0]
+			if r.clock != nil {
+				r.clock.begun, r.clock.year = true, 0
+			}
 		}
 	}
 	if f.Loop > 0 {
@@ -120,6 +128,7 @@ type reader struct {
 	line    int64
 	skip    int64 // lines that were judged before
 	at      Place
+	clock   *logClock // nil if lines are not asked for their time
 	agents  chosen
 	items   []Item
 	refused map[string]int64
@@ -139,9 +148,9 @@ func (c *countingReader) Read(p []byte) (int, error) {
 }
 
 func openFile(f *File) (*reader, error) {
-	file, err := os.Open(f.Path)
+	file, err := openRegular(f.Path)
 	if err != nil {
-		return nil, fmt.Errorf("open history: %w", err)
+		return nil, err
 	}
 	r := &reader{f: f, file: file, read: &countingReader{r: file}, format: f.Format, agents: choose(f.Agents), refused: map[string]int64{}, close: func() { _ = file.Close() }}
 	if st, err := file.Stat(); err == nil {
@@ -171,7 +180,50 @@ func openFile(f *File) (*reader, error) {
 		head, _ := r.lines.Peek(64 << 10)
 		r.format = guess(head)
 	}
+	if f.Times != nil && r.format == FormatLines {
+		r.clock = newLogClock(*f.Times, r.at.Clock)
+	}
 	return r, nil
+}
+
+// openRegular opens a file to read it. It refuses pipes and devices: a history is
+// opened twice and has an end. Opening never waits.
+func openRegular(name string) (*os.File, error) {
+	regular := func(st os.FileInfo, err error) error {
+		if err != nil {
+			return fmt.Errorf("open history: %w", err)
+		}
+		if !st.Mode().IsRegular() {
+			return fmt.Errorf("open history %s: it is a %s and no regular file; write what it gives to a file first", name, fileKind(st.Mode()))
+		}
+		return nil
+	}
+	if err := regular(os.Stat(name)); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open history: %w", err)
+	}
+	if err := regular(file.Stat()); err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+func fileKind(m os.FileMode) string {
+	switch {
+	case m.IsDir():
+		return "directory"
+	case m&os.ModeNamedPipe != 0:
+		return "named pipe"
+	case m&os.ModeSocket != 0:
+		return "socket"
+	case m&os.ModeDevice != 0:
+		return "device"
+	}
+	return "special file"
 }
 
 // guess looks at the first line: documents and NDJSON are objects with members
@@ -211,7 +263,7 @@ func (r *reader) Next(ctx context.Context) ([]Item, error) {
 			r.err = ctx.Err()
 			break
 		}
-		line, err := r.readLine()
+		line, err := r.readLine(ctx)
 		switch {
 		case err != nil:
 			r.err = err
@@ -239,10 +291,13 @@ func (r *reader) Next(ctx context.Context) ([]Item, error) {
 
 // readLine returns the next line, which is the caller's, or nil for one that is
 // left out or was judged before.
-func (r *reader) readLine() ([]byte, error) {
+func (r *reader) readLine(ctx context.Context) ([]byte, error) {
 	var line []byte
 	long := false
 	for {
+		if ctx.Err() != nil { // a line may have no end
+			return nil, ctx.Err()
+		}
 		part, err := r.lines.ReadSlice('\n')
 		switch {
 		case r.line < r.skip:
@@ -292,6 +347,11 @@ func (r *reader) item(line []byte) (Item, placing) {
 		reason = document(line, &it)
 	default:
 		it.Event.Location = "stdin"
+		if r.clock != nil {
+			if at, ok := r.clock.of(line, r.at.Clock); ok {
+				it.Event.Time = at
+			}
+		}
 	}
 	if reason == "" && len(it.Event.Log) > schemas.MaxEventBytes {
 		reason = "event_too_large"

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -49,6 +50,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	b.WriteString("\n")
 	if r.Repeated > 0 {
 		fmt.Fprintf(b, "%s left out: written before by their source\n", number(r.Repeated))
+	}
+	if text := r.UnjudgedText(); text != "" {
+		b.WriteString(text + "\n")
 	}
 	for reason, n := range sorted(r.Refused) {
 		fmt.Fprintf(b, "%s left out: %s\n", number(n), reason)
@@ -111,6 +115,36 @@ func (r *Report) WriteText(w io.Writer) error {
 		number(int64(st.EventsPerWallSecond)), st.CPUSeconds*1e6/math.Max(1, float64(st.Events)), st.MaxRSSBytes>>20)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// UnjudgedText says how many records the live workers have never judged; empty if
+// that is not asked.
+func (r *Report) UnjudgedText() string {
+	switch {
+	case r.Unjudged == nil:
+		return ""
+	case *r.Unjudged == 0:
+		return "0 records never judged by the workers"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s records NEVER JUDGED by the workers and not compared, in ", number(*r.Unjudged))
+	if n := len(r.UnjudgedPartitions); n > 1 {
+		fmt.Fprintf(&b, "%d partitions: ", n)
+	} else {
+		b.WriteString("partition ")
+	}
+	shown := 0
+	for _, p := range slices.Sorted(maps.Keys(r.UnjudgedPartitions)) {
+		if shown++; shown > agentsShownMax {
+			fmt.Fprintf(&b, ", … and %d more", len(r.UnjudgedPartitions)-agentsShownMax)
+			break
+		}
+		if shown > 1 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%d (%s)", p, number(r.UnjudgedPartitions[p]))
+	}
+	return b.String()
 }
 
 // Differing are the rules whose alerts differ.

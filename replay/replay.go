@@ -89,6 +89,11 @@ func Run(ctx context.Context, o Options) (*Report, *State, error) {
 	if o.State != nil && len(o.State.Lanes) != len(lanes) {
 		return nil, nil, errors.New("resume: the source has other parts than when it was interrupted")
 	}
+	if o.State != nil {
+		o.Kept.Unjudged = o.State.Kept.Unjudged
+	} else if t, ok := o.Source.(*Topic); ok {
+		o.Kept.Unjudged = t.Unjudged()
+	}
 	begin, cpu := time.Now(), cpuTime()
 	runs := make([]*run, len(lanes))
 	for i, l := range lanes {

@@ -26,6 +26,11 @@ type Report struct {
 	// Repeated counts the events that their source had written before, and that are
 	// judged once as in live analysis.
 	Repeated int64 `json:"repeated,omitempty"`
+	// Unjudged counts the records of the range that the live workers have never
+	// judged, for all agents, by partition too; nil if alerts of a topic are not compared.
+	// Those are neither judged here nor compared.
+	Unjudged           *int64          `json:"unjudged,omitempty"`
+	UnjudgedPartitions map[int32]int64 `json:"unjudged_partitions,omitempty"`
 	// Refused counts what could not be judged, by cause.
 	Refused map[string]int64 `json:"refused,omitempty"`
 	First   time.Time        `json:"first"`
@@ -198,6 +203,10 @@ func (r *Report) finish(o *Options, runs []*run, wall, cpu time.Duration) {
 		r.Notes = append(r.Notes, "the lines bring no times: all count as of "+when(r.First)+", so windows never end and figures a day mean nothing")
 	}
 	if o.RecordedAlerts != nil {
+		r.Unjudged, r.UnjudgedPartitions = new(int64), o.Kept.Unjudged
+		for _, n := range o.Kept.Unjudged {
+			*r.Unjudged += n
+		}
 		r.Notes = append(r.Notes, "only what the workers have judged is compared; they may have judged it by several rulesets, with what they remembered then")
 	}
 	if o.RecordedAlerts != nil && o.RecordedAlerts.Cut {

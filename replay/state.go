@@ -45,6 +45,8 @@ type Kept struct {
 	Range Range
 	// Agents are those that were in the groups.
 	Agents []string
+	// Unjudged are the records that the workers had not judged, by partition.
+	Unjudged map[int32]int64
 }
 
 // LaneState is the state of one lane.

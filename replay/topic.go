@@ -35,7 +35,13 @@ type Topic struct {
 	Agents []string
 	// Older, if not nil, holds what the broker has removed.
 	Older Older
+
+	unjudged map[int32]int64 // see Unjudged
 }
+
+// Unjudged tells how many records of the range each partition has behind Until,
+// those of all agents. It is known once the topic was opened at its begin.
+func (s *Topic) Unjudged() map[int32]int64 { return s.unjudged }
 
 // Older holds records of a topic that are not in its log any more, by partition
 // and offset, as history.Dir does.
@@ -77,6 +83,10 @@ func (s *Topic) Open(ctx context.Context, _ int, from []Place) ([]Lane, error) {
 // places works out which part of each partition is to be read.
 func (s *Topic) places(ctx context.Context, ranges []kafka.Range) ([]Place, error) {
 	first, last := slices.Clone(ranges), []int64(nil)
+	s.unjudged = map[int32]int64{}
+	// asked is the range itself, without what warms up and what is looked through
+	// for late records.
+	asked := slices.Clone(ranges)
 	for p := range first {
 		first[p].Start = s.oldest(int32(p), ranges[p])
 	}
@@ -87,6 +97,12 @@ func (s *Topic) places(ctx context.Context, ranges []kafka.Range) ([]Place, erro
 		}
 		for p := range first {
 			first[p].Start = max(first[p].Start, at[p])
+		}
+		if at, err = s.after(ctx, ranges, s.Range.From); err != nil {
+			return nil, err
+		}
+		for p := range asked {
+			asked[p].Start = max(asked[p].Start, at[p])
 		}
 	}
 	if !s.Range.To.IsZero() {
@@ -100,6 +116,7 @@ func (s *Topic) places(ctx context.Context, ranges []kafka.Range) ([]Place, erro
 		// Times within a partition may run backwards, by what the broker allows:
 		// what lies behind the first record after To can still belong to it.
 		if last != nil && last[p] < r.End {
+			asked[p].End = last[p]
 			r.End = min(r.End, last[p]+outOfOrder)
 		}
 		if s.Offsets != nil {
@@ -112,9 +129,14 @@ func (s *Topic) places(ctx context.Context, ranges []kafka.Range) ([]Place, erro
 				return nil, err
 			}
 			r = kafka.Range{Start: start, End: min(want.End, ranges[p].End)}
+			asked[p] = kafka.Range{Start: max(want.Start, ranges[p].Start), End: r.End}
 		}
 		if s.Until != nil {
-			r.End = min(r.End, s.Until[int32(p)])
+			until := s.Until[int32(p)] // 0 where the workers have committed nothing
+			if n := asked[p].End - max(asked[p].Start, until); n > 0 {
+				s.unjudged[int32(p)] = n
+			}
+			r.End = min(r.End, until)
 		}
 		r.Start = min(r.Start, r.End)
 		places = append(places, Place{Partition: int32(p), Begin: r.Start, End: r.End, Next: r.Start})

@@ -2,7 +2,9 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -232,6 +234,64 @@ func TestRecordedAlertsAgreeWithTheRulesetThatRan(t *testing.T) {
 	rec := stray.Record()
 	rec.Key = []byte("004")
 	produced(t, c, rec)
+	unjudged := func(r *Report, want int64) {
+		t.Helper()
+		var sum int64
+		for _, n := range r.UnjudgedPartitions {
+			sum += n
+		}
+		if r.Unjudged == nil || *r.Unjudged != want || sum != want {
+			t.Errorf("unjudged %v, by partition %v, want %d", r.Unjudged, r.UnjudgedPartitions, want)
+			return
+		}
+		var plain, page, data strings.Builder
+		if err := errors.Join(r.WriteText(&plain), r.WriteHTML(&page), r.WriteJSON(&data)); err != nil {
+			t.Fatal(err)
+		}
+		line := "0 records never judged by the workers"
+		if want > 0 {
+			line = number(want) + " records NEVER JUDGED by the workers and not compared, in "
+		}
+		for name, got := range map[string]string{"text": plain.String(), "HTML": page.String()} {
+			if !strings.Contains(got, line) {
+				t.Errorf("%s lacks %q: %.2000s", name, line, got)
+			}
+		}
+		if member := fmt.Sprintf(`"unjudged": %d,`, want); !strings.Contains(data.String(), member) {
+			t.Errorf("JSON lacks %s: %.2000s", member, data.String())
+		}
+	}
+	// Before any worker has committed, all of it is unjudged.
+	none, err := ReadRecorded(t.Context(), c, Range{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	until, err := Judged(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := judgeAll(t, Options{Source: &Topic{Cluster: c, Topic: schemas.TopicEvents, Until: until}, Ruleset: before, RecordedAlerts: none, Workers: 2})
+	if unjudged(r, 2001); r.Events != 0 {
+		t.Errorf("%d events are compared", r.Events)
+	}
+	// A partition that stands still while the others go on shows too.
+	ranges, err := c.Ranges(t.Context(), schemas.TopicEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, x := range ranges {
+		until[int32(p)] = x.End
+	}
+	busiest := int32(slices.IndexFunc(ranges, func(x kafka.Range) bool { return x.End > 100 }))
+	until[busiest] = 60
+	r = judgeAll(t, Options{Source: &Topic{Cluster: c, Topic: schemas.TopicEvents, Until: until}, Ruleset: before, RecordedAlerts: none, Workers: 2})
+	unjudged(r, ranges[busiest].End-60)
+	if want := map[int32]int64{busiest: ranges[busiest].End - 60}; !maps.Equal(r.UnjudgedPartitions, want) {
+		t.Errorf("by partition %v, want %v", r.UnjudgedPartitions, want)
+	}
+	// So does a part of it by offset.
+	r = judgeAll(t, Options{Source: &Topic{Cluster: c, Topic: schemas.TopicEvents, Until: until, Offsets: map[int32]kafka.Range{busiest: {Start: 50, End: 90}}}, Ruleset: before, RecordedAlerts: none, Workers: 2})
+	unjudged(r, 30)
 	worker(t, c, &before, true)
 	later := randomEvents(rand.New(rand.NewPCG(4, 5)), 50)
 	produced(t, c, records(later)...) // nobody has judged these
@@ -250,7 +310,8 @@ func TestRecordedAlertsAgreeWithTheRulesetThatRan(t *testing.T) {
 		return Options{Source: &Topic{Cluster: c, Topic: schemas.TopicEvents, Until: until, Range: span}, Ruleset: r, RecordedAlerts: alerts, Workers: 2, Samples: 3, Explain: true}
 	}
 	all := append(slices.Clone(events), stray)
-	r := judgeAll(t, options(before))
+	r = judgeAll(t, options(before))
+	unjudged(r, 50)
 	if r.Events != int64(len(all)) || r.Total.differs() || r.Total.Alerts == 0 || r.Total.Was != r.Total.Alerts || r.Refused["event_key"] != 1 || r.Against.Version != before.Version {
 		t.Errorf("%d events, %+v, refused %v, against %v, samples %+v", r.Events, r.Total, r.Refused, r.Against, r.Samples)
 	}

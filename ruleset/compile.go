@@ -38,8 +38,10 @@ type loader struct {
 	places     map[*program.Rule]int
 	placeCount int
 	meta       map[*program.Rule]*ruleMeta
-	patterns   map[patternKey]*regex.Pattern
-	lowGroups  map[string]string // texts of groups in lower case
+	// hasStock says that some file has rules with ids of the stock ruleset.
+	hasStock  bool
+	patterns  map[patternKey]*regex.Pattern
+	lowGroups map[string]string // texts of groups in lower case
 }
 
 type patternKey struct {
@@ -95,6 +97,12 @@ func (l *loader) warn(f *File, e *xmlfile.Element, rule, code int, msg, hint str
 		p.Line, p.Col = e.Line, e.Col
 	}
 	l.problems = append(l.problems, p)
+}
+
+// unknownAttr tells that an attribute of an element is ignored, as 4.14 does: a
+// typing error in one rule must not refuse the whole ruleset.
+func (l *loader) unknownAttr(f *File, e *xmlfile.Element, rule int, name string) {
+	l.warn(f, e, rule, codeNone, "unknown attribute "+name+" of <"+e.Name+"> is ignored", "check its name; it has no effect as it is")
 }
 
 // pattern compiles a pattern once for all its uses.

@@ -56,10 +56,10 @@ func (l *loader) conditions(d *ruleDraft) *Problem {
 		}
 		add(rankField, c)
 	}
-	if p := ipCond(d, d.srcips, rankSrcIP, program.OpSrcIP); p != nil {
+	if p := l.ipCond(d, d.srcips, rankSrcIP, program.OpSrcIP); p != nil {
 		return p
 	}
-	if p := ipCond(d, d.dstips, rankDstIP, program.OpDstIP); p != nil {
+	if p := l.ipCond(d, d.dstips, rankDstIP, program.OpDstIP); p != nil {
 		return p
 	}
 	if t := d.texts["compiled_rule"]; t != nil {
@@ -123,9 +123,7 @@ func (l *loader) fieldCond(d *ruleDraft, e *xmlfile.Element) (program.Condition,
 		return none, p
 	}
 	t := &text{}
-	if p := l.patternAttrs(d, e, t, "name"); p != nil {
-		return none, p
-	}
+	l.patternAttrs(d, e, t, "name")
 	kind := regex.OSRegex
 	if t.hasKind {
 		kind = t.kind
@@ -137,7 +135,7 @@ func (l *loader) fieldCond(d *ruleDraft, e *xmlfile.Element) (program.Condition,
 	return program.Condition{Op: program.OpDynamic, Field: l.fieldID(name), Pattern: p, Negate: t.negate}, nil
 }
 
-func ipCond(d *ruleDraft, es []*xmlfile.Element, rank int, op program.Op) *Problem {
+func (l *loader) ipCond(d *ruleDraft, es []*xmlfile.Element, rank int, op program.Op) *Problem {
 	if len(es) == 0 {
 		return nil
 	}
@@ -150,10 +148,10 @@ func ipCond(d *ruleDraft, es []*xmlfile.Element, rank int, op program.Op) *Probl
 		for _, a := range e.Attrs {
 			switch strings.ToLower(a.Name) {
 			case "negate":
-				c.Negate = a.Value == "yes"
+				c.Negate = strings.EqualFold(a.Value, "yes")
 			case "type":
 			default:
-				return d.fatal(e, "unknown attribute %s of <%s>", a.Name, e.Name)
+				l.unknownAttr(d.f, e, d.r.ID, a.Name)
 			}
 		}
 	}
@@ -184,7 +182,7 @@ func (l *loader) listCond(d *ruleDraft, e *xmlfile.Element) (program.Condition, 
 		case "check_value":
 			value = a.Value
 		default:
-			return c, d.fatal(e, "unknown attribute %s of <list>", a.Name)
+			l.unknownAttr(d.f, e, d.r.ID, a.Name)
 		}
 	}
 	if field == "" {

@@ -145,7 +145,7 @@ func (l *loader) decoderElement(dd *decoderDraft, c *xmlfile.Element) *Problem {
 	case "accumulate":
 		d.Accumulate = true
 	case "json_null_field":
-		switch c.Content {
+		switch strings.ToLower(c.Content) {
 		case "string":
 		case "discard":
 			d.DiscardNull = true
@@ -155,7 +155,7 @@ func (l *loader) decoderElement(dd *decoderDraft, c *xmlfile.Element) *Problem {
 			l.warn(f, c, 0, codeJSONOption, "unknown json_null_field, string is used", "")
 		}
 	case "json_array_structure":
-		switch c.Content {
+		switch strings.ToLower(c.Content) {
 		case "array":
 		case "csv":
 			d.CSVArrays = true
@@ -195,12 +195,16 @@ func (l *loader) draftDecoderPattern(dd *decoderDraft, c *xmlfile.Element, to **
 			}
 			dp.kind = k
 		case "offset":
-			if offset == nil || !first {
+			if offset == nil {
+				l.unknownAttr(f, c, 0, a.Name)
+				continue
+			}
+			if !first {
 				return fatal(f, c, "offset is possible on the first <%s> only", c.Name)
 			}
 			*offset = a.Value
 		default:
-			return fatal(f, c, "unknown attribute %s of <%s>", a.Name, c.Name)
+			l.unknownAttr(f, c, 0, a.Name)
 		}
 	}
 	if len(dp.text)+len(c.Content) > decoderTextMax {

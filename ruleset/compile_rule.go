@@ -31,7 +31,7 @@ func (l *loader) ruleFiles(files []File) {
 		all = append(all, parsed{f, roots})
 		for _, g := range roots {
 			for _, r := range g.Children {
-				scanRoot(r, known, ids)
+				l.scanRule(r, known, ids)
 			}
 		}
 	}
@@ -44,10 +44,11 @@ func (l *loader) ruleFiles(files []File) {
 // rootMax is the highest id of a root rule.
 const rootMax = 9
 
-// scanRoot notes the category of a root rule.
-func scanRoot(r *xmlfile.Element, known map[program.Category]bool, ids map[int]bool) {
+// scanRule notes the category of a root rule, and whether there are stock rules.
+func (l *loader) scanRule(r *xmlfile.Element, known map[program.Category]bool, ids map[int]bool) {
 	v, _ := r.Attr("id")
 	id, err := strconv.Atoi(v)
+	l.hasStock = l.hasStock || err == nil && id > rootMax && id <= stockMax
 	if err != nil || id < 1 || id > rootMax {
 		return
 	}
@@ -245,8 +246,8 @@ func (l *loader) ruleAttrs(d *ruleDraft) *Problem {
 				r.Ignore = time.Duration(n) * time.Second
 			}
 		case "overwrite":
-			if d.overwrite = a.Value == "yes"; !d.overwrite {
-				ok = a.Value == "no"
+			if d.overwrite = strings.EqualFold(a.Value, "yes"); !d.overwrite {
+				ok = strings.EqualFold(a.Value, "no")
 			}
 		case "noalert":
 			switch a.Value {
@@ -453,9 +454,7 @@ func (l *loader) ruleText(d *ruleDraft, name string, c *xmlfile.Element) *Proble
 		d.texts[name] = t
 	}
 	t.hasKind, t.negate = false, false
-	if p := l.patternAttrs(d, c, t); p != nil {
-		return p
-	}
+	l.patternAttrs(d, c, t)
 	if len(t.value)+len(c.Content) > ruleTextMax {
 		return d.fatal(c, "text of <%s> is longer than %d bytes", c.Name, ruleTextMax)
 	}
@@ -463,8 +462,8 @@ func (l *loader) ruleText(d *ruleDraft, name string, c *xmlfile.Element) *Proble
 	return nil
 }
 
-// patternAttrs reads type and negate; other attributes must be in also.
-func (l *loader) patternAttrs(d *ruleDraft, c *xmlfile.Element, t *text, also ...string) *Problem {
+// patternAttrs reads type and negate; attributes in also are known too.
+func (l *loader) patternAttrs(d *ruleDraft, c *xmlfile.Element, t *text, also ...string) {
 	for _, a := range c.Attrs {
 		switch n := strings.ToLower(a.Name); n {
 		case "type":
@@ -472,16 +471,15 @@ func (l *loader) patternAttrs(d *ruleDraft, c *xmlfile.Element, t *text, also ..
 				l.warn(d.f, c, d.r.ID, codeAttributeDefault, "unknown type "+a.Value+" of <"+c.Name+">, the default is used", "")
 			}
 		case "negate":
-			if t.negate = a.Value == "yes"; !t.negate && a.Value != "no" {
+			if t.negate = strings.EqualFold(a.Value, "yes"); !t.negate && !strings.EqualFold(a.Value, "no") {
 				l.warn(d.f, c, d.r.ID, codeAttributeDefault, "negate of <"+c.Name+"> is neither yes nor no, no is used", "")
 			}
 		default:
 			if !slices.Contains(also, n) {
-				return d.fatal(c, "unknown attribute %s of <%s>", a.Name, c.Name)
+				l.unknownAttr(d.f, c, d.r.ID, a.Name)
 			}
 		}
 	}
-	return nil
 }
 
 func ruleOption(d *ruleDraft, c *xmlfile.Element) *Problem {

@@ -108,6 +108,17 @@ func (l *loader) category(d *ruleDraft) {
 	}
 }
 
+// stockMax is the highest id of the stock ruleset; rules of users begin behind it.
+const stockMax = 99_999
+
+// missingRule says what to do about a rule that another one names in vain.
+func (l *loader) missingRule(id int) string {
+	if id > rootMax && id <= stockMax && !l.hasStock {
+		return fmt.Sprintf("rule %d has an id of the stock ruleset, which is not part of this one: load the directory of the stock ruleset instead of builtin, or name a builtin rule", id)
+	}
+	return "load the file that defines it before this one"
+}
+
 // parents finds where a rule hangs; ok is false when it is skipped, with a warning.
 func (l *loader) parents(d *ruleDraft) (parents []*program.Rule, ok bool) {
 	r := d.r
@@ -139,7 +150,7 @@ func (l *loader) parents(d *ruleDraft) (parents []*program.Rule, ok bool) {
 			if p := l.p.RuleByID[id]; p != nil {
 				rules = append(rules, p)
 			} else if id != r.ID {
-				l.warn(d.f, t.e, r.ID, codeIfSidUnknown, fmt.Sprintf("<if_sid> names rule %d, which is not loaded", id), "load the file that defines it before this one")
+				l.warn(d.f, t.e, r.ID, codeIfSidUnknown, fmt.Sprintf("<if_sid> names rule %d, which is not loaded", id), l.missingRule(id))
 			}
 		}
 		if len(rules) == 0 {
@@ -185,7 +196,7 @@ func (l *loader) parents(d *ruleDraft) (parents []*program.Rule, ok bool) {
 		}
 		p := l.p.RuleByID[id]
 		if p == nil {
-			l.warn(d.f, t.e, r.ID, codeMatchedUnknown, fmt.Sprintf("<if_matched_sid> names rule %d, which is not loaded; the rule is skipped", id), "load the file that defines it before this one")
+			l.warn(d.f, t.e, r.ID, codeMatchedUnknown, fmt.Sprintf("<if_matched_sid> names rule %d, which is not loaded; the rule is skipped", id), l.missingRule(id))
 			return nil, false
 		}
 		return under([]*program.Rule{p}), true
@@ -276,7 +287,7 @@ func (l *loader) composite(d *ruleDraft) bool {
 			return false
 		}
 		if c.Sid = l.p.RuleByID[id]; c.Sid == nil {
-			l.warn(d.f, t.e, r.ID, codeMatchedUnknown, fmt.Sprintf("<if_matched_sid> names rule %d, which is not loaded; the rule is skipped", id), "load the file that defines it before this one")
+			l.warn(d.f, t.e, r.ID, codeMatchedUnknown, fmt.Sprintf("<if_matched_sid> names rule %d, which is not loaded; the rule is skipped", id), l.missingRule(id))
 			return false
 		}
 		c.Sid.SidHistory = true

@@ -31,6 +31,7 @@ type conf struct {
 	decoders fileSet
 	rules    fileSet
 	lists    []string
+	left     int64 // bytes until totalBytesMax
 	errs     []error
 }
 
@@ -40,6 +41,8 @@ type fileSet struct {
 	dirs     []dirPattern
 	includes []string
 	excludes []string
+	// excluded are the files that only excludes keeps out.
+	excluded []string
 }
 
 type dirPattern struct {
@@ -57,15 +60,40 @@ type dirPattern struct {
 //
 // Source: spec/ruleset-language.md §13.1.
 func LoadConf(name string) (Source, error) {
-	data, err := os.ReadFile(name)
+	c, err := readConf(name)
 	if err != nil {
-		return Source{}, fmt.Errorf("load ruleset: %w", err)
+		return Source{}, err
+	}
+	return c.source()
+}
+
+// Excluded reads the files that the exclude lists of an ossec.conf keep out of
+// LoadConf. Files that cannot be read are left out.
+func Excluded(name string) (Source, error) {
+	c, err := readConf(name)
+	if err != nil {
+		return Source{}, err
+	}
+	if _, err := c.source(); err != nil {
+		return Source{}, err
+	}
+	s := Source{Decoders: c.files(c.decoders.excluded), Rules: c.files(c.rules.excluded)}
+	s.sort()
+	return s, nil
+}
+
+// readConf reads the <ruleset> blocks of a file. What is wrong in them is kept
+// for source.
+func readConf(name string) (*conf, error) {
+	data, err := ReadFile(name, xmlBytesMax)
+	if err != nil {
+		return nil, fmt.Errorf("load ruleset: %w", err)
 	}
 	roots, err := xmlfile.Parse(data)
 	if err != nil {
-		return Source{}, fmt.Errorf("load ruleset: %s:%w", name, err)
+		return nil, fmt.Errorf("load ruleset: %s:%w", name, err)
 	}
-	c := &conf{file: name, root: filepath.Dir(name), decoders: fileSet{standard: defaultDecoderDir}, rules: fileSet{standard: defaultRuleDir}}
+	c := &conf{file: name, left: totalBytesMax, root: filepath.Dir(name), decoders: fileSet{standard: defaultDecoderDir}, rules: fileSet{standard: defaultRuleDir}}
 	if filepath.Base(c.root) == "etc" {
 		c.root = filepath.Dir(c.root)
 	}
@@ -81,9 +109,14 @@ func LoadConf(name string) (Source, error) {
 	if !found {
 		c.errs = append(c.errs, fmt.Errorf("%s: no <ruleset> block", name))
 	}
+	return c, nil
+}
+
+// source reads the files that the blocks name.
+func (c *conf) source() (Source, error) {
 	s := Source{Decoders: c.read(&c.decoders), Rules: c.read(&c.rules)}
 	for _, l := range c.lists {
-		if f, ok := c.open(l); ok {
+		if f, ok := c.open(l, listBytesMax); ok {
 			f.Name = strings.TrimPrefix(l, listDir)
 			s.Lists = append(s.Lists, f)
 		}
@@ -165,17 +198,25 @@ func (c *conf) read(set *fileSet) []File {
 		}
 		for _, e := range entries {
 			name := strings.TrimSuffix(d.dir, "/") + "/" + e.Name()
-			if e.IsDir() || slices.Contains(set.excludes, e.Name()) || slices.Contains(set.excludes, name) {
+			if e.IsDir() || !rx.Match(d.pattern, name, regex.Lower(name)) {
 				continue
 			}
-			if rx.Match(d.pattern, name, regex.Lower(name)) {
-				add(path.Clean(name))
+			if slices.Contains(set.excludes, e.Name()) || slices.Contains(set.excludes, name) {
+				set.excluded = append(set.excluded, path.Clean(name))
+				continue
 			}
+			add(path.Clean(name))
 		}
 	}
+	set.excluded = slices.DeleteFunc(set.excluded, func(name string) bool { return slices.Contains(names, name) })
+	return c.files(names)
+}
+
+// files reads the files of these names.
+func (c *conf) files(names []string) []File {
 	var out []File
 	for _, name := range names {
-		if f, ok := c.open(name); ok {
+		if f, ok := c.open(name, xmlBytesMax); ok {
 			out = append(out, f)
 		}
 	}
@@ -189,12 +230,13 @@ func (c *conf) path(name string) string {
 	return filepath.Join(c.root, filepath.FromSlash(name))
 }
 
-func (c *conf) open(name string) (File, bool) {
+func (c *conf) open(name string, most int64) (File, bool) {
 	p := c.path(name)
-	data, err := os.ReadFile(p)
+	data, err := ReadFile(p, min(most, c.left))
 	if err != nil {
 		c.errs = append(c.errs, fmt.Errorf("%s: %w", c.file, err))
 		return File{}, false
 	}
+	c.left -= int64(len(data))
 	return File{Name: path.Base(name), Path: p, Data: data}, true
 }

@@ -126,3 +126,25 @@ func TestAConfigurationSaysAllThatIsWrongWithIt(t *testing.T) {
 		}
 	}
 }
+
+func TestFilesThatAConfigurationExcludesCanBeRead(t *testing.T) {
+	t.Parallel()
+	dir := installation(t, confFiles(`<ossec_config><ruleset>
+<rule_dir>ruleset/rules</rule_dir>
+<rule_exclude>0015-r.xml</rule_exclude>
+<rule_exclude>ruleset/rules/0010-r.xml</rule_exclude>
+<rule_include>etc/rules/0010-r.xml</rule_include>
+<decoder_exclude>nothing.xml</decoder_exclude>
+</ruleset></ossec_config>`))
+	conf := filepath.Join(dir, "etc", "ossec.conf")
+	s, err := ruleset.Excluded(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := shown(s), "r 0010-r.xml=r10; r 0015-r.xml=r15"; got != want {
+		t.Errorf("excluded are %s, want %s", got, want)
+	}
+	if s, err = ruleset.LoadConf(conf); err != nil || strings.Contains(shown(s), "r15") || !strings.Contains(shown(s), "0010-r.xml=shadow") {
+		t.Errorf("the configuration names %s, %v", shown(s), err)
+	}
+}

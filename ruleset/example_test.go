@@ -209,7 +209,9 @@ func TestLocations(t *testing.T) {
 		}
 	}
 	check("E2h agent in the location", schemas.Event{Location: "[001] (web1) 10.0.0.5->/var/log/a", Log: []byte("x")}, want)
-	check("agent in the headers", schemas.Event{AgentID: "001", AgentName: "web1", AgentIP: "10.0.0.5", Location: "/var/log/a", Log: []byte("x")}, want)
+	check("agent in the headers", schemas.Event{AgentID: "001", AgentName: "web1", AgentAddress: "10.0.0.5", Location: "/var/log/a", Log: []byte("x")}, want)
+	want["agent/ip"] = "192.0.2.7"
+	check("agent that says where it is", schemas.Event{AgentID: "001", AgentName: "web1", AgentIP: "192.0.2.7", AgentAddress: "10.0.0.5", Location: "/var/log/a", Log: []byte("x")}, want)
 	check("E2i agentless", schemas.Event{Location: "(ssh_x) user@host->dev", Log: []byte("x")},
 		map[string]string{"agent": "-", "agentless/script": "ssh_x", "agentless/user": "user", "agentless/host": "host", "location": "dev"})
 	check("agent without address", schemas.Event{AgentID: "002", AgentName: "n", AgentIP: "any", Location: "/l", AgentLabels: []byte(`{"a":{"b":"c"}}`), Log: []byte("x")},
@@ -219,6 +221,32 @@ func TestLocations(t *testing.T) {
 		map[string]string{"agent/id": "000", "agent/name": "mgr.example.org", "manager/name": "mgr.example.org"})
 	if r, _ := x.event(schemas.Event{Location: "[001", Log: []byte("x")}); !r.Rejected {
 		t.Error("location [001 is not rejected")
+	}
+}
+
+// An agent that moves is the same agent: first-time-seen, check_diff and composite
+// rules go by the registered address.
+func TestAnAgentThatMoves(t *testing.T) {
+	t.Parallel()
+	const decoders = `<decoder name="p"><program_name>^p$</program_name></decoder><decoder name="d"><prematch>^x</prematch></decoder>` +
+		`<decoder name="d1"><parent>d</parent><prematch>u=</prematch><regex>u=(\w+)</regex><order>srcuser</order><fts>name, srcuser, location</fts></decoder>`
+	p, _ := compile(t, source(decoders, inGroup(
+		`<rule id="100001" level="3"><decoded_as>d</decoded_as><location>^(web1) any->/l$</location><description>d</description></rule>`,
+		`<rule id="100002" level="4"><if_sid>100001</if_sid><if_fts/><description>new</description></rule>`,
+		`<rule id="100003" level="10" frequency="4" timeframe="60"><if_matched_sid>100001</if_matched_sid><same_location/><description>many</description></rule>`), nil))
+	x := logtestSession(t, p)
+	for i, want := range []int{100002, 100001, 100001, 100001, 100003} {
+		ev := schemas.Event{AgentID: "001", AgentName: "web1", AgentAddress: []string{"", "any"}[i%2], Location: "/l", Log: []byte("x u=ann")}
+		if i > 0 { // nothing is known of the address before the first keepalive
+			ev.AgentIP = fmt.Sprintf("192.0.2.%d", i)
+		}
+		r, d := x.event(ev)
+		if r.RuleID != want {
+			t.Errorf("event %d: rule %d, want %d", i, r.RuleID, want)
+		}
+		if ip := d.get("agent/ip"); i > 0 && ip != ev.AgentIP || i == 0 && ip != "-" {
+			t.Errorf("event %d: the alert shows the address %s, want %s", i, ip, ev.AgentIP)
+		}
 	}
 }
 

@@ -44,6 +44,8 @@ type Problem struct {
 	// Hint says how to mend it; may be empty.
 	Hint  string
 	Fatal bool
+	// Severity is a word that String puts in front of the cause, if it is set.
+	Severity string
 }
 
 // String gives `file:line:col: msg`.
@@ -54,6 +56,9 @@ func (p Problem) String() string {
 		fmt.Fprintf(&b, ":%d:%d", p.Line, p.Col)
 	}
 	b.WriteString(": ")
+	if p.Severity != "" {
+		b.WriteString(p.Severity + ": ")
+	}
 	if p.RuleID > 0 {
 		fmt.Fprintf(&b, "rule %d: ", p.RuleID)
 	}

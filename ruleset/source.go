@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"vedette/ruleset/xmlfile"
 )
 
 // File is one file of a ruleset.
@@ -42,10 +44,22 @@ type GeoIP struct {
 func NewGeoIP(f File) *GeoIP { return &GeoIP{f, sha256.Sum256(f.Data)} }
 
 // LoadDir reads dir/decoders/*.xml, dir/rules/*.xml and every file below
-// dir/lists but the compiled .cdb. A missing folder is an empty one; a dir that
-// has none of the three is an error.
+// dir/lists but the compiled .cdb. A missing folder is an empty one. A dir that has
+// none of the three holds XML files itself: those that begin with a decoder are
+// decoders, all others rules.
+//
+// Only regular files of bounded size are read; what else is there is an error, by
+// its name, all of them together.
 func LoadDir(dir string) (Source, error) {
-	s, err := LoadFS(os.DirFS(dir))
+	switch info, err := os.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
+		return Source{}, fmt.Errorf("load ruleset %s: there is no such directory", dir)
+	case err != nil:
+		return Source{}, fmt.Errorf("load ruleset: %w", err)
+	case !info.IsDir():
+		return Source{}, fmt.Errorf("load ruleset %s: it is no directory; name the directory that holds decoders/, rules/ and lists/", dir)
+	}
+	s, err := LoadFS(directory(dir))
 	if err != nil {
 		return Source{}, fmt.Errorf("load ruleset %s: %w", dir, err)
 	}
@@ -57,43 +71,61 @@ func LoadDir(dir string) (Source, error) {
 	return s, nil
 }
 
-var errNoFolders = errors.New("no folder named decoders, rules or lists")
+var errNoFolders = errors.New("no folder named decoders, rules or lists, and no XML file")
 
 // LoadFS is LoadDir for a file system.
 func LoadFS(fsys fs.FS) (Source, error) {
 	var s Source
-	found := false
-	xml := func(folder string) ([]File, error) {
-		entries, err := fs.ReadDir(fsys, folder)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
+	r := newFiles(fsys)
+	decoders, hasDecoders := r.xml("decoders")
+	rules, hasRules := r.xml("rules")
+	s.Decoders, s.Rules = decoders, rules
+	hasLists := r.lists(&s)
+	if !hasDecoders && !hasRules && !hasLists && len(r.errs) == 0 {
+		all, _ := r.xml(".")
+		if len(all) == 0 && len(r.errs) == 0 {
+			return Source{}, errNoFolders
 		}
-		if err != nil {
-			return nil, err
-		}
-		found = true
-		var files []File
-		for _, e := range entries {
-			if e.IsDir() || !strings.HasSuffix(e.Name(), ".xml") {
-				continue
+		for _, f := range all {
+			if roots, err := xmlfile.Parse(f.Data); err == nil && len(roots) > 0 && roots[0].Is("decoder") {
+				s.Decoders = append(s.Decoders, f)
+			} else {
+				s.Rules = append(s.Rules, f)
 			}
-			p := path.Join(folder, e.Name())
-			data, err := fs.ReadFile(fsys, p)
-			if err != nil {
-				return nil, err
-			}
-			files = append(files, File{Name: e.Name(), Path: p, Data: data})
 		}
-		return files, nil
 	}
-	var err error
-	if s.Decoders, err = xml("decoders"); err != nil {
-		return Source{}, err
+	if len(r.errs) > 0 {
+		return Source{}, errors.Join(r.errs...)
 	}
-	if s.Rules, err = xml("rules"); err != nil {
-		return Source{}, err
+	s.sort()
+	return s, nil
+}
+
+// xml reads the XML files of a folder, and tells whether there is such a folder.
+func (r *files) xml(folder string) (out []File, found bool) {
+	entries, err := fs.ReadDir(r.fsys, folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, false
 	}
-	err = fs.WalkDir(fsys, "lists", func(p string, d fs.DirEntry, err error) error {
+	if err != nil {
+		r.errs = append(r.errs, err)
+		return nil, true
+	}
+	for _, e := range entries {
+		if e.IsDir() || !strings.HasSuffix(e.Name(), ".xml") {
+			continue
+		}
+		p := path.Join(folder, e.Name())
+		if data, ok := r.read(p, xmlBytesMax); ok {
+			out = append(out, File{Name: e.Name(), Path: p, Data: data})
+		}
+	}
+	return out, true
+}
+
+// lists reads the lists, and tells whether there is a folder of them.
+func (r *files) lists(s *Source) (found bool) {
+	err := fs.WalkDir(r.fsys, "lists", func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			if p == "lists" && errors.Is(err, fs.ErrNotExist) {
 				return fs.SkipAll
@@ -104,21 +136,15 @@ func LoadFS(fsys fs.FS) (Source, error) {
 		if d.IsDir() || strings.HasSuffix(p, ".cdb") {
 			return nil
 		}
-		data, err := fs.ReadFile(fsys, p)
-		if err != nil {
-			return err
+		if data, ok := r.read(p, listBytesMax); ok {
+			s.Lists = append(s.Lists, File{Name: strings.TrimPrefix(p, "lists/"), Path: p, Data: data})
 		}
-		s.Lists = append(s.Lists, File{Name: strings.TrimPrefix(p, "lists/"), Path: p, Data: data})
 		return nil
 	})
 	if err != nil {
-		return Source{}, err
+		r.errs = append(r.errs, err)
 	}
-	if !found {
-		return Source{}, errNoFolders
-	}
-	s.sort()
-	return s, nil
+	return found
 }
 
 func (s *Source) sort() {

@@ -15,14 +15,15 @@ const MaxEventBytes = 65536
 
 // Names of the headers of an event record; all are optional.
 const (
-	HeaderAgentID     = "agent.id"
-	HeaderAgentName   = "agent.name"
-	HeaderAgentIP     = "agent.ip"
-	HeaderAgentLabels = "agent.labels"
-	HeaderLocation    = "location"
-	HeaderQueue       = "queue"
-	HeaderGateway     = "gateway"
-	HeaderEventID     = "event.id"
+	HeaderAgentID      = "agent.id"
+	HeaderAgentName    = "agent.name"
+	HeaderAgentIP      = "agent.ip"
+	HeaderAgentAddress = "agent.address"
+	HeaderAgentLabels  = "agent.labels"
+	HeaderLocation     = "location"
+	HeaderQueue        = "queue"
+	HeaderGateway      = "gateway"
+	HeaderEventID      = "event.id"
 )
 
 // Event is one message of an agent, a device or another tool, before analysis.
@@ -33,8 +34,11 @@ type Event struct {
 	AgentID   string
 	AgentName string
 	// AgentIP is the address the agent reported, else its registered address
-	// rule; empty or "any" when unknown.
+	// rule; empty or "any" when unknown. It moves: nothing but the alert shows it.
 	AgentIP string
+	// AgentAddress is the agent's registered address rule without its mask, which
+	// rules see in the location; empty is "any".
+	AgentAddress string
 	// AgentLabels is a JSON object of the agent's visible labels, or nil.
 	AgentLabels []byte
 	// Location is the source on the agent, unescaped, without any agent prefix
@@ -73,6 +77,9 @@ func (e *Event) Record() Record {
 	add(HeaderAgentID, e.AgentID)
 	add(HeaderAgentName, e.AgentName)
 	add(HeaderAgentIP, e.AgentIP)
+	if e.AgentAddress != AnyAddress {
+		add(HeaderAgentAddress, e.AgentAddress)
+	}
 	if len(e.AgentLabels) > 0 {
 		h = append(h, Header{Key: HeaderAgentLabels, Value: e.AgentLabels})
 	}
@@ -109,6 +116,8 @@ func ParseEvent(r *Record) (Event, error) {
 			e.AgentName = string(v)
 		case HeaderAgentIP:
 			e.AgentIP = string(v)
+		case HeaderAgentAddress:
+			e.AgentAddress = string(v)
 		case HeaderAgentLabels:
 			e.AgentLabels = v
 		case HeaderLocation:

@@ -13,7 +13,7 @@ import (
 func TestEventSurvivesItsRecord(t *testing.T) {
 	t.Parallel()
 	e := Event{
-		Time: time.UnixMilli(1795309100271), AgentID: "001", AgentName: "web1", AgentIP: "10.0.0.5",
+		Time: time.UnixMilli(1795309100271), AgentID: "001", AgentName: "web1", AgentIP: "10.0.0.5", AgentAddress: "10.0.0.0",
 		AgentLabels: []byte(`{"env":"prod"}`), Location: "/var/log/auth.log", Queue: '1', Gateway: "gw1", EventID: "e", Log: []byte("a\x00\xff"),
 	}
 	r := e.Record()

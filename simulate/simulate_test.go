@@ -75,7 +75,7 @@ func newSite(t testing.TB, broker func() (*kafka.Cluster, *kfake.Cluster)) *site
 	}
 	t.Cleanup(s.prod.Close)
 	ec := enroll.Default()
-	ec.Listen, ec.DataDir, ec.HostName = "127.0.0.1:0", s.dir, "vm"
+	ec.Listen, ec.DataDir = "127.0.0.1:0", s.dir
 	if s.enroll, err = enroll.New(ec, s.reg, s.log, nil); err != nil {
 		t.Fatal(err)
 	}

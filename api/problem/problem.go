@@ -31,8 +31,8 @@ const (
 	OrderFailed      Code = 1014
 	NotReady         Code = 1017
 	BodyNotJSON      Code = 1018
-	EmptyFile        Code = 1112
 	BadXML           Code = 1113
+	BadConfig        Code = 1114
 	ConfigMissing    Code = 1116
 	ComponentDown    Code = 1117
 	ComponentSilent  Code = 1118
@@ -79,6 +79,7 @@ const (
 	NeedsForce       Code = 1823
 	GroupsTooLarge   Code = 2009
 	NotUTF8          Code = 1911
+	EmptyBody        Code = 1912
 	BadLevel         Code = 1203
 	NoRule           Code = 1208
 	NoDecoder        Code = 1504
@@ -113,9 +114,10 @@ func def(code Code, status int, detail, remediation string) {
 func init() {
 	const bad, internal = http.StatusBadRequest, http.StatusInternalServerError
 	def(Internal, internal, "The server could not answer this request", "See the server's log")
-	def(FileMissing, internal, "The file does not exist, or may not be read", "")
+	def(FileMissing, bad, "The file does not exist, or may not be read", "Ask GET /groups/{group_id}/files for the files there are")
 	def(OrderFailed, internal, "The brokers do not answer; the order may have been given or not", "See /readyz, then GET /active-response")
-	def(EmptyFile, bad, "The file is empty", "Send the file as the body")
+	def(EmptyBody, bad, "The body is empty", "Send the file as the body")
+	def(BadConfig, bad, "The configuration is one that agents would not take", "Mend the line that is named")
 	def(BadXML, bad, "The file is no XML that agents would take", "Mend the line that is named")
 	def(ConfigMissing, bad, "The agent's component has no such configuration", "")
 	def(ComponentDown, bad, "The agent's component is off or does not answer", "See the agent's log")
@@ -126,7 +128,7 @@ func init() {
 	def(CommandUnknown, bad, "There is no such command", "Name one of ar.conf, or a script with ! in front")
 	def(NoNode, http.StatusNotFound, "There is no such node, or no agent has reported to it", "See node_name of GET /agents")
 	def(ResponsesOff, bad, "Active response is switched off on the agent", "Switch it on in the agent's own configuration")
-	def(AgentNotActive, bad, "The agent is not active", "See whether it is connected")
+	def(AgentNotActive, bad, "Cannot send request, agent is not active", "See whether it is connected")
 	def(OldAgent, internal, "The agent's version is too old for this", "Upgrade it")
 	def(ActiveOnly, bad, "This can only be done with active agents", "See whether it is connected")
 	def(NoTask, bad, "There is no upgrade of this agent", "It is remembered for a day")
@@ -148,7 +150,7 @@ func init() {
 	def(QueryOperator, bad, "The query uses an operator that the field does not have", "")
 	def(QueryDate, bad, "The query compares a date with something else", "Use YYYY-MM-DD, YYYY-MM-DDTHH:MM:SSZ or a period such as 7d")
 	def(NoDecoder, bad, "The decoder does not exist, or may not be read", "Ask GET /decoders for the decoders there are")
-	def(NoAgent, http.StatusNotFound, "The agent does not exist", "Ask GET /agents for the agents there are")
+	def(NoAgent, http.StatusNotFound, "Agent does not exist", "Ask GET /agents for the agents there are")
 	def(NotForServer, bad, "This cannot be done to agent 000, which is the server itself", "")
 	def(AgentName, bad, "There is an agent with this name", "Choose another name, or see the parameter force")
 	def(AgentAddress, bad, "The address is not valid, or belongs to another agent", "Use an address, a network (10.0.0.0/8) or any")
@@ -162,7 +164,7 @@ func init() {
 	def(GroupNotMember, bad, "The agent is not in the group", "Ask GET /agents?select=group for the groups of agents")
 	def(TooManyGroups, bad, "The agent would be in more than 128 groups", "Take it out of others first")
 	def(GroupOnlyDefault, bad, "The agent is in no group but default, which it cannot leave", "Put it into another group first")
-	def(GroupMember, bad, "The agent is in the group already", "")
+	def(GroupMember, bad, "Could not assign agent to group", "Agent already belongs to specified group, please select another agent")
 	def(UnknownSelect, bad, "It is not possible to select this field", "Use one of the fields named")
 	def(EnrolmentFailed, bad, "The agent could not be enrolled", "")
 	def(EnrolmentDown, bad, "The registry of agents does not answer", "Try again later; the change may have been made")
@@ -175,7 +177,7 @@ func init() {
 	def(Timeout, internal, "The request took too long", "Narrow it, or use wait_for_complete=true")
 	def(PermissionDenied, http.StatusForbidden, "Permission denied", "Ask an administrator for the permission")
 	def(AddressBlocked, http.StatusForbidden, "Too many failed logins from this address", "Wait some minutes")
-	def(RequestLimit, http.StatusTooManyRequests, "The server has had too many requests in this minute", "Wait a minute")
+	def(RequestLimit, http.StatusTooManyRequests, "Maximum number of requests per minute reached", "Wait as many seconds as the header Retry-After says")
 	def(BodyType, http.StatusNotAcceptable, "The body is not of the type this operation takes", "")
 	def(LogtestFailed, bad, "The event could not be tested", "See the parameters of PUT /logtest")
 	def(LogtestToken, bad, "A log test is ended by its token", "Name the token that PUT /logtest answered with")

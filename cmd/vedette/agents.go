@@ -43,7 +43,7 @@ func (s *shell) withRegistry(cmd *cobra.Command, fn func(ctx context.Context, r 
 
 // readRegistry is withRegistry for who has the topics open.
 func readRegistry(ctx context.Context, data *app.Data, cfg config.Config, log *slog.Logger, fn func(ctx context.Context, r *registry.Registry) error) error {
-	r, err := registry.Open(data.Cluster, data.Box, app.NodeName(cfg), log, prometheus.NewRegistry())
+	r, err := app.OpenRegistry(cfg, data.Cluster, data.Box, log, prometheus.NewRegistry())
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func (s *shell) agentsImport() *cobra.Command {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%s: lines left out:\n%v\n", args[0], unread)
 			}
 			return s.withRegistry(cmd, func(ctx context.Context, r *registry.Registry) error {
-				added, refused := 0, 0
+				added, there, refused := 0, 0, 0
 				if id := lastRemoved(lines); id != "" {
 					if err := r.ReserveIDs(ctx, id); err != nil {
 						return fmt.Errorf("reserve the ids of removed agents: %w", err)
@@ -185,6 +185,8 @@ func (s *shell) agentsImport() *cobra.Command {
 				for i, err := range addLines(ctx, r, lines) {
 					switch {
 					case lines[i].Removed:
+					case err != nil && alreadyThere(r, lines[i]):
+						there++
 					case err != nil:
 						refused++
 						fmt.Fprintf(cmd.ErrOrStderr(), "%s %s: %v\n", lines[i].ID, lines[i].Name, err)
@@ -192,9 +194,13 @@ func (s *shell) agentsImport() *cobra.Command {
 						added++
 					}
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "added %d, refused %d\n", added, refused)
+				already := ""
+				if there > 0 {
+					already = fmt.Sprintf(" already there %d,", there)
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "added %d,%s refused %d\n", added, already, refused)
 				if refused > 0 {
-					return fmt.Errorf("%d of %d agents were refused", refused, added+refused)
+					return fmt.Errorf("%d of %d agents were refused", refused, added+there+refused)
 				}
 				if unread != nil {
 					return errors.New("some lines were left out")
@@ -203,6 +209,14 @@ func (s *shell) agentsImport() *cobra.Command {
 			})
 		},
 	}
+}
+
+// alreadyThere reports whether an agent is registered just as a line has it, so
+// that a file can be imported again.
+func alreadyThere(r *registry.Registry, l registry.KeyLine) bool {
+	a, ok := r.Agent(l.ID)
+	rule, err := schemas.ParseAddressRule(l.IP)
+	return ok && err == nil && a.Name == l.Name && a.Key == l.Key && a.IP == rule.String()
 }
 
 // importsAtOnce is how many lines an import has under way.

@@ -20,11 +20,11 @@ import (
 func (s *shell) withGroupFiles(cmd *cobra.Command, fn func(ctx context.Context, r *registry.Registry, files *groups.Store) error) error {
 	return s.withData(cmd, func(cfg config.Config, data *app.Data, log *slog.Logger) error {
 		return readRegistry(cmd.Context(), data, cfg, log, func(ctx context.Context, r *registry.Registry) error {
-			set, err := app.Responses(cfg)
+			given, err := app.SharedByAll(cfg)
 			if err != nil {
 				return err
 			}
-			files, err := groups.Open(data.Cluster, data.Box, app.NodeName(cfg), set.ARConf(), log, prometheus.NewRegistry())
+			files, err := groups.Open(data.Cluster, data.Box, app.NodeName(cfg), given, log, prometheus.NewRegistry())
 			if err != nil {
 				return err
 			}

@@ -28,7 +28,7 @@ Files that exist are left alone. Certificates name localhost and cluster.hosts. 
 when every broker knows a leader of every partition, so that roles can start. A single process with nothing configured needs no init.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := s.logger(cmd.ErrOrStderr())
+			log, err := s.quietLogger(cmd)
 			if err != nil {
 				return err
 			}

@@ -28,8 +28,10 @@ arrow keys bring back earlier ones, also of earlier sessions.
 --format json prints one JSON object per line instead:
 {"alert": bool, "output": {the alert document}}.
 
---input ndjson reads {"log","location","queue","timestamp","agent":{"id","name","ip"}}
-a line; the timestamp is the engine's clock. No broker and no running server is needed.
+--input ndjson reads {"log","location","queue","timestamp",
+"agent":{"id","name","ip","address"}} a line. The timestamp is the engine's clock,
+ip the agent's address of the moment, and address its registered one ("any" if
+missing), which rules see in the location. No running server is needed.
 
 --explain adds which decoders and rules were tried and why each failed: what
 matched and what nearly did, the rest as a count; --explain=all shows everything.`,
@@ -52,7 +54,11 @@ matched and what nearly did, the rest as a count; --explain=all shows everything
 			if len(rulesets) > 0 {
 				cfg.Analyze.Rulesets = rulesets
 			}
-			rules, err := app.LoadRuleset(cfg.Analyze)
+			var rules *app.Ruleset
+			err = stoppable(cmd.Context(), func() (err error) {
+				rules, err = app.LoadRuleset(cfg.Analyze)
+				return err
+			})
 			if err != nil {
 				return err
 			}
@@ -79,11 +85,15 @@ matched and what nearly did, the rest as a count; --explain=all shows everything
 					defer func() { err = errors.Join(err, e.close()); fmt.Fprintln(cmd.OutOrStdout()) }()
 				}
 			}
-			return logtest.Run(rules.Engine(ec), in, out, opts)
+			run := func() error { return logtest.Run(rules.Engine(ec), in, out, opts) }
+			if opts.Prompt == "" && opts.Flush {
+				return run() // the line editor ends by itself, and must restore the terminal
+			}
+			return stoppable(cmd.Context(), run)
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&rulesets, "ruleset", nil, "directory with decoders/, rules/, lists/, or \"builtin\"; may be repeated; default: analyze.rulesets")
+	f.StringArrayVar(&rulesets, "ruleset", nil, "directory with decoders/, rules/ and lists/, or with XML files; an ossec.conf; or \"builtin\"; may be repeated; default: analyze.rulesets")
 	f.StringVar(&format, "format", "text", "text or json")
 	f.StringVar(&input, "input", "lines", "lines or ndjson")
 	f.StringVar(&explain, "explain", "", "also tell what was tried and why it failed: near (what nearly matched) or all")

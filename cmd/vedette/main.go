@@ -12,13 +12,17 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"vedette/app"
 	"vedette/config"
+	"vedette/internal/datadir"
 )
 
 // version is set at build time (-ldflags "-X main.version=…").
@@ -53,6 +57,20 @@ func Main() int {
 		return 2
 	}
 	return 1
+}
+
+// stoppable runs fn and returns when it ends, or at once when ctx does. Then the
+// process is about to end, and with it whatever fn still does: commands that only
+// read and compute do not look at the context in each of their loops.
+func stoppable(ctx context.Context, fn func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- fn() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return errors.New("interrupted")
+	}
 }
 
 // shell is what the commands share.
@@ -121,8 +139,11 @@ func (s *shell) withData(cmd *cobra.Command, fn func(cfg config.Config, data *ap
 	if err != nil {
 		return fmt.Errorf("configuration:\n%w", err)
 	}
-	log, err := s.logger(cmd.ErrOrStderr())
+	log, err := s.quietLogger(cmd)
 	if err != nil {
+		return err
+	}
+	if err := needsData(cmd, cfg); err != nil {
 		return err
 	}
 	data, err := app.OpenData(cmd.Context(), cfg, log)
@@ -131,6 +152,31 @@ func (s *shell) withData(cmd *cobra.Command, fn func(cfg config.Config, data *ap
 	}
 	defer data.Close()
 	return fn(cfg, data, log)
+}
+
+// making are the commands that may begin an installation. All others only look
+// at one, or change what is there, and never make its directory.
+var making = []string{"agents add", "agents import", "groups add", "groups publish", "ruleset publish", "topics apply"}
+
+// needsData says when a command would look at an installation that is not there.
+func needsData(cmd *cobra.Command, cfg config.Config) error {
+	if !cfg.Kafka.Embedded() || slices.Contains(making, strings.TrimPrefix(cmd.CommandPath(), "vedette ")) || datadir.Exists(cfg.DataDir) {
+		return nil
+	}
+	dir, err := filepath.Abs(cfg.DataDir)
+	if err != nil {
+		dir = cfg.DataDir
+	}
+	return fmt.Errorf("%s is no data directory of vedette; go to the directory where `vedette run` was started, or name its configuration by --config", dir)
+}
+
+// quietLogger is the logger of commands that end: people read their output, so
+// they say only what went wrong, unless --log-level asks for more.
+func (s *shell) quietLogger(cmd *cobra.Command) (*slog.Logger, error) {
+	if f := cmd.Flag("log-level"); f != nil && f.Changed {
+		return s.logger(cmd.ErrOrStderr())
+	}
+	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelError})), nil
 }
 
 // logger writes text to a terminal and JSON anywhere else.

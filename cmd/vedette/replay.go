@@ -36,12 +36,18 @@ const (
 	againstRecorded = "recorded"
 )
 
+// Words of --time.
+const (
+	timeFromLog = "from-log"
+	timeFile    = "file"
+)
+
 // replayFlags are the command's flags.
 type replayFlags struct {
-	source, input, from, to, offsets, out, format, report, junit, resume, stats string
-	agents, groups, rulesets, against, failOn                                   []string
-	workers, loop, samples                                                      int
-	explain                                                                     bool
+	source, input, from, to, offsets, out, format, report, junit, resume, stats, time, zone string
+	agents, groups, rulesets, against, failOn                                               []string
+	workers, loop, samples, year                                                            int
+	explain                                                                                 bool
 }
 
 func (s *shell) replayCommand() *cobra.Command {
@@ -55,6 +61,12 @@ ruleset with the engine that runs live, and reports the alerts. --against
 compares: with another ruleset, with the one that runs now, or with the alerts
 that were recorded. Nothing of the running server is touched; alerts go only to
 where --out says.
+
+Plain lines are judged at the time that stands in them: of syslog, ISO 8601, web
+and proxy servers, the kernel's audit, or a member such as "@timestamp" of JSON. A
+line without one has the time of the line before. --year and --zone complete what
+is not in the lines; without --year the last year before the file's last change
+counts. --time file takes the file's last change for all lines.
 
 --from and --to take 2026-11-01, 2026-11-01T08:00:00Z or a time back such as 7d.
 Windows are warmed up over the longest timeframe before --from.
@@ -75,6 +87,9 @@ Exit codes: 0 done, 1 failed, interrupted or a --fail-on was met, 2 used wrongly
 	fl := cmd.Flags()
 	fl.StringVar(&f.source, "source", schemas.TopicEvents, "events, archives or a file")
 	fl.StringVar(&f.input, "input", string(replay.FormatAuto), "of a file: auto, lines, ndjson or documents")
+	fl.StringVar(&f.time, "time", timeFromLog, "of plain lines: from-log (the time in the line) or file (the file's last change)")
+	fl.IntVar(&f.year, "year", 0, "year of the first line, where lines have none; default: from the file's last change")
+	fl.StringVar(&f.zone, "zone", "", "time zone of lines that name none, such as Europe/Berlin; default: cluster.timezone")
 	fl.StringVar(&f.from, "from", "", "the time from which alerts count")
 	fl.StringVar(&f.to, "to", "", "the time up to which events count")
 	fl.StringVar(&f.offsets, "offsets", "", "of a topic, in place of times: PARTITION:FROM-TO,…")
@@ -105,10 +120,12 @@ type job struct {
 	log   *slog.Logger
 	o     replay.Options
 	span  replay.Range
-	keep  []string // agents, of those that were named and of the groups
-	goes  *replay.State
-	data  *app.Data // nil until the topics are needed
-	fails []replay.Condition
+	// lineZone is that of plain lines which name none.
+	lineZone *time.Location
+	keep     []string // agents, of those that were named and of the groups
+	goes     *replay.State
+	data     *app.Data // nil until the topics are needed
+	fails    []replay.Condition
 }
 
 func (s *shell) replay(cmd *cobra.Command, f *replayFlags) error {
@@ -116,7 +133,7 @@ func (s *shell) replay(cmd *cobra.Command, f *replayFlags) error {
 	if err != nil {
 		return fmt.Errorf("configuration:\n%w", err)
 	}
-	log, err := s.logger(cmd.ErrOrStderr())
+	log, err := s.quietLogger(cmd)
 	if err != nil {
 		return err
 	}
@@ -179,6 +196,7 @@ func (j *job) check() error {
 	if !j.span.From.IsZero() && !j.span.To.IsZero() && !j.span.From.Before(j.span.To) {
 		errs = append(errs, errors.New("--from: not before --to"))
 	}
+	errs = append(errs, j.checkTimes()...)
 	errs = append(errs, j.checkFiles()...)
 	if j.loop < 0 || j.loop > 0 && (j.topic() || j.resume != "" || j.explain) {
 		errs = append(errs, errors.New("--loop: a number above 0, for a file, without --resume and --explain"))
@@ -198,6 +216,29 @@ func (j *job) check() error {
 		j.fails = append(j.fails, c)
 	}
 	return errors.Join(errs...)
+}
+
+// checkTimes reads how the times of plain lines are told.
+func (j *job) checkTimes() []error {
+	var errs []error
+	if j.time != timeFromLog && j.time != timeFile {
+		errs = append(errs, fmt.Errorf("--time %q: choose %s or %s", j.time, timeFromLog, timeFile))
+	}
+	if j.year != 0 && (j.year < 1970 || j.year > 9999) {
+		errs = append(errs, fmt.Errorf("--year %d: write all four digits", j.year))
+	}
+	zone := j.zone
+	if zone == "" {
+		zone = j.cfg.Cluster.Timezone
+	}
+	var err error
+	if j.lineZone, err = time.LoadLocation(zone); err != nil {
+		errs = append(errs, fmt.Errorf("--zone %q: name a zone such as Europe/Berlin or UTC: %w", zone, err))
+	}
+	if j.topic() && (j.year != 0 || j.zone != "" || j.time != timeFromLog) {
+		errs = append(errs, errors.New("--time, --year and --zone: for a file of plain lines; records have a time"))
+	}
+	return errs
 }
 
 // checkFiles looks at the files that are named: a history must not be written
@@ -330,7 +371,11 @@ func (j *job) openSource(ctx context.Context) error {
 	j.o.Kept.Range, j.o.Kept.Agents = j.span, agents
 	if !j.topic() {
 		format, _ := replay.ParseFormat(j.input) // checked
-		j.o.Source = &replay.File{Path: j.source, Format: format, Range: j.span, Agents: agents, Loop: j.loop}
+		file := &replay.File{Path: j.source, Format: format, Range: j.span, Agents: agents, Loop: j.loop}
+		if j.time == timeFromLog {
+			file.Times = &replay.LogTimes{Year: j.year, Zone: j.lineZone}
+		}
+		j.o.Source = file
 		return nil
 	}
 	offsets, _ := parseOffsets(j.offsets) // checked
@@ -402,8 +447,8 @@ func (j *job) goOn(context.Context) error {
 		return nil
 	}
 	// Nothing that only says where answers go, or how fast, need be the same.
-	j.o.Kept.Request = fmt.Sprintf("--source %s --input %s --from %q --to %q --offsets %q --agent %q --group %q --against %q --out %s --samples %d",
-		j.source, j.input, j.from, j.to, j.offsets, j.agents, j.groups, j.against, j.out, j.samples)
+	j.o.Kept.Request = fmt.Sprintf("--source %s --input %s --from %q --to %q --offsets %q --agent %q --group %q --against %q --out %s --samples %d --time %s --year %d --zone %s",
+		j.source, j.input, j.from, j.to, j.offsets, j.agents, j.groups, j.against, j.out, j.samples, j.time, j.year, j.lineZone)
 	state, err := replay.ReadState(j.resume)
 	if err != nil || state == nil {
 		return err

@@ -16,7 +16,6 @@ import (
 	"vedette/ruleset/check"
 	"vedette/ruleset/engine"
 	"vedette/ruleset/rulesettest"
-	"vedette/ruleset/xmlfile"
 )
 
 // builtinRuleset names the ruleset of the binary, as in analyze.rulesets.
@@ -36,8 +35,10 @@ func rulesetCheckCommand() *cobra.Command {
 		Short: "List all problems of a ruleset, each with place, cause and a hint",
 		Long: `Prints each problem to standard error as
 
-file:line:col: [rule N:] cause
+file:line:col: error: [rule N:] cause
 hint: what to do
+
+or with "warning:" in place of "error:".
 
 DIR holds decoders/, rules/ and lists/, or just XML files; an ossec.conf stands
 for the files its <ruleset> names; "builtin" is the ruleset of the binary.
@@ -47,11 +48,17 @@ Exit codes: 0 no errors, 1 errors, 2 used wrongly. It is an error when the load
 would be refused or a rule be left out of it; the rest are warnings.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			src, err := loadSources(args)
+			var rep *check.Report
+			err := stoppable(cmd.Context(), func() error {
+				src, err := loadSources(args)
+				if err == nil {
+					rep = check.Run(src)
+				}
+				return err
+			})
 			if err != nil {
 				return err
 			}
-			rep := check.Run(src)
 			if err := rep.Write(cmd.ErrOrStderr()); err != nil {
 				return err
 			}
@@ -59,14 +66,8 @@ would be refused or a rule be left out of it; the rest are warnings.`,
 			if errs > 0 || strict && warnings > 0 {
 				return fmt.Errorf("ruleset has %s and %s", counted(errs, "error"), counted(warnings, "warning"))
 			}
-			rules := 0
-			for _, r := range rep.Program.AllRules {
-				if r.Info.File != "" { // not a root that the ruleset lacks
-					rules++
-				}
-			}
 			fmt.Fprintf(cmd.OutOrStdout(), "ruleset is valid: %s, %s, %s\n",
-				counted(len(rep.Program.AllDecoders), "decoder"), counted(rules, "rule"), counted(warnings, "warning"))
+				counted(len(rep.Program.AllDecoders), "decoder"), counted(rep.Program.Written(), "rule"), counted(warnings, "warning"))
 			return nil
 		},
 	}
@@ -108,50 +109,7 @@ else the alert holds, by its path; a value with blanks stands in double quotes.
 Exit codes: 0 all tests passed, 1 a test failed or there is none, 2 used wrongly.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			src, err := loadSources(args)
-			if err != nil {
-				return err
-			}
-			p, problems, err := ruleset.Compile(src)
-			if err != nil {
-				return fmt.Errorf("ruleset refused:\n%w", err)
-			}
-			for _, x := range problems {
-				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", x)
-			}
-			tests, err := findTests(args, paths)
-			if err != nil {
-				return err
-			}
-			eng := engine.New(p, engine.Config{ManagerName: "manager", Logtest: true})
-			cov := rulesettest.NewCoverage(p)
-			results := make([]rulesettest.Result, len(tests))
-			failed := 0
-			out := cmd.OutOrStdout()
-			for i := range tests {
-				results[i] = rulesettest.RunTest(eng, &tests[i], cov)
-				if len(results[i].Failures) > 0 {
-					failed++
-				}
-				if err := results[i].Write(out); err != nil {
-					return err
-				}
-			}
-			fmt.Fprintf(out, "%s, %d passed, %d failed\n", counted(len(tests), "test"), len(tests)-failed, failed)
-			if coverage {
-				if err := cov.Write(out); err != nil {
-					return err
-				}
-			}
-			if junit != "" {
-				if err := writeJUnit(junit, results); err != nil {
-					return err
-				}
-			}
-			if failed > 0 {
-				return fmt.Errorf("%d of %d tests failed", failed, len(tests))
-			}
-			return nil
+			return stoppable(cmd.Context(), func() error { return runRulesetTests(cmd, args, paths, junit, coverage) })
 		},
 	}
 	f := cmd.Flags()
@@ -161,6 +119,54 @@ Exit codes: 0 all tests passed, 1 a test failed or there is none, 2 used wrongly
 	return cmd
 }
 
+// runRulesetTests runs the tests of paths, or of the directories.
+func runRulesetTests(cmd *cobra.Command, args, paths []string, junit string, coverage bool) error {
+	src, err := loadSources(args)
+	if err != nil {
+		return err
+	}
+	p, problems, err := ruleset.Compile(src)
+	if err != nil {
+		return fmt.Errorf("ruleset refused:\n%w", err)
+	}
+	for _, x := range problems {
+		fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", x)
+	}
+	tests, err := findTests(args, paths)
+	if err != nil {
+		return err
+	}
+	eng := engine.New(p, engine.Config{ManagerName: "manager", Logtest: true})
+	cov := rulesettest.NewCoverage(p)
+	results := make([]rulesettest.Result, len(tests))
+	failed := 0
+	out := cmd.OutOrStdout()
+	for i := range tests {
+		results[i] = rulesettest.RunTest(eng, &tests[i], cov)
+		if len(results[i].Failures) > 0 {
+			failed++
+		}
+		if err := results[i].Write(out); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(out, "%s, %d passed, %d failed\n", counted(len(tests), "test"), len(tests)-failed, failed)
+	if coverage {
+		if err := cov.Write(out); err != nil {
+			return err
+		}
+	}
+	if junit != "" {
+		if err := writeJUnit(junit, results); err != nil {
+			return err
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d tests failed", failed, len(tests))
+	}
+	return nil
+}
+
 func writeJUnit(name string, results []rulesettest.Result) error {
 	f, err := os.Create(name)
 	if err != nil {
@@ -168,6 +174,9 @@ func writeJUnit(name string, results []rulesettest.Result) error {
 	}
 	return errors.Join(rulesettest.WriteJUnit(f, results), f.Close())
 }
+
+// testBytesMax bounds a file of tests.
+const testBytesMax = 64 << 20
 
 // findTests reads all tests of the paths, or of each directory's tests folder.
 func findTests(dirs, paths []string) ([]rulesettest.Test, error) {
@@ -193,7 +202,7 @@ func findTests(dirs, paths []string) ([]rulesettest.Test, error) {
 			if d.IsDir() || path != root && !slices.Contains([]string{".ini", ".txt", ".test"}, ext) {
 				return nil
 			}
-			data, err := os.ReadFile(path)
+			data, err := ruleset.ReadFile(path, testBytesMax)
 			if err != nil {
 				return err
 			}
@@ -221,52 +230,11 @@ func findTests(dirs, paths []string) ([]rulesettest.Test, error) {
 func loadSources(names []string) (ruleset.Source, error) {
 	var parts []ruleset.Source
 	for _, name := range names {
-		var s ruleset.Source
-		var err error
-		switch {
-		case flat(name):
-			s, err = loadFlat(name)
-		default:
-			s, err = app.LoadSource(name)
-		}
+		s, err := app.LoadSource(name)
 		if err != nil {
 			return ruleset.Source{}, err
 		}
 		parts = append(parts, s)
 	}
 	return ruleset.Merge(parts...), nil
-}
-
-// flat tells whether a directory has none of a ruleset's folders, but XML files.
-func flat(dir string) bool {
-	for _, folder := range []string{"decoders", "rules", "lists"} {
-		if _, err := os.Stat(filepath.Join(dir, folder)); err == nil {
-			return false
-		}
-	}
-	files, err := filepath.Glob(filepath.Join(dir, "*.xml"))
-	return err == nil && len(files) > 0
-}
-
-// loadFlat takes the XML files of one folder: those that begin with a decoder
-// as decoders, all others as rules.
-func loadFlat(dir string) (ruleset.Source, error) {
-	var s ruleset.Source
-	files, err := filepath.Glob(filepath.Join(dir, "*.xml"))
-	if err != nil {
-		return s, err
-	}
-	for _, path := range files {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return s, err
-		}
-		f := ruleset.File{Name: filepath.Base(path), Path: path, Data: data}
-		if roots, err := xmlfile.Parse(data); err == nil && len(roots) > 0 && roots[0].Is("decoder") {
-			s.Decoders = append(s.Decoders, f)
-		} else {
-			s.Rules = append(s.Rules, f)
-		}
-	}
-	return s, nil
 }

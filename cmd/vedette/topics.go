@@ -20,8 +20,11 @@ func (s *shell) topicsCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("configuration:\n%w", err)
 			}
-			log, err := s.logger(cmd.ErrOrStderr())
+			log, err := s.quietLogger(cmd)
 			if err != nil {
+				return err
+			}
+			if err := needsData(cmd, cfg); err != nil {
 				return err
 			}
 			data, err := app.OpenTopics(cmd.Context(), cfg, log)

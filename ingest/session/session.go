@@ -191,7 +191,7 @@ func (s *Session) event(now time.Time, payload []byte) Result {
 
 func (s *Session) raise(now time.Time, location string, text []byte) schemas.Event {
 	return schemas.Event{
-		Time: now.Truncate(time.Millisecond), AgentID: s.id.ID, AgentName: s.id.Name, AgentIP: s.agentIP, AgentLabels: s.labels,
+		Time: now.Truncate(time.Millisecond), AgentID: s.id.ID, AgentName: s.id.Name, AgentIP: s.agentIP, AgentAddress: s.id.Host, AgentLabels: s.labels,
 		Location: location, Queue: '1', Gateway: s.id.Gateway, Log: text,
 	}
 }

@@ -260,7 +260,7 @@ func (p *partition) event(rec *schemas.Record, c *content, now time.Time) schema
 		return e
 	}
 	if a, ok := p.in.r.o.Registry.Agent(e.AgentID); ok {
-		e.AgentName = a.Name
+		e.AgentName, e.AgentAddress = a.Name, a.Rule.Host()
 	}
 	if known, ok := p.in.r.o.Registry.Presence(e.AgentID); ok {
 		e.AgentIP = known.AgentIP

@@ -71,6 +71,12 @@ func Open(path string) (*Dir, error) {
 	return &Dir{Path: path, lock: f, identity: identity, statfs: syscall.Statfs}, nil
 }
 
+// Exists reports whether path is a data directory that was opened before.
+func Exists(path string) bool {
+	_, err := os.Stat(filepath.Join(path, LockFile))
+	return err == nil
+}
+
 // Close removes the endpoints and frees the lock.
 func (d *Dir) Close() error {
 	_ = os.Remove(d.File(EndpointsFile))

@@ -30,6 +30,8 @@ var filters = []string{"name", "os", "profile", "overwrite"}
 type ConfError struct {
 	Line   int
 	Reason string
+	// Syntax says that it is no XML; else it is XML that agents do not take.
+	Syntax bool
 }
 
 func (e *ConfError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Reason) }
@@ -84,7 +86,7 @@ func CheckAgentConf(text []byte) error {
 				if len(open) > 0 && strings.Contains(reason, "unexpected EOF") {
 					reason = "<" + open[len(open)-1] + "> is not closed"
 				}
-				return &ConfError{Line: s.Line, Reason: reason}
+				return &ConfError{Line: s.Line, Reason: reason, Syntax: true}
 			}
 			return bad("%v", err)
 		}

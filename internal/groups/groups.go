@@ -57,7 +57,7 @@ type Store struct {
 	mu      sync.Mutex // guards what follows; callbacks do not run under it
 	groups  map[string]*group
 	chunks  map[string][][]byte // by SHA-256, what has come of a content
-	arConf  []byte
+	given   Provided
 	merged  map[string]*Merged // by the list of groups
 	bytes   int                // of merged
 	changed chan struct{}      // closed at each change
@@ -70,14 +70,13 @@ type group struct {
 }
 
 // Open prepares a store and opens its producer. Nothing is read before Run.
-// arConf is the file of active responses that every agent gets.
-func Open(cluster *kafka.Cluster, box *secret.Box, node string, arConf []byte, log *slog.Logger, reg prometheus.Registerer) (*Store, error) {
+func Open(cluster *kafka.Cluster, box *secret.Box, node string, given Provided, log *slog.Logger, reg prometheus.Registerer) (*Store, error) {
 	p, err := cluster.NewProducer("groups", log, reg)
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{
-		box: box, node: node, log: log, producer: p, arConf: arConf,
+		box: box, node: node, log: log, producer: p, given: given,
 		groups: map[string]*group{}, chunks: map[string][][]byte{}, merged: map[string]*Merged{}, changed: make(chan struct{}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "vedette_groups_rejected_total", Help: "Records of groups' files that were not applied, by cause.",
@@ -204,7 +203,7 @@ func (s *Store) reject(rec *schemas.Record, reason string, err error) {
 }
 
 // Merged returns the merged file of an agent in these groups, in the order of
-// their assignment. Groups without files count as empty.
+// their assignment. No groups mean the default group.
 func (s *Store) Merged(groups []string) *Merged {
 	if len(groups) == 0 {
 		groups = []string{schemas.DefaultGroup}
@@ -215,17 +214,11 @@ func (s *Store) Merged(groups []string) *Merged {
 	if m, ok := s.merged[key]; ok {
 		return m
 	}
-	of := func(name string) []File {
-		if g := s.groups[name]; g != nil {
-			return g.files
-		}
-		return nil
-	}
-	name, files := groups[0], of(groups[0])
+	name, files := groups[0], s.files(groups[0])
 	if len(groups) > 1 {
-		name, files = multigroupName(groups), combine(groups, of)
+		name, files = multigroupName(groups), combine(groups, s.files)
 	}
-	m := merge(name, s.arConf, files)
+	m := merge(name, s.given.ARConf, files)
 	if len(s.merged) < mergedMax && s.bytes+len(m.Data) <= mergedBytesMax {
 		s.merged[key] = m
 		s.bytes += len(m.Data)
@@ -233,15 +226,21 @@ func (s *Store) Merged(groups []string) *Merged {
 	return m
 }
 
-// Files returns a group's files sorted by path, and whether any were ever published.
+// Files returns the files that agents of a group get, sorted by path: those
+// published, completed by Provided. The last result reports whether any were published.
 func (s *Store) Files(name string) ([]File, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return slices.Clone(s.files(name)), s.groups[name] != nil
+}
+
+// files is Files without a copy. The caller holds mu.
+func (s *Store) files(name string) []File {
 	g := s.groups[name]
 	if g == nil {
-		return nil, false
+		return s.given.complete(startFiles(name))
 	}
-	return slices.Clone(g.files), true
+	return s.given.complete(g.files)
 }
 
 // Published returns when a group's files were published, and by which node.

@@ -97,7 +97,6 @@ type Asker struct {
 	cfg   Config
 	reg   Registry
 	force schemas.ForcePolicy
-	host  string
 	log   *slog.Logger
 	m     *prometheus.CounterVec
 	queue chan string
@@ -106,11 +105,10 @@ type Asker struct {
 	open map[string]time.Time // waiting or asked: zero; answered: when
 }
 
-// New returns an Asker. force says when an agent gives way to an answer's, host
-// is the server's own name, which no agent may take.
-func New(cfg Config, reg Registry, force schemas.ForcePolicy, host string, log *slog.Logger, promReg prometheus.Registerer) *Asker {
+// New returns an Asker. force says when an agent gives way to an answer's.
+func New(cfg Config, reg Registry, force schemas.ForcePolicy, log *slog.Logger, promReg prometheus.Registerer) *Asker {
 	a := &Asker{
-		cfg: cfg, reg: reg, force: force, host: host, log: log, queue: make(chan string, cfg.QueueSize), open: map[string]time.Time{},
+		cfg: cfg, reg: reg, force: force, log: log, queue: make(chan string, cfg.QueueSize), open: map[string]time.Time{},
 		m: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vedette_key_requests_total", Help: "Agents that are not known, by what came of asking for their key."}, []string{"outcome"}),
 	}
 	for _, o := range []string{outAdded, outRefused, outUnknown, outFailed, outInvalid, outRepeated, outFull} {
@@ -217,7 +215,7 @@ func (a *Asker) one(ctx context.Context, q string) string {
 	if have, ok := a.reg.Agent(r.ID); ok && have.Name == r.Name && have.Key == r.Key {
 		return outAdded // by another node
 	}
-	r.Force, r.HostName = a.force, a.host
+	r.Force = a.force
 	ag, err := a.reg.Add(ctx, r)
 	if refusal := (*registry.Refusal)(nil); errors.As(err, &refusal) {
 		a.log.Warn("the agent that a key request brought is refused", "question", q, "agent_id", r.ID, "agent_name", r.Name, "err", err)

@@ -45,7 +45,7 @@ func (f *fake) Add(_ context.Context, q registry.AddRequest) (registry.Agent, er
 func start(t *testing.T, cfg Config) (*Asker, *fake) {
 	t.Helper()
 	f := &fake{}
-	a := New(cfg, f, schemas.DefaultForcePolicy(), "vm", slog.New(slog.DiscardHandler), nil)
+	a := New(cfg, f, schemas.DefaultForcePolicy(), slog.New(slog.DiscardHandler), nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
@@ -129,7 +129,7 @@ func TestTheQueueIsBounded(t *testing.T) {
 	t.Parallel()
 	cfg := Default()
 	cfg.QueueSize = 3
-	a := New(cfg, &fake{}, schemas.ForcePolicy{}, "", slog.New(slog.DiscardHandler), nil) // nobody asks
+	a := New(cfg, &fake{}, schemas.ForcePolicy{}, slog.New(slog.DiscardHandler), nil) // nobody asks
 	for i := range 10 {
 		a.Unknown(fmt.Sprintf("%03d", i+1), "")
 		a.Unknown("001", "")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -232,6 +233,7 @@ func FuzzRaw(f *testing.F) {
 	f.Add([]byte(sample), "deep.er.x")
 	f.Add([]byte(`{"a":[{"b":"c\\"}],"d":-1e5}`), "a.b")
 	f.Add([]byte(`{"":{"":1}}`), ".")
+	f.Add([]byte(`{"":{"x":1,"":[2,{"y":"z"}]},"a.b":{"c":true},"a":{"b.c":false}}`), "a.b.c")
 	f.Fuzz(func(t *testing.T, b []byte, path string) {
 		got := Raw(b).Values(path) // must not panic or hang on anything
 		d := json.NewDecoder(bytes.NewReader(b))
@@ -243,6 +245,18 @@ func FuzzRaw(f *testing.F) {
 		opt := cmpopts.SortSlices(func(a, b any) bool { return Text(a) < Text(b) })
 		if diff := cmp.Diff(o.Values(path), got, opt, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%q in %s: %s", path, b, diff)
+		}
+		byPath := map[string][]any{}
+		Raw(b).Each(func([]byte) bool { return true }, func(p []byte, v any) { byPath[string(p)] = append(byPath[string(p)], v) })
+		if b[0] == '{' && bytes.Count(b, []byte("{"))+bytes.Count(b, []byte("[")) < eachDepth {
+			for p, vs := range byPath {
+				if slices.Contains(strings.Split(p, "."), "") {
+					continue // nobody can ask for a member without a name
+				}
+				if diff := cmp.Diff(o.Values(p), vs, opt, cmpopts.EquateEmpty()); diff != "" {
+					t.Errorf("each %q in %s: %s", p, b, diff)
+				}
+			}
 		}
 	})
 }

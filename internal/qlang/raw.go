@@ -191,3 +191,69 @@ func text(b []byte) string {
 	_ = json.Unmarshal(b, &t)
 	return t
 }
+
+// Each calls fn with every scalar that want asks for, and the dotted path under
+// which Values finds it. The path is only valid until fn returns.
+func (r Raw) Each(want func(path []byte) bool, fn func(path []byte, value any)) {
+	s := scanner{b: r}
+	s.each(make([]byte, 0, 64), false, 0, want, fn)
+}
+
+// eachDepth bounds how deep Each looks; deeper values have paths nobody asks for.
+const eachDepth = 64
+
+// each walks the value at i; named says that path is one, which may be empty.
+func (s *scanner) each(path []byte, named bool, depth int, want func([]byte) bool, fn func([]byte, any)) {
+	s.space()
+	if s.i >= len(s.b) {
+		return
+	}
+	open := s.b[s.i]
+	switch {
+	case open != '{' && open != '[':
+		start := s.i
+		s.skip()
+		if named && want(path) {
+			s.scalar(s.b[start:s.i])
+			for _, v := range s.out {
+				fn(path, v)
+			}
+			s.out = s.out[:0]
+		}
+		return
+	case depth == eachDepth:
+		s.skip()
+		return
+	}
+	s.i++
+	for {
+		s.space()
+		if s.i >= len(s.b) {
+			return
+		}
+		switch c := s.b[s.i]; {
+		case c == '}' || c == ']':
+			s.i++
+			return
+		case c == ',':
+			s.i++
+			continue
+		case open == '[':
+			s.each(path, named, depth+1, want, fn)
+			continue
+		case c != '"':
+			s.i = len(s.b) // not valid after all
+			return
+		}
+		start := s.i
+		s.skip()
+		under := path
+		if named {
+			under = append(under, '.')
+		}
+		under = append(under, text(s.b[start:s.i])...)
+		s.space()
+		s.i++ // the colon
+		s.each(under, true, depth+1, want, fn)
+	}
+}

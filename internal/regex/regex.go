@@ -3,6 +3,7 @@ package regex
 
 import (
 	"fmt"
+	"strings"
 
 	"vedette/internal/regex/osmatch"
 	"vedette/internal/regex/osregex"
@@ -24,9 +25,10 @@ var kindNames = [...]string{"osregex", "osmatch", "string", "pcre2"}
 
 func (k Kind) String() string { return kindNames[k] }
 
-// ParseKind reads a type attribute; String has no name there.
+// ParseKind reads a type attribute, whose case does not count; String has no name
+// there.
 func ParseKind(s string) (Kind, bool) {
-	switch s {
+	switch strings.ToLower(s) {
 	case "osregex":
 		return OSRegex, true
 	case "osmatch":

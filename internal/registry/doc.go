@@ -11,7 +11,7 @@
 // Guarantees: a change is visible on the proposing node before Add or Remove
 // returns, and on every other node as soon as that node reads the record. A
 // record whose MAC does not verify under the cluster key, or that stands there a
-// second time, changes nothing. The node that had an agent removed or replaced
+// second time, changes nothing. The node that had an agent removed
 // raises one event about it in TopicEvents; killed just then, it raises none.
 //
 // State: groups and an agent's list of them are part of it. Snapshots of the

@@ -41,7 +41,11 @@ func (r *Registry) setPresence(p *schemas.Presence, gone bool) {
 	for _, fn := range r.presenceSubs {
 		fns = append(fns, fn)
 	}
+	touched := r.touched
 	r.mu.Unlock()
+	for _, fn := range touched {
+		fn(p.ID)
+	}
 	if gone {
 		return
 	}

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"vedette/internal/secret"
@@ -20,9 +21,7 @@ type AddRequest struct {
 	// KeyHash is what the requester showed of the key it holds.
 	KeyHash string
 	Groups  []string
-	// HostName is the server's own name, which no agent may take.
-	HostName string
-	Force    schemas.ForcePolicy
+	Force   schemas.ForcePolicy
 }
 
 // Add proposes an agent and waits for the outcome, so that the agent may
@@ -41,9 +40,12 @@ func (r *Registry) Add(ctx context.Context, q AddRequest) (Agent, error) {
 	}
 	p := r.proposal(schemas.ProposalAgentAdd)
 	p.AgentAdd = &schemas.AgentAdd{
-		Name: q.Name, IP: rule.Requested(), AgentID: q.ID, KeyHash: q.KeyHash, Groups: q.Groups, HostName: q.HostName, Force: q.Force,
+		Name: q.Name, IP: rule.Requested(), AgentID: q.ID, KeyHash: q.KeyHash, Groups: q.Groups, Force: q.Force,
 		Key:  r.box.Seal(purposeSeal, []byte(q.Key.Reveal()), []byte(p.ID)),
 		Seen: r.seen(q.Name, rule, q.ID),
+	}
+	if slices.Contains(r.reserved, q.Name) {
+		p.AgentAdd.HostName = q.Name
 	}
 	out, err := r.propose(ctx, p)
 	if err != nil {
@@ -67,7 +69,7 @@ func (r *Registry) seen(name string, rule schemas.AddressRule, id string) []sche
 }
 
 // Remove proposes an agent's removal and waits for the outcome. That the agent
-// is gone is told as an event, like the removal of those that Add replaces.
+// is gone is told as an event; agents that Add replaces are not.
 func (r *Registry) Remove(ctx context.Context, id string, purge bool) error {
 	p := r.proposal(schemas.ProposalAgentRemove)
 	p.AgentRemove = &schemas.AgentRemove{AgentID: id, Purge: purge}

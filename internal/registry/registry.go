@@ -63,6 +63,9 @@ type Registry struct {
 	log     *slog.Logger
 	m       *metrics
 
+	// reserved are the server's own names, which no agent may take.
+	reserved []string
+
 	prod      *kafka.Producer
 	registry  *kafka.Follower
 	presence  *kafka.Follower
@@ -87,6 +90,7 @@ type Registry struct {
 	// presenceSubs are told of presence records.
 	presenceSubs map[int]func(rec, current *schemas.Presence, stale bool)
 	deadLetter   func(rec schemas.Record, cause string)
+	touched      []func(id string)
 	manifests    []schemas.SnapshotManifest // that verified, by offset
 }
 
@@ -105,6 +109,10 @@ func Open(cluster *kafka.Cluster, box *secret.Box, node string, log *slog.Logger
 	r.snapshots = cluster.FollowNew(schemas.TopicSnapshots, log, r.onSnapshot)
 	return r, nil
 }
+
+// Reserve sets the server's own names, which no agent may take: the name of
+// agent 000, and the name of this machine. Call it before Run.
+func (r *Registry) Reserve(names ...string) { r.reserved = names }
 
 // OnRejected sets what is told of records that were not applied; cause is mac,
 // shape, sealed or presence. Set it before Run. It must not block.
@@ -258,9 +266,13 @@ func (r *Registry) onProposal(ctx context.Context, rec schemas.Record) {
 		r.tell(changes(p.Kind, &out))
 	}
 	if waiter != nil {
-		// Every node applies the removal; the one that asked for it tells of it.
+		// Every node applies the removal; the one that asked for it tells of it. An
+		// agent that gives way to another is no removal: its machine enrolls again.
 		for i := range out.Gone {
 			r.prod.Produce(schemas.PresenceTombstone(out.Gone[i].ID), nil)
+			if p.Kind != schemas.ProposalAgentRemove {
+				continue
+			}
 			e := removalEvent(&out.Gone[i], &presences[i], r.node, time.Now())
 			r.prod.Produce(e.Record(), nil)
 		}
@@ -298,12 +310,23 @@ func (r *Registry) expected(ctx context.Context, offset int64) bool {
 	return offset > at
 }
 
+// OnTouch has fn called with the id of each agent whose entry or presence has
+// changed, after the change. It must not block.
+func (r *Registry) OnTouch(fn func(id string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.touched = append(r.touched[:len(r.touched):len(r.touched)], fn)
+}
+
 // tell passes changes to the subscribers.
 func (r *Registry) tell(cs []Change) {
 	r.mu.RLock()
-	subs := slices.Collect(maps.Values(r.subs))
+	subs, touched := slices.Collect(maps.Values(r.subs)), r.touched
 	r.mu.RUnlock()
 	for _, c := range cs {
+		for _, fn := range touched {
+			fn(c.Agent.ID)
+		}
 		for _, fn := range subs {
 			fn(c)
 		}
@@ -348,7 +371,7 @@ func removalEvent(a *Agent, p *schemas.Presence, node string, now time.Time) sch
 		ip = host
 	}
 	return schemas.Event{
-		Time: now.Truncate(time.Millisecond), AgentID: a.ID, AgentName: a.Name, AgentIP: ip,
+		Time: now.Truncate(time.Millisecond), AgentID: a.ID, AgentName: a.Name, AgentIP: ip, AgentAddress: host,
 		Location: locationRemoved, Queue: '1', Gateway: node, Log: []byte("ossec: Agent removed: '" + a.Name + "-" + host + "'."),
 	}
 }

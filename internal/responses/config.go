@@ -140,7 +140,11 @@ func plainName(s string) bool {
 func (s *Set) bind(x Response) (Bound, error) {
 	exec, ok := s.commands[x.Command]
 	if !ok {
-		return Bound{}, fmt.Errorf(".command: %q is no command; there are %s", x.Command, strings.Join(s.names(), ", "))
+		there := "none is defined; define it under active_response.commands"
+		if names := s.names(); len(names) > 0 {
+			there = "there are " + strings.Join(names, ", ")
+		}
+		return Bound{}, fmt.Errorf(".command: %q is no command; %s", x.Command, there)
 	}
 	if x.Timeout < 0 {
 		return Bound{}, fmt.Errorf(".timeout: %d is negative", x.Timeout)

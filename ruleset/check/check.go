@@ -45,12 +45,15 @@ func (r *Report) count(fatal bool) int {
 	return n
 }
 
-// Write prints each problem as `file:line:col: [rule N:] cause` and, on a line
-// of its own, `hint: …`.
+// Write prints each problem as `file:line:col: error: [rule N:] cause`, or with
+// `warning:`, and, on a line of its own, `hint: …`.
 func (r *Report) Write(w io.Writer) error {
 	for _, p := range r.Problems {
 		hint := p.Hint
-		p.Hint = ""
+		p.Hint, p.Severity = "", "warning"
+		if p.Fatal {
+			p.Severity = "error"
+		}
 		text := p.String() + "\n"
 		if hint != "" {
 			text += "hint: " + hint + "\n"
@@ -84,6 +87,7 @@ func Run(src ruleset.Source) *Report {
 		c := &checker{p: p}
 		c.index(src)
 		c.patterns()
+		c.traps()
 		c.tree()
 		c.composites()
 		c.fields()
@@ -311,7 +315,7 @@ func (c *checker) index(src ruleset.Source) {
 				continue
 			}
 			v, _ := d.e.Attr("overwrite")
-			if _, known := c.rules[r]; !known || r.Info.Overwritten && v == "yes" {
+			if _, known := c.rules[r]; !known || r.Info.Overwritten && strings.EqualFold(v, "yes") {
 				c.rules[r] = d
 			}
 		}

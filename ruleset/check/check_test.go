@@ -119,6 +119,25 @@ func TestFindings(t *testing.T) {
 		{"inverted empty", rule(100002, `level="4"`, kid+`<match>!a|</match>`), []string{`pattern "!a|" can never match`}},
 		{"negated empty", rule(100002, `level="4"`, kid+`<match negate="yes">a||b</match>`), []string{`can never match`}},
 		{"inverted", rule(100002, `level="4"`, kid+`<match>!a|b</match>`), nil},
+
+		{"trap: ! of an address", rule(100002, `level="4"`, `<decoded_as>sonic</decoded_as><srcip>!10.0.0.0/8</srcip>`), []string{`the ! in front of 10.0.0.0/8 is ignored`}},
+		{"an address that is negated", rule(100002, `level="4"`, `<decoded_as>sonic</decoded_as><srcip negate="yes">10.0.0.0/8</srcip>`), nil},
+		{"trap: empty alternative at the end", rule(100002, `level="4"`, kid+`<match>a|b|</match>`), []string{`pattern "a|b|" matches every text`}},
+		{"trap: empty alternative in front", rule(100002, `level="4"`, kid+`<regex>|a</regex>`), []string{`matches every text`}},
+		{"trap: empty alternative inside", rule(100002, `level="4"`, kid+`<regex type="pcre2">a||b</regex>`), []string{`matches every text`}},
+		{"trap: all alternatives of a negated one", rule(100002, `level="4"`, kid+`<regex type="pcre2" negate="yes">a|</regex>`), []string{`can never match`}},
+		{"alternatives that are none", rule(100002, `level="4"`, kid+`<regex type="pcre2">a\||[|]b|([]|]|)c|[^]|]</regex>`) + rule(100003, `level="4"`, kid+`<regex>x \||\|$</regex>`), nil},
+		{"texts of one name go together", rule(100002, `level="4"`, kid+`<match>a</match><match>|b</match>`), nil},
+		{"trap: static same_field", rule(100002, `level="9" frequency="3"`, matched+`<same_field>srcip</same_field><different_field>user</different_field>`),
+			[]string{`<same_field> names srcip, which is a static field`, `<different_field> names user, which is a static field`}},
+		{"trap: regular expression in OS_Match", rule(100002, `level="4"`, kid+`<user>^.+</user>`), []string{`pattern "\^\.\+": OS_Match knows`}},
+		{"trap: classes in OS_Match", rule(100002, `level="4"`, kid+`<match>id \d+</match>`), []string{`it looks for the characters \\d\+`}},
+		{"a path in OS_Match", rule(100002, `level="4"`, kid+`<match>C:\system32\d.exe</match>`), nil},
+		{"trap: entity", rule(100002, `level="4"`, kid+`<match>a &amp; b</match>`), []string{`^r.xml:2:52: rule 100002: &amp; is no entity here: <match> looks for these 5 characters`}},
+		{"entities of Windows events", rule(100002, `level="4"`, `<category>ossec</category><decoded_as>windows_eventchannel</decoded_as><field name="win.eventdata.x">&apos;</field>`), nil},
+		{"trap: techniques", rule(100002, `level="4"`, kid+`<match>x</match><mitre><id>T1110</id><id>T99999</id><id>TA0006</id></mitre>`),
+			[]string{`unknown ATT&CK id T99999`, `TA0006 is the tactic Credential Access`}},
+		{"trap: tactics", rule(100002, `level="4"`, kid+`<match>x</match><mitre><tacticID>TA9999</tacticID><techniqueID>T1110</techniqueID></mitre>`), []string{`unknown ATT&CK id TA9999`}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -160,7 +179,7 @@ func TestAllFindingsAtOnce(t *testing.T) {
 		rule(100017, `level="4"`, `<match>w</match>`) + "</group>"
 	rep := Run(source(decoders, rules))
 	want := []string{
-		`^r.xml:2:\d+: rule 100002: <if_sid> names rule 9999, which is not loaded; the rule is skipped\n\thint: load the file`,
+		`^r.xml:2:\d+: rule 100002: <if_sid> names rule 9999, which is not loaded; the rule is skipped\n\thint: rule 9999 has an id of the stock ruleset`,
 		`^r.xml:3:\d+: rule 100001: id is used before`,
 		`^r.xml:4:\d+: rule 100004: can never match: it tests field gg`,
 		`^r.xml:5:\d+: rule 100005: pattern "!a\|" can never match`,
@@ -228,20 +247,24 @@ func TestStarvedRulesNeverFire(t *testing.T) {
 func TestWriteAndSeverity(t *testing.T) {
 	t.Parallel()
 	rep := Run(source(decoders, base+rule(100002, `level="4"`, `<if_sid>9999</if_sid>`)+
-		rule(100003, `level="4"`, `<if_sid>9999, 100001</if_sid><match>y</match>`)+"</group>"))
+		rule(100003, `level="4"`, `<if_sid>9999, 100001</if_sid><match>y</match>`)+
+		rule(100004, `level="4"`, `<if_sid>100001, 100009</if_sid><match>z</match>`)+"</group>"))
+	const stock = "rule 9999 has an id of the stock ruleset, which is not part of this one: load the directory of the stock ruleset instead of builtin, or name a builtin rule"
 	var out bytes.Buffer
 	if err := rep.Write(&out); err != nil {
 		t.Fatal(err)
 	}
-	want := `r.xml:2:29: rule 100002: <if_sid> names rule 9999, which is not loaded; the rule is skipped
-hint: load the file that defines it before this one
-r.xml:3:29: rule 100003: <if_sid> names rule 9999, which is not loaded
+	want := `r.xml:2:29: error: rule 100002: <if_sid> names rule 9999, which is not loaded; the rule is skipped
+hint: ` + stock + `
+r.xml:3:29: warning: rule 100003: <if_sid> names rule 9999, which is not loaded
+hint: ` + stock + `
+r.xml:4:29: warning: rule 100004: <if_sid> names rule 100009, which is not loaded
 hint: load the file that defines it before this one
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if rep.Errors() != 1 || rep.Warnings() != 1 {
+	if rep.Errors() != 1 || rep.Warnings() != 2 {
 		t.Errorf("%d errors, %d warnings", rep.Errors(), rep.Warnings())
 	}
 }

@@ -98,6 +98,9 @@ func (c *checker) fields() {
 			}
 		}
 		for _, id := range r.Composite.SameFields {
+			if _, static := program.ParseStatic(names[id]); static {
+				continue // see traps
+			}
 			if missing(program.Source{Kind: program.FromDynamic, Field: id}) {
 				say(at.child(func(e *xmlfile.Element) bool {
 					return e.Is("same_field") && strings.EqualFold(strings.TrimSpace(e.Content), names[id])

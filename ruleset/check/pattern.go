@@ -59,12 +59,20 @@ func (c *checker) pattern(at place, rule int, p *regex.Pattern, negate bool) {
 		return
 	}
 	text := p.String()
+	inverted := p.Kind() == regex.OSMatch && strings.HasPrefix(text, "!")
+	switch {
+	case p.Kind() == regex.OSMatch && always(strings.TrimPrefix(text, "!")) && inverted != negate, emptyAlternative(p) && inverted != negate:
+		c.warn(at, rule, "an empty alternative, ^ and $ alone are always true; remove it",
+			"pattern %q can never match", shown(text, negate))
+	case emptyAlternative(p):
+		c.warn(at, rule, "remove the | at its begin or end, or one of two in a row",
+			"pattern %q matches every text, since one of its alternatives is empty", shown(text, negate))
+	}
 	switch p.Kind() {
 	case regex.OSMatch:
-		rest, inverted := strings.CutPrefix(text, "!")
-		if always(rest) && inverted != negate {
-			c.warn(at, rule, "an empty alternative, ^ and $ alone are always true; remove it",
-				"pattern %q can never match", shown(text, negate))
+		if token := regexTokens.FindString(text); token != "" {
+			c.warn(at, rule, `use type="pcre2"`,
+				"pattern %q: OS_Match knows ^, $, | and ! only, it looks for the characters %s", text, token)
 		}
 	case regex.OSRegex:
 		switch plain := unescaped(text); {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -79,6 +80,122 @@ func TestEveryRuleHasAPlaceAndTags(t *testing.T) {
 	}
 }
 
+// beside compiles our rules with rules of a user.
+func beside(t *testing.T, rules string) *engine.Engine {
+	t.Helper()
+	src, err := ruleset.LoadFS(content.FS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := ruleset.Source{Rules: []ruleset.File{{Name: "local_rules.xml", Data: []byte(`<group name="local,">` + rules + `</group>`)}}}
+	p, problems, err := ruleset.Compile(ruleset.Merge(src, own))
+	for _, x := range problems {
+		t.Errorf("problem: %v", x)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return engine.New(p, engine.Config{ManagerName: "vedette", AlertLevel: 1})
+}
+
+// withProbes adds a rule of level 1 below each grouping rule and returns their ids
+// by the grouping rule's.
+func withProbes(t *testing.T, p *program.Program) (*engine.Engine, map[int]int) {
+	t.Helper()
+	probes := map[int]int{}
+	var b strings.Builder
+	for _, r := range p.AllRules {
+		if r.ID > 9 && r.NoAlert {
+			probes[r.ID] = 100000 + len(probes)
+			fmt.Fprintf(&b, `<rule id="%d" level="1"><if_sid>%d</if_sid><description>probe</description></rule>`, probes[r.ID], r.ID)
+		}
+	}
+	return beside(t, b.String()), probes
+}
+
+// allExamples are the events that show that our rules fire.
+func allExamples() []example {
+	return slices.Concat(examples, linuxExamples, webExamples, auditExamples, windowsExamples, cloudExamples, servicesExamples)
+}
+
+// A grouping rule must not end an event before a user's rule beside it is asked:
+// whatever we decode and do not alert on, a rule with <decoded_as> takes.
+func TestRulesBesideOursFire(t *testing.T) {
+	t.Parallel()
+	p := compile(t)
+	var b strings.Builder
+	own := map[int]string{}
+	for i, name := range slices.Sorted(maps.Keys(p.DecoderIDs)) {
+		if name == "" {
+			continue
+		}
+		id := 100000 + i
+		own[id] = name
+		// A rule without a parent stands under the root of its category.
+		for _, category := range []string{"syslog", "ossec", "web-log", "firewall", "ids", "squid", "windows"} {
+			fmt.Fprintf(&b, `<rule id="%d" level="1"><category>%s</category><decoded_as>%s</decoded_as><description>own</description></rule>`, id, category, name)
+			id += 1000
+			own[id] = name
+		}
+	}
+	both := beside(t, b.String())
+	alone := engine.New(p, engine.Config{ManagerName: "vedette", AlertLevel: 1})
+	silent := map[int]bool{} // rules of ours that are there to be silent
+	for _, r := range p.AllRules {
+		silent[r.ID] = r.ID > 9 && r.Level == 0 && !r.NoAlert
+	}
+	decoders := map[string]bool{}
+	for _, x := range allExamples() {
+		for _, events := range slices.Concat(x.fires, x.misses) {
+			one, two := alone.NewState(), both.NewState()
+			now := time.Date(2026, 11, 22, 1, 0, 0, 0, time.UTC)
+			for _, e := range events {
+				now = now.Add(e.after)
+				ev := schemas.Event{Time: now, AgentID: "001", AgentName: "web1", AgentIP: "10.1.0.9", Location: e.location, Queue: e.queue, Log: []byte(e.log)}
+				r := alone.Process(one, &ev)
+				rule, alert, judged := r.RuleID, r.Alert, r.Judged && r.Decoder != ""
+				got := both.Process(two, &ev)
+				switch {
+				case !judged || silent[rule]:
+				case alert && got.RuleID != rule:
+					t.Errorf("%q gives rule %d beside other rules, rule %d alone", e.log, got.RuleID, rule)
+				case !alert && (own[got.RuleID] != got.Decoder || !got.Alert):
+					t.Errorf("%q, decoder %s, gives rule %d: the user's rule is not asked", e.log, got.Decoder, got.RuleID)
+				case !alert:
+					decoders[got.Decoder] = true
+				}
+			}
+		}
+	}
+	if len(decoders) < 25 {
+		t.Errorf("only %d decoders have an example without an alert: %v", len(decoders), slices.Sorted(maps.Keys(decoders)))
+	}
+}
+
+// The first rules that people write.
+func TestFirstRulesBesideOursFire(t *testing.T) {
+	t.Parallel()
+	eng := beside(t, `
+		<rule id="100200" level="5"><decoded_as>json</decoded_as><field name="app">shop</field><description>shop says $(msg)</description></rule>
+		<rule id="100300" level="5"><decoded_as>sshd</decoded_as><match>Foobar</match><description>own</description></rule>
+		<rule id="100400" level="5"><if_sid>900900</if_sid><field name="app">till</field><description>own</description></rule>
+		<rule id="100500" level="5"><program_name>^sshd$</program_name><match>Barfoo</match><description>own</description></rule>
+		<rule id="100600" level="5"><match>whatever it says</match><description>own</description></rule>`)
+	for log, want := range map[string]int{
+		`{"app":"shop","msg":"hi"}`:                        100200,
+		"Dec 10 01:02:02 host sshd[1234]: Foobar happened": 100300,
+		`{"app":"till"}`:                                   100400,
+		"Dec 10 01:02:02 host sshd[1234]: Barfoo happened": 100500,
+		"Dec 10 01:02:02 host cron[12]: whatever it says":  100600,
+	} {
+		ev := schemas.Event{Time: time.Date(2026, 11, 22, 1, 0, 0, 0, time.UTC), AgentID: "001", AgentName: "web1", Location: "/var/log/x", Queue: '1', Log: []byte(log)}
+		r := eng.Process(eng.NewState(), &ev)
+		if r.RuleID != want || !r.Alert {
+			t.Errorf("%s: rule %d, alert %v, want %d", log, r.RuleID, r.Alert, want)
+		}
+	}
+}
+
 func TestEveryRuleFiresAndItsNearMissDoesNot(t *testing.T) {
 	t.Parallel()
 	p := compile(t)
@@ -94,10 +211,12 @@ func TestEveryRuleFiresAndItsNearMissDoesNot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eng := engine.New(p, engine.Config{ManagerName: "vedette", AlertLevel: 1})
+	ours := engine.New(p, engine.Config{ManagerName: "vedette", AlertLevel: 1})
+	// A grouping rule is not chosen itself: it fires if a rule below it does.
+	probed, probes := withProbes(t, p)
 	// last judges events in turn, five seconds apart unless an event says
 	// otherwise, and returns the rule of the last one.
-	last := func(t *testing.T, events []event) int {
+	last := func(t *testing.T, eng *engine.Engine, events []event) int {
 		t.Helper()
 		s := eng.NewState()
 		now, id := time.Date(2026, 11, 22, 1, 0, 0, 0, time.UTC), 0
@@ -126,20 +245,24 @@ func TestEveryRuleFiresAndItsNearMissDoesNot(t *testing.T) {
 		return id
 	}
 	var covered []int
-	for _, x := range slices.Concat(examples, linuxExamples, webExamples, auditExamples, windowsExamples, cloudExamples, servicesExamples) {
+	for _, x := range allExamples() {
 		covered = append(covered, x.rule)
 		t.Run(fmt.Sprint(x.rule), func(t *testing.T) {
 			t.Parallel()
 			if len(x.fires) == 0 || len(x.misses) == 0 {
 				t.Fatal("it needs a log that fires it and one that does not")
 			}
+			eng, want := ours, x.rule
+			if probe, grouping := probes[x.rule]; grouping {
+				eng, want = probed, probe
+			}
 			for _, e := range x.fires {
-				if got := last(t, e); got != x.rule {
-					t.Errorf("%q gives rule %d", e[len(e)-1].log, got)
+				if got := last(t, eng, e); got != want {
+					t.Errorf("%q gives rule %d, want %d", e[len(e)-1].log, got, want)
 				}
 			}
 			for _, e := range x.misses {
-				if got := last(t, e); got == x.rule {
+				if got := last(t, eng, e); got == want {
 					t.Errorf("%q gives the rule", e[len(e)-1].log)
 				}
 			}

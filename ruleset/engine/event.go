@@ -149,12 +149,17 @@ func (s *Keyed) place() bool {
 	loc := in.Location
 	if in.AgentID != "" && in.AgentID != schemas.ManagerID {
 		e.agentID, e.agentName, e.agentIP, e.hasName = in.AgentID, in.AgentName, in.AgentIP, true
-		ip := in.AgentIP
-		if ip == "" {
-			ip = "any"
+		if e.agentIP == "" {
+			e.agentIP = in.AgentAddress
+		}
+		// The registered address, not the one of the moment: what is remembered of a
+		// location must not begin anew because an agent moves.
+		address := in.AgentAddress
+		if address == "" {
+			address = schemas.AnyAddress
 		}
 		e.hostname = value{text: in.AgentName, set: true}
-		e.location = value{text: s.agentLocation(in.AgentName, ip, loc), set: true}
+		e.location = value{text: s.agentLocation(in.AgentName, address, loc), set: true}
 		e.shownLocation, e.hasLocation = loc, true
 		return true
 	}

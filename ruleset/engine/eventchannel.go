@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"encoding/binary"
+	"math/bits"
 	"strconv"
 	"strings"
-	"unicode/utf8"
+	"unsafe"
 
 	"vedette/ruleset/program"
 )
@@ -11,52 +13,51 @@ import (
 // decodeEventChannel decodes Windows events: `{"Message":text,"Event":xml}`.
 // Log and full log become `{"win":{…}}`, whose members are the fields.
 //
-// A message that is no such object, or whose XML is cut or broken, is judged as
-// it is, without fields.
+// A message that is no such object is judged as it is, without fields. Of an
+// event whose XML cannot be read only the message remains.
 //
-// Source: spec/ruleset-language.md §10.
+// Source: spec/windows-events.md; the numbers below are its steps.
 func (s *Keyed) decodeEventChannel() bool {
 	e := &s.ev
 	s.setInternal("windows_eventchannel")
 	e.program, e.timestamp = value{}, ""
-	if !s.flatten(e.fullLog) {
+	in, ok := s.json.windows(e.fullLog)
+	if !ok {
 		return true
 	}
-	message, xml := "", ""
-	for _, f := range s.json.fields {
-		switch f.name.text {
-		case "Message":
-			message = f.value
-		case "Event":
-			xml = f.value
-		}
-	}
-	if xml == "" {
-		return true
-	}
-	doc := &s.xml
-	if !doc.scan(xml) {
-		return true
-	}
-	w := winEvent{s: s, doc: doc}
-	s.sections = s.sections[:0]
-	w.read()
-	w.finish(message)
-	b := append(s.texts.room(len(e.fullLog)+len(e.fullLog)/4), `{"win":{`...)
+	w := winEvent{s: s, doc: &s.xml}
 	for i := range s.sections {
-		sec := &s.sections[i]
-		if len(sec.fields) == 0 {
+		s.sections[i] = s.sections[i][:0]
+	}
+	if s.xml.scan(in.event) {
+		w.read()
+	}
+	w.finish(in)
+	s.winLog(w.names())
+	return true
+}
+
+// winLog prints the sections as the log, and makes their members the fields (7).
+func (s *Keyed) winLog(names [winSections]string) {
+	e := &s.ev
+	b := append(s.texts.room(len(e.fullLog)+len(e.fullLog)/4), `{"win":{`...)
+	win := s.child(s.root, "win")
+	for i, fields := range s.sections {
+		if len(fields) == 0 && i != winSystem {
 			continue
 		}
-		if b[len(b)-1] != '{' {
+		if i != winSystem {
 			b = append(b, ',')
 		}
-		b = append(append(b, sec.place.member...), '{')
-		for j := range sec.fields {
-			f := &sec.fields[j]
+		place := s.child(win, names[i])
+		place.next = 0
+		b = append(append(b, place.member...), '{')
+		for j := range fields {
+			f := &fields[j]
 			if j > 0 {
 				b = append(b, ',')
 			}
+			f.place = s.child(place, f.name)
 			b = append(b, f.place.member...)
 			f.from = len(b)
 			b = appendText(b, f.value)
@@ -67,93 +68,213 @@ func (s *Keyed) decodeEventChannel() bool {
 	b = append(b, "}}"...)
 	e.fullLog = s.texts.keep(b)
 	e.setLog(e.fullLog)
-	for i := range s.sections {
-		for _, f := range s.sections[i].fields {
+	// The JSON plugin would find just these members in the log.
+	for _, fields := range s.sections {
+		for i := range fields {
+			f := &fields[i]
 			if n := len(e.dyn); n < program.OrderMax {
-				s.addNamed(f.place.name, f.value)
+				s.addNamed(s.nameAt(f.place), f.value)
 				e.dyn[n].json = e.fullLog[f.from:f.to]
 			}
 		}
 	}
-	return true
 }
 
-// winSection is one object below win, in order.
-type winSection struct {
-	name   string
-	place  *path
-	fields []winField
+// windowsInput is what an agent sends of an event.
+type windowsInput struct {
+	// event is the value of Event as JSON text, escaped once more and without its
+	// quotes (1).
+	event string
+	// message is the value of Message as alerts show it (6), if it was there.
+	message    string
+	hasMessage bool
 }
+
+// windows reads the object that text begins with. It returns false if that is no
+// object, is malformed, or has no Event. The first of equal names counts.
+func (r *jsonReader) windows(text string) (in windowsInput, ok bool) {
+	r.s, r.pos = strings.TrimPrefix(text, "\ufeff"), 0
+	r.blank()
+	if !r.literal("{") {
+		return in, false
+	}
+	r.blank()
+	hasEvent := false
+	for !r.literal("}") {
+		key, ok := r.str()
+		if !ok {
+			return in, false
+		}
+		r.blank()
+		if !r.literal(":") {
+			return in, false
+		}
+		r.blank()
+		from, escapes := r.pos, controlEscapes
+		value, isString := r.str()
+		if isString {
+			escapes = escapesOf(r.s[from+1 : r.pos-1])
+		}
+		printed := ""
+		switch escapes {
+		case shortEscapes:
+			printed = r.s[from:r.pos]
+		case otherEscapes:
+			if key == "Event" {
+				printed = r.texts.keep(appendText(r.texts.room(r.pos-from), value))
+			}
+		default: // or no string at all
+			r.pos, r.buf = from, r.buf[:0]
+			if !r.print(1, 0, false) {
+				return in, false
+			}
+			printed = r.texts.copy(r.buf)
+		}
+		switch {
+		case key == "Event" && !hasEvent:
+			hasEvent = true
+			in.event = strings.TrimSuffix(strings.TrimPrefix(printed, `"`), `"`)
+		case key == "Message" && !in.hasMessage:
+			in.hasMessage = true
+			if t := r.texts; escapes == controlEscapes {
+				in.message = t.keep(appendWinMessage(t.room(len(printed)), printed))
+			} else {
+				in.message = t.keep(append(append(append(t.room(len(value)+2), '"'), value...), '"'))
+			}
+		}
+		r.blank()
+		if r.literal(",") {
+			r.blank()
+			if r.pos < len(r.s) && r.s[r.pos] == '}' {
+				return in, false
+			}
+			continue
+		}
+		if r.pos >= len(r.s) || r.s[r.pos] != '}' {
+			return in, false
+		}
+	}
+	return in, hasEvent
+}
+
+// What a JSON string is escaped with, if with anything.
+const (
+	// shortEscapes are those that we print: the text is as we would print it.
+	shortEscapes = iota
+	// otherEscapes stand for characters that we print as they are.
+	otherEscapes
+	// controlEscapes stand for control characters without a short escape. Control
+	// characters that are not escaped count here too.
+	controlEscapes
+)
+
+// escapesOf tells what the inner text of a JSON string is escaped with. For most
+// events nothing needs to be printed anew.
+func escapesOf(text string) int {
+	const (
+		ones = 0x0101010101010101
+		high = 0x8080808080808080
+	)
+	src := unsafe.Slice(unsafe.StringData(text), len(text)) // only read
+	found := shortEscapes
+	for i := 0; i < len(src); {
+		if i+8 <= len(src) {
+			w := binary.LittleEndian.Uint64(src[i:])
+			slash := w ^ ('\\' * ones)
+			// The lowest high bit set is at a control character or a backslash.
+			special := ((w-0x20*ones)&^w | (slash-ones)&^slash) & high
+			if special == 0 {
+				i += 8
+				continue
+			}
+			i += bits.TrailingZeros64(special) >> 3
+		}
+		switch {
+		case src[i] < ' ':
+			return controlEscapes
+		case src[i] != '\\':
+			i++
+			continue
+		case i+1 == len(src):
+			return controlEscapes
+		}
+		switch src[i+1] {
+		case '"', '\\', 'b', 'f', 'n', 'r', 't':
+		case 'u':
+			if strings.HasPrefix(text[i+2:], "000") || strings.HasPrefix(text[i+2:], "001") {
+				return controlEscapes
+			}
+			// A quotation mark or a backslash may be written so; it is printed short.
+			found = otherEscapes
+		default:
+			found = otherEscapes
+		}
+		i += 2
+	}
+	return found
+}
+
+// appendWinMessage appends JSON text with its short escapes replaced; others stay
+// as they are (6). The text ends in a quote, so no white space has to be trimmed.
+func appendWinMessage(dst []byte, printed string) []byte {
+	for i := 0; i < len(printed); i++ {
+		c := printed[i]
+		if c == '\\' && i+1 < len(printed) {
+			if at := strings.IndexByte(`btnfr"\`, printed[i+1]); at >= 0 {
+				dst = append(dst, "\b\t\n\f\r\"\\"[at])
+				i++
+				continue
+			}
+			dst = append(dst, c, printed[i+1])
+			i++
+			continue
+		}
+		dst = append(dst, c)
+	}
+	return dst
+}
+
+// The objects below win, in the order in which they are printed.
+const (
+	winSystem = iota
+	winEventData
+	winOther // all other sections share one
+	winSections
+)
 
 type winField struct {
-	place *path // with its name
-	value string
+	name, value string
+	place       *path
 	// from and to are where the value's JSON stands in the log.
 	from, to int
 }
 
 // winEvent reads one event into the sections of s.
 type winEvent struct {
-	s        *Keyed
-	doc      *xmlDocument
-	level    string
-	keywords string
+	s   *Keyed
+	doc *xmlDocument
+	// level and keywords are their last contents, if they were there.
+	level, keywords       string
+	hasLevel, hasKeywords bool
+	// other is the name of the shared section.
+	other string
+	// bytes is the length of all values so far.
+	bytes int
 }
 
-// winSectionsMax bounds the sections; Windows writes a handful.
-const winSectionsMax = 64
+// winValuesMax bounds the values of an event in bytes. An agent's event stays far
+// below; one made for it could repeat a content for each attribute.
+const winValuesMax = 256 << 10
 
-// section finds or makes a section and returns its number, -1 beyond the bound.
-func (w *winEvent) section(name string) int {
-	s := w.s
-	for i := range s.sections {
-		if s.sections[i].name == name {
-			return i
-		}
-	}
-	n := len(s.sections)
-	if n >= winSectionsMax {
-		return -1
-	}
-	if n < cap(s.sections) {
-		s.sections = s.sections[:n+1] // with the memory of an earlier event's fields
-		s.sections[n].fields = s.sections[n].fields[:0]
-	} else {
-		s.sections = append(s.sections, winSection{})
-	}
-	p := s.child(s.child(s.root, "win"), name)
-	p.next = 0
-	s.sections[n].name, s.sections[n].place = name, p
-	return n
+func (w *winEvent) names() [winSections]string {
+	return [...]string{"system", "eventdata", w.other}
 }
 
-// add adds a field to a section, unless it has one of that name.
 func (w *winEvent) add(section int, name, value string) {
-	value = trimEnd(value)
-	if section < 0 || name == "" || value == "" {
+	if w.bytes += len(name) + len(value); w.bytes > winValuesMax {
 		return
 	}
-	s := w.s
-	sec := &s.sections[section]
-	if len(sec.fields) >= program.OrderMax {
-		return
-	}
-	p := s.child(sec.place, name)
-	n := s.nameAt(p)
-	if n.stamp == s.ev.stamp && sec.has(p) {
-		return
-	}
-	n.stamp = s.ev.stamp
-	sec.fields = append(sec.fields, winField{place: p, value: value})
-}
-
-func (c *winSection) has(p *path) bool {
-	for i := range c.fields {
-		if c.fields[i].place == p {
-			return true
-		}
-	}
-	return false
+	w.s.sections[section] = append(w.s.sections[section], winField{name: name, value: value})
 }
 
 // lowerFirst returns s with its first letter in lower case.
@@ -165,146 +286,133 @@ func (w *winEvent) lowerFirst(s string) string {
 	return s
 }
 
-// systemName is the field of an element of System whose text is taken, or empty.
-func systemName(element string) string {
-	switch element {
-	case "EventID":
-		return "eventID"
-	case "Version":
-		return "version"
-	case "Level":
-		return "level"
-	case "Task":
-		return "task"
-	case "Opcode":
-		return "opcode"
-	case "Keywords":
-		return "keywords"
-	case "EventRecordID":
-		return "eventRecordID"
-	case "Channel":
-		return "channel"
-	case "Computer":
-		return "computer"
+// read reads the children of the root element (4).
+func (w *winEvent) read() {
+	d := w.doc
+	root := d.nodes[0].first
+	for i := d.nodes[root].first; root != 0 && i != 0; i = d.nodes[i].next {
+		switch d.nodes[i].name {
+		case "System":
+			w.system(i)
+		case "EventData":
+			w.eventData(i)
+		default:
+			w.section(i)
+		}
 	}
-	return ""
 }
 
-// Attributes of elements of System and their fields, in order.
+// Attributes of elements of System and their fields.
 var (
 	providerAttrs  = [][2]string{{"Name", "providerName"}, {"Guid", "providerGuid"}, {"EventSourceName", "eventSourceName"}}
 	createdAttrs   = [][2]string{{"SystemTime", "systemTime"}}
 	executionAttrs = [][2]string{{"ProcessID", "processID"}, {"ThreadID", "threadID"}}
 )
 
-func systemAttrs(element string) [][2]string {
-	switch element {
-	case "Provider":
-		return providerAttrs
-	case "TimeCreated":
-		return createdAttrs
-	case "Execution":
-		return executionAttrs
+func (w *winEvent) system(n int32) {
+	d := w.doc
+	attrs := func(node *xmlNode, most int, fields [][2]string) {
+		for _, a := range d.attrs[node.attrs:min(node.attrsEnd, node.attrs+int32(most))] {
+			for _, f := range fields {
+				if a.name == f[0] {
+					w.add(winSystem, f[1], a.value)
+				}
+			}
+		}
 	}
-	return nil
+	for i := d.nodes[n].first; i != 0; i = d.nodes[i].next {
+		c := &d.nodes[i]
+		switch c.name {
+		case "Provider":
+			attrs(c, xmlAttrsMax, providerAttrs)
+		case "TimeCreated":
+			attrs(c, 1, createdAttrs)
+		case "Execution":
+			attrs(c, xmlAttrsMax, executionAttrs)
+		case "Security", "Correlation":
+		case "Channel":
+			w.add(winSystem, "channel", c.text)
+		case "Level":
+			w.level, w.hasLevel = c.text, true
+			w.add(winSystem, "level", c.text)
+		case "Keywords":
+			w.keywords, w.hasKeywords = c.text, true
+			w.add(winSystem, "keywords", c.text)
+		default:
+			if c.text != "" {
+				w.add(winSystem, w.lowerFirst(c.name), c.text)
+			}
+		}
+	}
 }
 
-func (w *winEvent) read() {
-	d := w.doc
-	event := d.child(0, "Event") // else 0, the root itself
-	sys := w.section("system")
-	if n := d.child(event, "System"); n != 0 {
-		for i := d.nodes[n].first; i != 0; i = d.nodes[i].next {
-			c := &d.nodes[i]
-			for _, a := range systemAttrs(c.name) {
-				w.add(sys, a[1], d.attr(i, a[0]))
-			}
-			if to := systemName(c.name); to != "" {
-				w.add(sys, to, c.text)
-			}
-			switch c.name {
-			case "Level":
-				w.level = strings.TrimSpace(c.text)
-			case "Keywords":
-				w.keywords = strings.TrimSpace(c.text)
-			}
-		}
-	}
-	for i := d.nodes[event].first; i != 0; i = d.nodes[i].next {
-		switch d.nodes[i].name {
-		case "System":
-		case "EventData":
-			w.eventData(i)
-		default:
-			w.other(i)
-		}
-	}
-}
+// winNone reports whether a content says that there is no value.
+func winNone(content string) bool { return content == "" || content == "-" || content == "(NULL)" }
 
 func (w *winEvent) eventData(n int32) {
 	d := w.doc
 	var unnamed []string
 	var audit [][2]string
-	data := -1
-	put := func(name, value string) {
-		if data < 0 {
-			data = w.section("eventdata")
-		}
-		w.add(data, name, value)
-	}
 	for i := d.nodes[n].first; i != 0; i = d.nodes[i].next {
 		c := &d.nodes[i]
 		v := trimEnd(c.text)
-		switch name := d.attr(i, "Name"); {
+		switch {
 		case c.name != "Data":
-			put(w.lowerFirst(c.name), v)
-		case v == "" || v == "-" || v == "(NULL)":
-		case name == "":
-			unnamed = append(unnamed, v)
-		case name == "CategoryId":
-			put("categoryId", v)
-			audit = append(audit, [2]string{"category", auditName(v)})
-		case name == "SubcategoryId":
-			put("subcategoryId", v)
-			audit = append(audit, [2]string{"subcategory", auditName(v)})
-		case name == "AuditPolicyChanges":
-			put("auditPolicyChangesId", v)
-			var names []string
-			for id := range strings.SplitSeq(v, ",") {
-				if t := auditName(strings.TrimSpace(id)); t != "" {
-					names = append(names, t)
-				}
+			if c.text != "" {
+				w.add(winEventData, w.lowerFirst(c.name), v)
 			}
-			audit = append(audit, [2]string{"auditPolicyChanges", strings.Join(names, ", ")})
-		default:
-			put(w.lowerFirst(name), v)
+			continue
+		case winNone(c.text):
+			continue
+		case c.attrs == c.attrsEnd:
+			unnamed = append(unnamed, v)
+			continue
+		}
+		for _, a := range d.attrs[c.attrs:c.attrsEnd] {
+			name := w.lowerFirst(a.value)
+			if a.name != "Name" {
+				w.add(winEventData, name, v)
+				continue
+			}
+			switch name {
+			case "categoryId":
+				audit = append(audit, [2]string{"category", auditName(v)})
+			case "subcategoryId":
+				audit = append(audit, [2]string{"subcategory", auditName(v)})
+			case "auditPolicyChanges":
+				name = "auditPolicyChangesId"
+				var names []string
+				for id := range strings.SplitSeq(v, ",") {
+					if t := auditName(strings.TrimSpace(id)); t != "" {
+						names = append(names, t)
+					}
+				}
+				audit = append(audit, [2]string{"auditPolicyChanges", strings.Join(names, ", ")})
+			}
+			w.add(winEventData, name, v)
+			break
 		}
 	}
 	for _, a := range audit {
-		put(a[0], a[1])
+		if a[1] != "" {
+			w.add(winEventData, a[0], a[1])
+		}
 	}
 	if len(unnamed) > 0 {
-		put("data", strings.Join(unnamed, ", "))
+		w.add(winEventData, "data", strings.Join(unnamed, ", "))
 	}
 }
 
-// other reads sections such as UserData: their elements, or the elements of
-// those that have children.
-func (w *winEvent) other(n int32) {
+// section reads a section such as UserData: the elements two levels down. All such
+// sections share one object, which has the name of the last one's last child.
+func (w *winEvent) section(n int32) {
 	d := w.doc
 	for i := d.nodes[n].first; i != 0; i = d.nodes[i].next {
-		c := &d.nodes[i]
-		if c.first == 0 {
-			w.add(w.section(w.lowerFirst(d.nodes[n].name)), w.lowerFirst(c.name), c.text)
-			continue
-		}
-		for j := c.first; j != 0; j = d.nodes[j].next {
-			g := &d.nodes[j]
-			name := d.attr(j, "Name")
-			if g.name != "Data" || name == "" {
-				name = g.name
+		w.other = w.lowerFirst(d.nodes[i].name)
+		for j := d.nodes[i].first; j != 0; j = d.nodes[j].next {
+			if c := &d.nodes[j]; !winNone(c.text) {
+				w.add(winOther, w.lowerFirst(c.name), trimEnd(c.text))
 			}
-			w.add(w.section(w.lowerFirst(c.name)), w.lowerFirst(name), g.text)
 		}
 	}
 }
@@ -318,49 +426,74 @@ const (
 	auditSuccess = 0x20000000000000
 )
 
-func (w *winEvent) finish(message string) {
-	sys := w.section("system")
-	severity := "UNKNOWN"
-	if n, err := strconv.Atoi(w.level); err == nil && n >= 1 && n <= len(severities) {
-		severity = severities[n-1]
-	} else if err == nil && n == 0 {
-		k, _ := strconv.ParseUint(strings.TrimPrefix(w.keywords, "0x"), 16, 64)
-		switch {
-		case k&auditFailure != 0:
-			severity = "AUDIT_FAILURE"
-		case k&auditSuccess != 0:
-			severity = "AUDIT_SUCCESS"
+// finish adds the severity (5) and the message (6) to the system section.
+func (w *winEvent) finish(in windowsInput) {
+	if w.hasLevel && w.hasKeywords {
+		severity := "UNKNOWN"
+		switch n := leadingNumber(w.level); {
+		case n >= 1 && n <= int64(len(severities)):
+			severity = severities[n-1]
+		case n == 0:
+			switch k := leadingHex(w.keywords); {
+			case k&auditFailure != 0:
+				severity = "AUDIT_FAILURE"
+			case k&auditSuccess != 0:
+				severity = "AUDIT_SUCCESS"
+			}
 		}
+		w.add(winSystem, "severityValue", severity)
 	}
-	if w.level != "" {
-		w.add(sys, "severityValue", severity)
-	}
-	// Alerts of 4.14 show the message in quotation marks: 127 of the 128 Windows
-	// events recorded in its tests have them, the agent's text has not.
-	if message = trimEnd(message); message != "" {
-		t := &w.s.texts
-		w.add(sys, "message", t.keep(append(append(append(t.room(len(message)+2), '"'), message...), '"')))
+	if in.hasMessage {
+		w.add(winSystem, "message", in.message)
 	}
 }
 
-// Bounds of xmlDocument.
+// leadingNumber is the decimal number that s begins with, as C reads one: 0 if it
+// begins with none.
+func leadingNumber(s string) int64 {
+	s = strings.TrimLeft(s, " ")
+	end := 0
+	for end < len(s) && (digit(s[end]) || end == 0 && (s[0] == '-' || s[0] == '+')) {
+		end++
+	}
+	n, _ := strconv.ParseInt(s[:end], 10, 64) // out of range gives the bound
+	return n
+}
+
+// leadingHex is the hexadecimal number that s begins with, `0x` or not.
+func leadingHex(s string) uint64 {
+	s = strings.TrimLeft(s, " ")
+	if strings.HasPrefix(s, "0x") || strings.HasPrefix(s, "0X") {
+		s = s[2:]
+	}
+	end := 0
+	for end < len(s) && (digit(s[end]) || 'a' <= s[end]|0x20 && s[end]|0x20 <= 'f') {
+		end++
+	}
+	n, _ := strconv.ParseUint(s[:end], 16, 64)
+	return n
+}
+
+// Bounds of xmlDocument. The number of elements follows from the event's size.
 const (
-	xmlDepthMax = 32
-	xmlNodesMax = 4096
+	xmlDepthMax = 1024
+	xmlTextMax  = 20479 // of a name, a value, a content
+	xmlAttrsMax = 48    // of one element
 )
 
-// xmlDocument is the small part of XML that Windows writes. Its memory serves
+// xmlDocument is the XML of an event after step 1, read as configuration files
+// are (3): no entities, no processing instructions, `<!` comments. Its memory serves
 // one event after the other.
 type xmlDocument struct {
-	// nodes are the elements. The first is the root, which holds the document's
-	// elements; as it is nobody's child, 0 means none in links.
+	// nodes are the elements. The first holds the document's roots; as it is
+	// nobody's child, 0 means none in links.
 	nodes []xmlNode
 	attrs []xmlAttr
 	stack []int32
 	texts *arena
 }
 
-// xmlNode is an element of an event.
+// xmlNode is an element of an event. Its text is that behind its last child.
 type xmlNode struct {
 	name, text        string
 	first, last, next int32
@@ -369,84 +502,70 @@ type xmlNode struct {
 
 type xmlAttr struct{ name, value string }
 
-// child finds the first child of that name.
-func (d *xmlDocument) child(n int32, name string) int32 {
-	for i := d.nodes[n].first; i != 0; i = d.nodes[i].next {
-		if d.nodes[i].name == name {
-			return i
-		}
-	}
-	return 0
-}
-
-func (d *xmlDocument) attr(n int32, name string) string {
-	for _, a := range d.attrs[d.nodes[n].attrs:d.nodes[n].attrsEnd] {
-		if a.name == name {
-			return a.value
-		}
-	}
-	return ""
-}
-
-// addText adds to an element's text.
-func (d *xmlDocument) addText(n int32, text string) {
+// addText adds to an element's text, which comments may cut in pieces. It returns
+// false when the text is too long.
+func (d *xmlDocument) addText(n int32, text string) bool {
 	c := &d.nodes[n]
+	if len(c.text)+len(text) > xmlTextMax {
+		return false
+	}
 	if c.text == "" {
 		c.text = text
-		return
+		return true
 	}
 	c.text = d.texts.keep(append(append(d.texts.room(len(c.text)+len(text)), c.text...), text...))
+	return true
 }
 
-// scan reads s; false means that it is no whole document.
+// scan reads s; false means that it cannot be read as a whole.
 func (d *xmlDocument) scan(s string) bool {
 	d.nodes, d.attrs, d.stack = append(d.nodes[:0], xmlNode{}), d.attrs[:0], append(d.stack[:0], 0)
-	for s != "" {
+	for {
 		top := d.stack[len(d.stack)-1]
 		i := strings.IndexByte(s, '<')
 		if i < 0 {
-			break
+			return len(d.stack) == 1
 		}
-		if i > 0 && len(d.stack) > 1 {
-			d.addText(top, d.unescape(s[:i]))
+		if i > 0 && len(d.stack) > 1 && !d.addText(top, s[:i]) {
+			return false
 		}
-		s = s[i:]
-		switch {
-		case len(s) > 1 && s[1] != '!' && s[1] != '?' && s[1] != '/':
-		case strings.HasPrefix(s, "<!--"):
-			_, s, _ = strings.Cut(s, "-->")
-			continue
-		case strings.HasPrefix(s, "<![CDATA["):
-			text, rest, ok := strings.Cut(s[9:], "]]>")
-			if !ok {
+		s = s[i+1:]
+		if s == "" {
+			return false
+		}
+		switch s[0] {
+		case '!':
+			end, size := strings.Index(s, "-->"), len("-->")
+			if other := strings.Index(s[1:], "!>"); other >= 0 && (end < 0 || other+1 < end) {
+				end, size = other+1, len("!>")
+			}
+			if end < 0 {
 				return false
 			}
-			d.addText(top, text)
-			s = rest
+			s = s[end+size:]
 			continue
-		case strings.HasPrefix(s, "<?"), strings.HasPrefix(s, "<!"):
-			_, s, _ = strings.Cut(s, ">")
-			continue
-		case strings.HasPrefix(s, "</"):
-			if name := d.nodes[top].name; len(d.stack) > 1 && len(s) > len(name)+2 && s[len(name)+2] == '>' && s[2:len(name)+2] == name {
-				d.stack = d.stack[:len(d.stack)-1]
-				s = s[len(name)+3:]
-				continue
-			}
-			name, rest, ok := strings.Cut(s[2:], ">")
-			if !ok || len(d.stack) == 1 || strings.TrimSpace(name) != d.nodes[top].name {
-				return false
+		case '/':
+			// Most end tags are written as their start tag.
+			name := d.nodes[top].name
+			if len(d.stack) > 1 && len(s) > len(name)+1 && s[len(name)+1] == '>' && s[1:len(name)+1] == name {
+				s = s[len(name)+2:]
+			} else {
+				closed, rest, ok := strings.Cut(s[1:], ">")
+				if !ok || len(d.stack) == 1 || !strings.EqualFold(strings.Trim(closed, " "), name) {
+					return false
+				}
+				s = rest
 			}
 			d.stack = d.stack[:len(d.stack)-1]
-			s = rest
 			continue
 		}
-		rest, closed, ok := d.startTag(s[1:])
-		if !ok || len(d.nodes)-1 > xmlNodesMax {
+		rest, closed, ok := d.startTag(s)
+		if !ok {
 			return false
 		}
 		n := int32(len(d.nodes) - 1)
 		p := &d.nodes[top]
+		p.text = ""
 		if p.last == 0 {
 			p.first = n
 		} else {
@@ -461,24 +580,17 @@ func (d *xmlDocument) scan(s string) bool {
 		}
 		s = rest
 	}
-	return len(d.stack) == 1
 }
 
 // startTag reads a start tag behind its `<` and appends its element to nodes.
 func (d *xmlDocument) startTag(s string) (rest string, closed, ok bool) {
-	i := 0
-	for i < len(s) && !xmlEndsName[s[i]] {
-		i++
-	}
-	if i == 0 || i == len(s) {
+	name, s := xmlWord(s, &xmlEndsName)
+	if name == "" || len(name) > xmlTextMax {
 		return "", false, false
 	}
-	n := xmlNode{name: s[:i], attrs: int32(len(d.attrs))}
-	s = s[i:]
+	n := xmlNode{name: name, attrs: int32(len(d.attrs))}
 	for {
-		for s != "" && xmlBlank(s[0]) {
-			s = s[1:]
-		}
+		s = strings.TrimLeft(s, " ")
 		if s == "" {
 			return "", false, false
 		}
@@ -490,103 +602,59 @@ func (d *xmlDocument) startTag(s string) (rest string, closed, ok bool) {
 			}
 			return s[2:], true, true
 		}
-		i := 0
-		for i < len(s) && s[i] != '=' && s[i] != '>' {
-			i++
-		}
-		if i == 0 || i == len(s) || s[i] != '=' {
+		if name, s = xmlWord(s, &xmlEndsAttr); name == "" || len(name) > xmlTextMax {
 			return "", false, false
 		}
-		name := s[:i]
-		if name[0] <= ' ' || name[0] >= 0x80 || name[i-1] <= ' ' || name[i-1] >= 0x80 {
-			name = strings.TrimSpace(name)
+		if s = strings.TrimLeft(s, " "); s == "" || s[0] != '=' {
+			return "", false, false
 		}
-		for s = s[i+1:]; s != "" && xmlBlank(s[0]); {
-			s = s[1:]
-		}
-		if s == "" || s[0] != '"' && s[0] != '\'' {
+		if s = strings.TrimLeft(s[1:], " "); s == "" || s[0] != '"' && s[0] != '\'' {
 			return "", false, false
 		}
 		end := strings.IndexByte(s[1:], s[0])
-		if end < 0 {
+		if end < 0 || end > xmlTextMax {
 			return "", false, false
 		}
-		d.attrs = append(d.attrs, xmlAttr{name, d.unescape(s[1 : end+1])})
+		seen := d.attrs[n.attrs:]
+		if len(seen) == xmlAttrsMax {
+			return "", false, false
+		}
+		for i := range seen {
+			if strings.EqualFold(seen[i].name, name) {
+				return "", false, false
+			}
+		}
+		d.attrs = append(d.attrs, xmlAttr{name, s[1 : end+1]})
 		s = s[end+2:]
 	}
 }
 
-// trimEnd cuts blanks off the end.
+// xmlWord cuts a name off s; it is empty if s begins with none.
+func xmlWord(s string, ends *[256]byte) (name, rest string) {
+	i := 0
+	for i < len(s) && ends[s[i]] == 0 {
+		i++
+	}
+	if i == len(s) || ends[s[i]] == xmlBad {
+		return "", s
+	}
+	return s[:i], s[i:]
+}
+
+// xmlBad marks bytes that no name has.
+const xmlBad = 2
+
+// What ends names of elements and of attributes. White space other than blanks is
+// escaped by step 1.
+var (
+	xmlEndsName = [256]byte{'>': 1, '/': 1, ' ': 1, '<': xmlBad, '?': xmlBad, '"': xmlBad, '\'': xmlBad}
+	xmlEndsAttr = [256]byte{'=': 1, '>': 1, '/': 1, ' ': 1, '<': xmlBad, '?': xmlBad, '"': xmlBad, '\'': xmlBad}
+)
+
+// trimEnd cuts blanks off the end, down to one character.
 func trimEnd(s string) string {
-	for s != "" && xmlBlank(s[len(s)-1]) {
+	for len(s) > 1 && s[len(s)-1] == ' ' {
 		s = s[:len(s)-1]
 	}
 	return s
-}
-
-// xmlEndsName tells what stands behind an element's name.
-var xmlEndsName = [256]bool{'>': true, '/': true, ' ': true, '\t': true, '\r': true, '\n': true}
-
-func xmlBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
-
-// entityMax bounds a reference, `&` and `;` included.
-const entityMax = 13
-
-// unescape replaces the predefined entities and character references.
-func (d *xmlDocument) unescape(s string) string {
-	if strings.IndexByte(s, '&') < 0 {
-		return s
-	}
-	b := d.texts.room(len(s))
-	for s != "" {
-		i := strings.IndexByte(s, '&')
-		if i < 0 {
-			b = append(b, s...)
-			break
-		}
-		b = append(b, s[:i]...)
-		s = s[i:]
-		end := strings.IndexByte(s[:min(len(s), entityMax)], ';')
-		if end < 0 {
-			b = append(b, '&')
-			s = s[1:]
-			continue
-		}
-		switch name := s[1:end]; name {
-		case "lt":
-			b = append(b, '<')
-		case "gt":
-			b = append(b, '>')
-		case "amp":
-			b = append(b, '&')
-		case "quot":
-			b = append(b, '"')
-		case "apos":
-			b = append(b, '\'')
-		default:
-			if r, ok := charRef(name); ok {
-				b = utf8.AppendRune(b, r)
-			} else {
-				b = append(b, s[:end+1]...)
-			}
-		}
-		s = s[end+1:]
-	}
-	return d.texts.keep(b)
-}
-
-func charRef(name string) (rune, bool) {
-	digits, ok := strings.CutPrefix(name, "#")
-	if !ok {
-		return 0, false
-	}
-	base := 10
-	if h, ok := strings.CutPrefix(digits, "x"); ok {
-		digits, base = h, 16
-	}
-	v, err := strconv.ParseUint(digits, base, 32)
-	if err != nil || v == 0 || !utf8.ValidRune(rune(v)) || v > utf8.MaxRune {
-		return 0, false
-	}
-	return rune(v), true
 }

@@ -4,7 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
+
+	"vedette/schemas"
 )
 
 // The attributes of a monitored entry, in the order in which rules' fields stand.
@@ -74,10 +75,12 @@ type fimChange struct {
 	index     string
 	diff      string
 	tags      string
-	hardLinks []string
-	changed   []string
-	now, old  [fimAttributes]string
-	audit     [len(fimAudit)]string
+	// oldRegistry says that the agent knows keys and values as one kind.
+	oldRegistry bool
+	hardLinks   []string
+	changed     []string
+	now, old    [fimAttributes]string
+	audit       [len(fimAudit)]string
 }
 
 // decodeFIM decodes `{"type":"event","data":{…}}` of the file monitor. Deltas
@@ -106,7 +109,7 @@ func (s *Keyed) decodeFIM() bool {
 		}
 	}
 	put("file", c.path)
-	put("hard_links", strings.Join(c.hardLinks, ","))
+	put("hard_links", compactList(c.hardLinks))
 	put("mode", c.mode)
 	for i := range fimAttributes {
 		put(fimFields[i], c.now[i])
@@ -133,8 +136,8 @@ func readFIM(data *jsonNode) *fimChange {
 	attrs, old := data.member("attributes"), data.member("old_attributes")
 	c := &fimChange{
 		kind: attrs.str("type"), path: data.str("path"), mode: data.str("mode"), event: data.str("type"),
-		symbolic: data.str("symbolic_path"), arch: data.str("arch"), valueName: data.str("value_name"),
-		valueType: attrs.str("value_type"), index: data.str("index"), diff: data.str("content_changes"), tags: data.str("tags"),
+		symbolic: attrs.str("symlink_path"), arch: data.str("arch"), valueName: data.str("value_name"),
+		index: data.str("index"), diff: data.str("content_changes"), tags: data.str("tags"),
 		hardLinks: data.member("hard_links").texts(), changed: data.member("changed_attributes").texts(),
 	}
 	switch {
@@ -151,6 +154,7 @@ func readFIM(data *jsonNode) *fimChange {
 			return nil
 		}
 	case "registry": // older agents; what has a value's name is a value
+		c.oldRegistry = true
 		c.kind = "registry_key"
 		if c.valueName != "" {
 			c.kind = "registry_value"
@@ -162,6 +166,14 @@ func readFIM(data *jsonNode) *fimChange {
 		c.now[i], c.old[i] = attrs.str(name), old.str(name)
 	}
 	c.now[fimPerm], c.old[fimPerm] = permissions(attrs.member("perm")), permissions(old.member("perm"))
+	// The type of a value stands in either, the later one counts.
+	for i := range data.kids {
+		if k := &data.kids[i]; k.name == "attributes" || k.name == "old_attributes" {
+			if t := k.str("value_type"); t != "" {
+				c.valueType = t
+			}
+		}
+	}
 	audit := data.member("audit")
 	for i := range fimAudit {
 		c.audit[i] = audit.str(fimAudit[i].member)
@@ -280,26 +292,58 @@ func splitList(s, sep string) []string {
 	return out
 }
 
-// fimPathMax bounds a path in the readable text; fimPathGap marks the cut. Which
-// part goes the specification leaves open: head and tail stay, in equal parts.
+// Bounds of the readable text in bytes: of a path, and of lines. A line that is
+// longer is cut and lacks its newline, so the next one follows directly.
 const (
-	fimPathMax = 756
-	fimPathGap = " [...] "
+	fimPathMax  = 756
+	fimPathGap  = " [...] "
+	fimListMax  = 255
+	fimLineMax  = 256
+	fimArchSize = len("[x64] ")
 )
 
-func shortPath(s string) string {
-	if len(s) <= fimPathMax {
-		return s
+// shownPath is the path as the text shows it: the first and the last part of a
+// long one.
+//
+// Source: spec/state-gaps.md §2.2.
+func (c *fimChange) shownPath() string {
+	p, arch := c.path, ""
+	if c.arch != "" {
+		arch = c.arch + " "
 	}
-	half := (fimPathMax - len(fimPathGap)) / 2
-	head, tail := half, len(s)-half
-	for head > 0 && !utf8.RuneStart(s[head]) && head > half-utf8.UTFMax {
-		head--
+	switch {
+	case c.kind == "file" || c.oldRegistry:
+		if len(p) > fimPathMax {
+			p = p[:719] + fimPathGap + p[len(p)-30:]
+		}
+		return p
+	case c.kind == "registry_key":
+		if len(p)+fimArchSize > fimPathMax {
+			p = p[:713] + fimPathGap + p[len(p)-24:]
+		}
+		return arch + p
+	case c.valueName == "":
+		return "Unknown key:Unknown Value"
+	case fimArchSize+len(p)+len(c.valueName) > fimPathMax:
+		p = arch + p[:min(len(p), max(0, 751-len(c.valueName)))] + fimPathGap + `\` + c.valueName
+		return p[:min(len(p), fimPathMax)]
 	}
-	for tail < len(s) && !utf8.RuneStart(s[tail]) && tail < len(s)-half+utf8.UTFMax {
-		tail++
+	return arch + p + `\` + c.valueName
+}
+
+// compactList is a list as JSON text; an empty one is the empty text.
+func compactList(list []string) string {
+	if len(list) == 0 {
+		return ""
 	}
-	return s[:head] + fimPathGap + s[tail:]
+	b := []byte{'['}
+	for i, t := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = schemas.AppendJSONString(b, t)
+	}
+	return string(append(b, ']'))
 }
 
 // fimLines are the sentences of a change: what stands before the old value,
@@ -329,37 +373,42 @@ func (c *fimChange) text() string {
 	var b strings.Builder
 	switch c.kind {
 	case "file":
-		b.WriteString("File '" + shortPath(c.path))
+		b.WriteString("File '")
 	case "registry_key":
-		b.WriteString("Registry Key '" + shortPath(c.registryPath()))
+		b.WriteString("Registry Key '")
 	default:
-		b.WriteString("Registry Value '" + shortPath(c.registryPath()+`\`+c.valueName))
+		b.WriteString("Registry Value '")
 	}
-	b.WriteString("' " + c.event + "\n")
-	line := func(label, text string) {
-		if text != "" {
-			b.WriteString(label + text + "\n")
-		}
+	b.WriteString(c.shownPath() + "' " + c.event + "\n")
+	line := func(most int, parts ...string) {
+		text := strings.Join(parts, "") + "\n"
+		b.WriteString(text[:min(len(text), most)])
 	}
-	line("Hard links: ", strings.Join(c.hardLinks, ","))
-	line("Mode: ", c.mode)
-	line("Changed attributes: ", strings.Join(c.changed, ","))
+	if len(c.hardLinks) > 0 {
+		line(fimListMax, "Hard links: ", strings.Join(c.hardLinks, ","))
+	}
+	mode := c.mode
+	if mode == "" {
+		mode = "(null)"
+	}
+	b.WriteString("Mode: " + mode + "\n")
+	if len(c.changed) > 0 {
+		line(fimListMax, "Changed attributes: ", strings.Join(c.changed, ","))
+	}
 	if c.event != "modified" {
 		return b.String()
 	}
 	for _, l := range fimLines {
-		if c.old[l.attr] != c.now[l.attr] {
-			b.WriteString(l.before + c.old[l.attr] + l.middle + c.now[l.attr] + "'\n")
+		old, now := c.old[l.attr], c.now[l.attr]
+		switch {
+		case old == now:
+		case l.attr == fimPerm && len(l.before)+len(old)+len(l.middle)+len(now)+len("'\n") > fimLineMax:
+			b.WriteString("Permissions changed.\n")
+		default:
+			line(fimLineMax, l.before, old, l.middle, now, "'")
 		}
 	}
 	return b.String()
-}
-
-func (c *fimChange) registryPath() string {
-	if c.arch == "" {
-		return c.path
-	}
-	return c.arch + " " + c.path
 }
 
 // fimAlert are the attributes in the order of the alert.
@@ -396,9 +445,9 @@ func (w *writer) syscheck(c *fimChange) {
 		a := &fimAlert[i]
 		now, old := c.now[a.attr], c.old[a.attr]
 		if old != now {
-			w.fimAttribute(a.attr, a.before, old)
+			w.fimAttribute(a.attr, a.before, old, false)
 		}
-		w.fimAttribute(a.attr, a.after, now)
+		w.fimAttribute(a.attr, a.after, now, true)
 	}
 	w.fimText("diff", c.diff)
 	w.fimList("tags", splitList(c.tags, ","))
@@ -408,18 +457,23 @@ func (w *writer) syscheck(c *fimChange) {
 	w.raw(`}`)
 }
 
-// fimAttribute writes an attribute that is not empty, most as they are.
-func (w *writer) fimAttribute(attr int, name, value string) {
+// fimAttribute writes an attribute that is not empty, most as they are; now tells
+// the new value from the old one.
+func (w *writer) fimAttribute(attr int, name, value string, now bool) {
 	switch {
 	case value == "":
 	case attr == fimPerm:
 		w.fimPerm(name, value)
 	case attr == fimAttrs:
-		w.fimList(name, splitList(value, ","))
+		list := commaList(value)
+		for i := range list {
+			list[i] = strings.TrimLeft(list[i], " ")
+		}
+		w.fimList(name, list)
 	case attr == fimMtime:
 		w.fimTime(name, value)
 	case attr == fimInode:
-		w.fimInode(name, value)
+		w.fimInode(name, value, now)
 	default:
 		w.fimText(name, value)
 	}
@@ -491,10 +545,10 @@ func (w *writer) fimTime(name, value string) {
 }
 
 // fimInode writes the number's low 32 bits, signed, as 4.14 does. What is no
-// number is left out.
-func (w *writer) fimInode(name, value string) {
+// number is left out, and so is a new number whose low bits are 0.
+func (w *writer) fimInode(name, value string, now bool) {
 	n, err := strconv.ParseUint(value, 10, 64)
-	if err != nil {
+	if err != nil || now && uint32(n) == 0 { //nolint:gosec // the wrap is meant
 		return
 	}
 	w.member(name)

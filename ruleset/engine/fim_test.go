@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -51,7 +50,7 @@ func TestFIMFieldsForRules(t *testing.T) {
 				"Old modification time was: '1795300000', now it is '1795309099'\n" +
 				"Old md5sum was: '55555555555555555555555555555555'\nNew md5sum is : '11111111111111111111111111111111'\n",
 			[]string{
-				"file=/etc/app.conf", "hard_links=/srv/a,/srv/b", "mode=whodata", "size=17", "size_before=12", "perm=rw-r-----", "perm_before=rw-r--r--",
+				"file=/etc/app.conf", `hard_links=["/srv/a","/srv/b"]`, "mode=whodata", "size=17", "size_before=12", "perm=rw-r-----", "perm_before=rw-r--r--",
 				"uid=0", "uid_before=0", "gid=33", "gid_before=33", "md5=11111111111111111111111111111111", "md5_before=55555555555555555555555555555555",
 				"sha1=2222222222222222222222222222222222222222", "sha1_before=2222222222222222222222222222222222222222",
 				"sha256=3333333333333333333333333333333333333333333333333333333333333333", "sha256_before=3333333333333333333333333333333333333333333333333333333333333333",
@@ -72,7 +71,7 @@ func TestFIMFieldsForRules(t *testing.T) {
 		},
 		{
 			"only changed old values", `{"type":"event","data":{"path":"/a","type":"modified","attributes":{"type":"file","size":2,"uid":"0"},"old_attributes":{"size":1}}}`,
-			"syscheck_integrity_changed", "File '/a' modified\nSize changed from '1' to '2'\nOwnership was '', now it is '0'\n",
+			"syscheck_integrity_changed", "File '/a' modified\nMode: (null)\nSize changed from '1' to '2'\nOwnership was '', now it is '0'\n",
 			[]string{"file=/a", "size=2", "size_before=1", "uid=0", "entry_type=file", "event_type=modified"},
 		},
 		{
@@ -94,7 +93,7 @@ func TestFIMFieldsForRules(t *testing.T) {
 		},
 		{
 			"registry of old agents", `{"type":"event","data":{"path":"HKLM\\A","value_name":"v","type":"deleted","attributes":{"type":"registry"}}}`,
-			"syscheck_registry_value_deleted", `Registry Value 'HKLM\A\v' deleted` + "\n",
+			"syscheck_registry_value_deleted", `Registry Value 'HKLM\A' deleted` + "\nMode: (null)\n",
 			[]string{`file=HKLM\A`, "value_name=v", "entry_type=registry_value", "event_type=deleted"},
 		},
 	} {
@@ -164,20 +163,43 @@ func TestFIMAlert(t *testing.T) {
 		`"attributes":"ARCHIVE, HIDDEN"},"old_attributes":{"attributes":"ARCHIVE"},"audit":{"process_id":"4","effective_name":"bob"}}}`,
 		`{"path":"c:\\a","win_perm_after":[{"name":"Users","allowed":["C"],"denied":["A","B"]}],"attrs_before":["ARCHIVE"],"attrs_after":["ARCHIVE","HIDDEN"],`+
 			`"event":"modified","audit":{"process":{"id":"4"},"effective_user":{"name":"bob"}}}`)
+	f("a symbolic link, value types, an inode whose low bits are 0", `{"type":"event","data":{"path":"/a","type":"modified","attributes":{"type":"file","symlink_path":"/b","inode":4294967296,`+
+		`"value_type":"REG_SZ"},"old_attributes":{"value_type":"REG_DWORD","inode":8589934592}}}`,
+		`{"path":"/a","symbolic_path":"/b","value_type":"REG_DWORD","inode_before":0,"event":"modified"}`)
 	f("what is no time and no inode is left out", `{"type":"event","data":{"path":"/a","type":"added","attributes":{"type":"file","mtime":-1,"inode":"x"}}}`,
 		`{"path":"/a","event":"added"}`)
 }
 
-func TestLongPathIsShortened(t *testing.T) {
+// What is long is cut at the places where 4.14 cuts it.
+func TestFIMTextIsShortened(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{strings.Repeat("/abc", 500), strings.Repeat("é", 600), strings.Repeat("\x80", 2000)} {
-		s := shortPath(path)
-		if len(s) > fimPathMax || !strings.Contains(s, fimPathGap) || utf8.ValidString(path) && !utf8.ValidString(s) {
-			t.Errorf("%d bytes: %q", len(s), s)
+	x := func(n int) string { return strings.Repeat("x", n) }
+	path := func(n int) string { return x(n-10) + "0123456789" }
+	e := New(ossecProgram(t, anyRule()), Config{})
+	for _, tc := range []struct{ name, data, want string }{
+		{"longest file", `"path":"` + path(756) + `","attributes":{"type":"file"}`, "File '" + path(756) + "' modified\nMode: m\n"},
+		{"file", `"path":"` + path(757) + `","attributes":{"type":"file"}`, "File '" + x(719) + " [...] " + path(30) + "' modified\nMode: m\n"},
+		{"longest key", `"arch":"[x64]","path":"` + path(750) + `","attributes":{"type":"registry_key"}`, "Registry Key '[x64] " + path(750) + "' modified\nMode: m\n"},
+		{"key", `"arch":"[x64]","path":"` + path(751) + `","attributes":{"type":"registry_key"}`, "Registry Key '[x64] " + x(713) + " [...] " + path(24) + "' modified\nMode: m\n"},
+		{"longest value", `"arch":"[x64]","value_name":"name","path":"` + path(746) + `","attributes":{"type":"registry_value"}`,
+			"Registry Value '[x64] " + path(746) + "\\name' modified\nMode: m\n"},
+		{"value", `"arch":"[x64]","value_name":"name","path":"` + path(800) + `","attributes":{"type":"registry_value"}`,
+			"Registry Value '" + ("[x64] " + x(747) + " [...] \\name")[:756] + "' modified\nMode: m\n"},
+		{"value with a long name", `"arch":"[x64]","value_name":"` + x(760) + `","path":"p","attributes":{"type":"registry_value"}`,
+			"Registry Value '" + ("[x64]  [...] \\" + x(760))[:756] + "' modified\nMode: m\n"},
+		{"value without a name", `"arch":"[x64]","path":"p","attributes":{"type":"registry_value"}`, "Registry Value 'Unknown key:Unknown Value' modified\nMode: m\n"},
+		{"old registry", `"path":"` + path(757) + `","attributes":{"type":"registry"}`, "Registry Key '" + x(719) + " [...] " + path(30) + "' modified\nMode: m\n"},
+		{"hard links", `"path":"p","hard_links":["` + x(300) + `"],"attributes":{"type":"file"}`, "File 'p' modified\nHard links: " + x(255-len("Hard links: ")) + "Mode: m\n"},
+		{"changed attributes", `"path":"p","changed_attributes":["` + x(300) + `"],"attributes":{"type":"file"}`,
+			"File 'p' modified\nMode: m\nChanged attributes: " + x(255-len("Changed attributes: "))},
+		{"a change", `"path":"p","attributes":{"type":"file","user_name":"` + x(300) + `"}`, "File 'p' modified\nMode: m\nUser name was '', now it is '" + x(256-len("User name was '', now it is '"))},
+		{"permissions", `"path":"p","attributes":{"type":"file","perm":"` + x(300) + `"}`, "File 'p' modified\nMode: m\nPermissions changed.\n"},
+	} {
+		s := e.NewState()
+		e.Process(s, agentEvent('8', "syscheck", `{"type":"event","data":{"type":"modified","mode":"m",`+tc.data+`}}`))
+		if diff := cmp.Diff(tc.want, s.ev.fullLog); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tc.name, diff)
 		}
-	}
-	if p := strings.Repeat("x", fimPathMax); shortPath(p) != p {
-		t.Error("a path that fits was cut")
 	}
 }
 

@@ -17,9 +17,6 @@ type fieldName struct {
 	isStatic bool
 	// path is where the field stands in an alert, nil if that takes a closer look.
 	path *path
-	// stamp is that of the last event in which the event channel's decoder met the
-	// name.
-	stamp uint32
 }
 
 // path is a place in nested objects. Places are noted as events show them, so

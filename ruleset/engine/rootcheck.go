@@ -6,69 +6,62 @@ import "strings"
 // seen before is known to the state data base only: without it, every finding
 // counts as seen for the first time (Keyed.firstSeen).
 //
-// Source: spec/ruleset-language.md §10, spec/agent-state-sync.md §6.
+// Source: spec/state-gaps.md §6.
 func (s *Keyed) decodeRootcheck() bool {
 	s.setInternal("rootcheck")
-	title, file := rootcheckFields(s.ev.fullLog)
-	if title != "" {
-		s.addDynamic("title", title)
-	}
-	if file != "" {
-		s.addDynamic("file", file)
-	}
+	s.putSet("title", rootcheckTitle(s.ev.fullLog))
+	s.putSet("file", rootcheckFile(s.ev.fullLog))
 	return true
 }
 
-// rootcheckFields finds the title, which is the text without a leading
-// `… Audit:` and cut before `File:`, and the file, which stands behind `File: `
-// or in quotes.
-//
-// 4.14 leaves the quoted path, and what follows the first sentence, out of the
-// titles of texts that name a file first, so that one title stands for all
-// files: `Trojaned version of file detected.`
-func rootcheckFields(text string) (title, file string) {
-	text = strings.TrimSpace(text)
-	title = text
-	if head, rest, ok := strings.Cut(title, "Audit: "); ok && strings.Count(head, " ") <= 1 && (head == "" || strings.HasSuffix(head, " ")) {
-		title = rest
+// rootcheckTitle is the first sentence of a finding without the file it names, so
+// that one title stands for all files: `Trojaned version of file detected.`
+func rootcheckTitle(text string) string {
+	text, _, _ = strings.Cut(text, " {")
+	if head, rest, ok := strings.Cut(text, "System Audit: "); ok && !strings.Contains(head, " - ") {
+		text = rest
 	}
-	if before, after, ok := strings.Cut(title, "File: "); ok {
-		file, _, _ = strings.Cut(after, ". Reference:")
-		return strings.TrimRight(before, " "), strings.TrimRight(file, " .")
+	if i := strings.Index(text, ". "); i >= 0 {
+		text = text[:i+1]
 	}
-	from, to := quotedPath(title)
-	if from < 0 {
-		return title, ""
-	}
-	file = title[from:to]
-	switch head := title[:from-1]; head {
-	case "File ", "Trojaned version of file ":
-		rest := title[to+1:]
-		if i := strings.Index(rest, ". "); i >= 0 {
-			rest = rest[:i+1]
+	if quote := quotedFile(text); quote >= 0 {
+		if end := strings.Index(text[quote:], "' "); end >= 0 {
+			text = text[:quote-1] + text[quote+end+len("' "):]
 		}
-		title = strings.TrimRight(head, " ") + rest
 	}
-	return title, file
+	return text
 }
 
-// quotedPath finds the first path in single quotes; from is -1 if there is none.
-func quotedPath(s string) (from, to int) {
-	for at := 0; ; {
-		i := strings.IndexByte(s[at:], '\'')
-		if i < 0 {
-			return -1, -1
+// rootcheckFile is the file that a finding names, or empty.
+func rootcheckFile(text string) string {
+	if _, rest, ok := strings.Cut(text, "File: "); ok {
+		if file, _, ok := strings.Cut(rest, ". "); ok {
+			return file
 		}
-		from = at + i + 1
-		i = strings.IndexByte(s[from:], '\'')
-		if i < 0 {
-			return -1, -1
+		if file, ok := strings.CutSuffix(rest, "."); ok {
+			return file
 		}
-		to = from + i
-		p := s[from:to]
-		if strings.HasPrefix(p, "/") || strings.HasPrefix(p, `\`) || len(p) > 2 && p[1] == ':' && (p[2] == '\\' || p[2] == '/') {
-			return from, to
-		}
-		at = to + 1
+		return ""
 	}
+	quote := quotedFile(text)
+	if quote < 0 {
+		return ""
+	}
+	if file, _, ok := strings.Cut(text[quote:], "' "); ok {
+		return file
+	}
+	if file, ok := strings.CutSuffix(text[quote:], "'"); ok {
+		return file
+	}
+	return ""
+}
+
+// quotedFile is where the path in quotes begins that follows the word file, or -1.
+func quotedFile(text string) int {
+	for _, word := range [...]string{"File '", "file '"} {
+		if i := strings.Index(text, word); i >= 0 {
+			return i + len(word)
+		}
+	}
+	return -1
 }

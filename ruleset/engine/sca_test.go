@@ -9,14 +9,14 @@ import (
 )
 
 const scaFailed = `{"type":"check","id":1795309100,"policy":"Base hardening of Debian","policy_id":"base_debian","check":{"id":28501,"title":"No root login over SSH.",` +
-	`"description":"d","rationale":"r","remediation":"m","compliance":{"cis":"5.2.10","pci_dss":"2.2.4, 8.1","nist_800_53":"CM.1","hipaa":""},` +
-	`"rules":["f:/etc/ssh/sshd_config -> r:^PermitRootLogin no"],"condition":"all","references":"https://example.org","file":"/etc/ssh/sshd_config,/etc/ssh/x","command":"sshd -T",` +
+	`"description":"d","rationale":"r","remediation":"m","compliance":{"cis":"5.2.10","pci_dss":"2.2.4, 8.1","nist_800_53":"CM.1","hipaa":"","soc_2":7,"pci_dss_v4.0":"1.2","no_text":["a"],"neither":true},` +
+	`"rules":["f:/etc/ssh/sshd_config -> r:^PermitRootLogin no"],"condition":"all","references":"https://example.org","file":"/etc/ssh/sshd_config,, /etc/ssh/x","command":"sshd -T",` +
 	`"result":"failed"}}`
 
 const scaNotApplicable = `{"type":"check","id":7,"policy":"P","policy_id":"p","check":{"id":2,"title":"t","status":"Not applicable","reason":"no such file","previous_result":"passed"}}`
 
 const scaSummary = `{"type":"summary","scan_id":7,"name":"Base hardening of Debian","policy_id":"base_debian","file":"base_debian.yml","description":"d","references":"x",` +
-	`"passed":20,"failed":60,"invalid":3,"total_checks":83,"score":25,"start_time":1795309000,"end_time":1795309100,"hash":"a","hash_file":"b","force_alert":"1"}`
+	`"passed":20,"failed":60,"invalid":3,"total_checks":83,"score":25.99,"start_time":1795309000,"end_time":1795309100,"hash":"a","hash_file":"b","force_alert":"1"}`
 
 func TestSCAFieldsForRules(t *testing.T) {
 	t.Parallel()
@@ -35,13 +35,13 @@ func TestSCAFieldsForRules(t *testing.T) {
 			[]string{
 				"sca.type=check", "sca.scan_id=1795309100", "sca.policy=Base hardening of Debian", "sca.check.id=28501", "sca.check.title=No root login over SSH.",
 				"sca.check.description=d", "sca.check.rationale=r", "sca.check.remediation=m", "sca.check.compliance.cis=5.2.10", "sca.check.compliance.pci_dss=2.2.4, 8.1",
-				"sca.check.compliance.nist_800_53=CM.1", "sca.check.references=https://example.org", `sca.check.file=["/etc/ssh/sshd_config", "/etc/ssh/x"]`,
+				"sca.check.compliance.nist_800_53=CM.1", "sca.check.compliance.soc_2=7", "sca.check.compliance.pci_dss_v4.0=1.2", "sca.check.references=https://example.org", `sca.check.file=["/etc/ssh/sshd_config", " /etc/ssh/x"]`,
 				`sca.check.command=["sshd -T"]`, "sca.check.result=failed",
 			},
 			`{"sca":{"type":"check","scan_id":"1795309100","policy":"Base hardening of Debian","check":{"id":"28501","title":"No root login over SSH.","description":"d",` +
-				`"rationale":"r","remediation":"m","compliance":{"cis":"5.2.10","pci_dss":"2.2.4, 8.1","nist_800_53":"CM.1"},"references":"https://example.org",` +
-				`"file":["/etc/ssh/sshd_config","/etc/ssh/x"],"command":["sshd -T"],"result":"failed"}}}`,
-			`,"groups":["sca"],"pci_dss":["2.2","2.2.4","8.1"],"cis":["5.2.10"],"nist_800_53":["CM.1"]`,
+				`"rationale":"r","remediation":"m","compliance":{"cis":"5.2.10","pci_dss":"2.2.4, 8.1","nist_800_53":"CM.1","soc_2":"7","pci_dss_v4":{"0":"1.2"}},"references":"https://example.org",` +
+				`"file":["/etc/ssh/sshd_config"," /etc/ssh/x"],"command":["sshd -T"],"result":"failed"}}}`,
+			`,"groups":["sca"],"pci_dss":["2.2","2.2.4","8.1"],"cis":["5.2.10"],"nist_800_53":["CM.1"],"soc_2":["7"]`,
 		},
 		{
 			"not applicable", scaNotApplicable,
@@ -85,6 +85,26 @@ func TestSCAFieldsForRules(t *testing.T) {
 				t.Errorf("groups (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// What has nothing to tell is an event without fields.
+func TestSCAWithoutFields(t *testing.T) {
+	t.Parallel()
+	e := New(ossecProgram(t, anyRule()), Config{})
+	for _, log := range []string{
+		`{"type":"policies","policies":["cis_debian12"]}`, `{"type":"dump_end","policy_id":"cis_debian12","elements_sent":3,"scan_id":7}`,
+		`{"type":"summary","scan_id":7,"name":"n","policy_id":"p","score":50,"first_scan":1}`, `{"type":"x"}`, `text`, `{"type":"check"`,
+		`{"type":"check","policy":"n","policy_id":"p","check":{"id":1,"title":"t"}}`, `{"type":"check","id":1,"policy":"n","policy_id":"p","check":[1]}`,
+		`{"type":"check","id":1,"policy":"n","policy_id":"p","check":{"id":"1","title":"t"}}`, `{"type":"check","id":1,"policy":"n","policy_id":"p","check":{"id":1,"title":"t","result":1}}`,
+		`{"type":"check","id":1,"policy":"n","check":{"id":1,"title":"t"}}`,
+	} {
+		s := e.NewState()
+		res := e.Process(s, agentEvent('p', "sca", log))
+		name, fields := decoded(s)
+		if !res.Judged || name != "sca" || len(fields) > 0 {
+			t.Errorf("%s: judged %v, decoder %q, fields %v", log, res.Judged, name, fields)
+		}
 	}
 }
 

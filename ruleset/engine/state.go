@@ -84,7 +84,7 @@ type Keyed struct {
 	lastLocation *location
 
 	xml      xmlDocument
-	sections []winSection
+	sections [winSections][]winField
 	stamps   timestamps
 
 	// Scratch of the index, all of it of bounded size. What has another stamp

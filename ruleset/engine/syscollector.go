@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"strconv"
 	"strings"
 
 	"vedette/schemas"
@@ -23,24 +24,24 @@ func inventoryFields(prefix, list string) []inventoryField {
 	return out
 }
 
-// inventoryDeltas are the tables of dbsync_<table> messages. `version` of osinfo
-// is the kernel's version: os_version takes its name once the prefix is off, so
-// it is called as the index template has it.
+// inventoryDeltas are the tables of dbsync_<table> messages. `version` of osinfo,
+// the kernel's, gives the same field as `os_version`, which stands before it:
+// rules see the first, alerts the first that is not empty.
 //
-// Source: spec/agent-state-sync.md §4.
+// Source: spec/agent-state-sync.md §4, spec/state-gaps.md §3.
 var inventoryDeltas = map[string][]inventoryField{
 	"osinfo": inventoryFields("os.", "hostname architecture os_name=name os_version=version os_codename=codename os_major=major os_minor=minor "+
-		"os_patch=patch os_build=build os_platform=platform sysname release version=release_version os_release=os_release os_display_version=display_version"),
+		"os_patch=patch os_build=build os_platform=platform sysname release version os_release=os_release os_display_version=display_version"),
 	"hwinfo":   inventoryFields("hardware.", "board_serial=serial cpu_name cpu_cores cpu_mhz ram_total ram_free ram_usage"),
 	"hotfixes": inventoryFields("", "hotfix"),
-	"packages": inventoryFields("program.", "name version vendor install_time location architecture groups=section description size priority multiarch source format item_id"),
+	"packages": inventoryFields("program.", "name version vendor install_time location architecture groups=section description size priority multiarch source format"),
 	"processes": inventoryFields("process.", "pid name state ppid utime stime cmd argvs=args euser ruser suser egroup rgroup sgroup fgroup priority nice size vm_size "+
 		"resident share start_time pgrp session nlwp tgid tty processor"),
-	"ports": inventoryFields("port.", "protocol local_ip local_port remote_ip remote_port tx_queue rx_queue inode state pid process item_id"),
+	"ports": inventoryFields("port.", "protocol local_ip local_port remote_ip remote_port tx_queue rx_queue inode state pid process"),
 	"network_iface": inventoryFields("netinfo.iface.", "name adapter type state mtu mac tx_packets rx_packets tx_bytes rx_bytes tx_errors rx_errors "+
-		"tx_dropped rx_dropped item_id"),
-	"network_protocol": inventoryFields("netinfo.proto.", "iface type gateway dhcp metric item_id"),
-	"network_address":  inventoryFields("netinfo.addr.", "iface proto address netmask broadcast item_id"),
+		"tx_dropped rx_dropped"),
+	"network_protocol": inventoryFields("netinfo.proto.", "iface type gateway dhcp metric"),
+	"network_address":  inventoryFields("netinfo.addr.", "iface proto address netmask broadcast"),
 	"users": inventoryFields("user.", "user_name user_full_name user_home user_id user_uid_signed user_uuid user_groups user_group_id user_group_id_signed user_created "+
 		"user_roles user_shell user_type user_is_hidden user_is_remote user_last_login user_auth_failed_count user_auth_failed_timestamp user_password_last_change "+
 		"user_password_expiration_date user_password_hash_algorithm user_password_inactive_days user_password_max_days_between_changes "+
@@ -50,10 +51,10 @@ var inventoryDeltas = map[string][]inventoryField{
 		"service_restart service_frequency service_starts_on_mount service_starts_on_path_modified service_starts_on_not_empty_directory service_inetd_compatibility "+
 		"process_pid process_executable process_args process_user_name process_group_name process_working_dir process_root_dir file_path service_address "+
 		"log_file_path error_log_file_path service_exit_code service_win32_exit_code service_following service_object_path service_target_ephemeral_id "+
-		"service_target_type service_target_address item_id"),
+		"service_target_type service_target_address"),
 	"browser_extensions": inventoryFields("browser_extension.", "browser_name user_id package_name package_id package_version package_description package_vendor "+
 		"package_build_version package_path browser_profile_name browser_profile_path package_reference package_permissions package_type package_enabled "+
-		"package_visible package_autoupdate package_persistent package_from_webstore browser_profile_referenced package_installed file_hash_sha256 item_id"),
+		"package_visible package_autoupdate package_persistent package_from_webstore browser_profile_referenced package_installed file_hash_sha256"),
 }
 
 // inventoryScans are the rows of agents before 4.2, which send whole scans; the
@@ -78,7 +79,7 @@ var addressProtocols = map[string]string{"0": "ipv4", "1": "ipv6"}
 // Source: spec/ruleset-language.md §10, spec/agent-state-sync.md §4.
 func (s *Keyed) decodeSyscollector() bool {
 	msg, ok := s.json.tree(s.ev.fullLog)
-	if !ok {
+	if !ok || s.ev.in.Location != "syscollector" {
 		return false
 	}
 	kind := msg.str("type")
@@ -93,15 +94,11 @@ func (s *Keyed) inventoryDelta(kind string, fields []inventoryField, msg *jsonNo
 	switch {
 	case fields == nil || row == nil || row.kind != jsonObject:
 		return false
-	case op == "DELETED":
-	case op != "INSERTED" && op != "MODIFIED":
+	case op != "INSERTED" && op != "MODIFIED" && op != "DELETED":
 		return false
-	case row.str("checksum") == "":
-		return false // 4.14 refuses such a row
 	}
 	s.setInternal("syscollector")
 	s.addDynamic("type", kind)
-	s.addDynamic("operation_type", op)
 	for _, f := range fields {
 		v := s.inventoryText(row.member(f.member))
 		switch f.field {
@@ -120,6 +117,7 @@ func (s *Keyed) inventoryDelta(kind string, fields []inventoryField, msg *jsonNo
 		}
 		s.addDynamic(f.field, v)
 	}
+	s.addDynamic("operation_type", op)
 	return true
 }
 
@@ -175,15 +173,24 @@ func (n *jsonNode) fold(name string) *jsonNode {
 	return nil
 }
 
-// inventoryText is a value as a field; lists become arrays.
+// inventoryText is a value as a field: lists become arrays, numbers that are not
+// whole have six decimals, and what is neither is empty.
 func (s *Keyed) inventoryText(n *jsonNode) string {
 	if n == nil {
 		return ""
 	}
-	if n.kind == jsonArray {
+	switch n.kind {
+	case jsonArray:
 		return s.arrayText(n.texts())
+	case jsonText:
+		return n.text
+	case jsonNumber:
+		if f, err := strconv.ParseFloat(n.text, 64); err == nil && strings.Contains(n.text, ".") {
+			return strconv.FormatFloat(f, 'f', 6, 64)
+		}
+		return n.text
 	}
-	return n.text
+	return ""
 }
 
 // arrayText prints a list as patterns see arrays (spec/ruleset-language.md

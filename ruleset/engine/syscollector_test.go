@@ -25,28 +25,33 @@ func TestInventoryFieldsForRules(t *testing.T) {
 	e := New(ossecProgram(t, anyRule()), Config{})
 	for _, tc := range []struct{ name, log, fields string }{
 		{
-			"package", invPackage, "type=dbsync_packages operation_type=INSERTED program.name=nmap program.version=7.93 program.vendor=Debian program.install_time= " +
+			"package", invPackage, "type=dbsync_packages program.name=nmap program.version=7.93 program.vendor=Debian program.install_time= " +
 				"program.location=  program.architecture=amd64 program.section=net program.description= program.size=4503 program.priority= program.multiarch= program.source= " +
-				"program.format=deb program.item_id=ab",
+				"program.format=deb operation_type=INSERTED",
 		},
 		{
-			"port", invPort, "type=dbsync_ports operation_type=DELETED port.protocol=tcp port.local_ip=0.0.0.0 port.local_port=4444 port.remote_ip= port.remote_port= port.tx_queue= " +
-				"port.rx_queue= port.inode=123 port.state= port.pid= port.process= port.item_id=",
+			"port", invPort, "type=dbsync_ports port.protocol=tcp port.local_ip=0.0.0.0 port.local_port=4444 port.remote_ip= port.remote_port= port.tx_queue= " +
+				"port.rx_queue= port.inode=123 port.state= port.pid= port.process= operation_type=DELETED",
 		},
 		{
-			"os", invOS, "type=dbsync_osinfo operation_type=MODIFIED os.hostname=h os.architecture=x86_64 os.name=Debian GNU/Linux os.version=12 os.codename= os.major=12 os.minor= " +
-				"os.patch= os.build= os.platform=debian os.sysname=Linux os.release=6.1.0 os.release_version=#1 SMP os.os_release=r os.display_version=d",
+			"os", invOS, "type=dbsync_osinfo os.hostname=h os.architecture=x86_64 os.name=Debian GNU/Linux os.version=12 os.codename= os.major=12 os.minor= " +
+				"os.patch= os.build= os.platform=debian os.sysname=Linux os.release=6.1.0 os.version=#1 SMP os.os_release=r os.display_version=d operation_type=MODIFIED",
 		},
 		{
 			"address", `{"type":"dbsync_network_address","operation":"INSERTED","data":{"iface":"eth0","proto":1,"address":"fe80::1","checksum":"c"}}`,
-			"type=dbsync_network_address operation_type=INSERTED netinfo.addr.iface=eth0 netinfo.addr.proto=ipv6 netinfo.addr.address=fe80::1 netinfo.addr.netmask= " +
-				"netinfo.addr.broadcast= netinfo.addr.item_id=",
+			"type=dbsync_network_address netinfo.addr.iface=eth0 netinfo.addr.proto=ipv6 netinfo.addr.address=fe80::1 netinfo.addr.netmask= " +
+				"netinfo.addr.broadcast= operation_type=INSERTED",
 		},
-		{"hotfix", `{"type":"dbsync_hotfixes","operation":"INSERTED","data":{"hotfix":"KB1","checksum":"c"}}`, "type=dbsync_hotfixes operation_type=INSERTED hotfix=KB1"},
+		{"hotfix", `{"type":"dbsync_hotfixes","operation":"INSERTED","data":{"hotfix":"KB1","checksum":"c"}}`, "type=dbsync_hotfixes hotfix=KB1 operation_type=INSERTED"},
+		{
+			"no checksum, values that are no texts", `{"type":"dbsync_hwinfo","operation":"INSERTED","data":{"board_serial":true,"cpu_name":null,"cpu_cores":4.0,"cpu_mhz":2400.25,"ram_total":{}}}`,
+			"type=dbsync_hwinfo hardware.serial= hardware.cpu_name= hardware.cpu_cores=4 hardware.cpu_mhz=2400.250000 hardware.ram_total= hardware.ram_free= hardware.ram_usage= " +
+				"operation_type=INSERTED",
+		},
 		{
 			"group", `{"type":"dbsync_groups","operation":"INSERTED","data":{"group_name":"adm","group_id":4,"group_is_hidden":0,"checksum":"c"}}`,
-			"type=dbsync_groups operation_type=INSERTED group.group_id=4 group.group_name=adm group.group_description= group.group_id_signed= group.group_uuid= " +
-				"group.group_is_hidden=0 group.group_users=",
+			"type=dbsync_groups group.group_id=4 group.group_name=adm group.group_description= group.group_id_signed= group.group_uuid= " +
+				"group.group_is_hidden=0 group.group_users= operation_type=INSERTED",
 		},
 		{
 			"scan: network", invNetwork, "type=network netinfo.iface.name=eth0 netinfo.iface.adapter= netinfo.iface.type=ethernet netinfo.iface.state=up netinfo.iface.mtu=1500 " +
@@ -58,7 +63,7 @@ func TestInventoryFieldsForRules(t *testing.T) {
 		},
 		{
 			"scan: hardware", `{"type":"hardware","ID":5,"timestamp":"x","inventory":{"board_serial":"s","cpu_cores":4,"cpu_mhz":2400.5}}`,
-			"type=hardware hardware.serial=s hardware.cpu_name= hardware.cpu_cores=4 hardware.cpu_mhz=2400.5 hardware.ram_total= hardware.ram_free= hardware.ram_usage=",
+			"type=hardware hardware.serial=s hardware.cpu_name= hardware.cpu_cores=4 hardware.cpu_mhz=2400.500000 hardware.ram_total= hardware.ram_free= hardware.ram_usage=",
 		},
 		{"scan: hotfix", `{"type":"hotfix","ID":5,"timestamp":"x","hotfix":"KB2"}`, "type=hotfix hotfix=KB2"},
 		{"scan: end", `{"type":"program_end","ID":5,"timestamp":"x"}`, "type=program_end"},
@@ -79,13 +84,30 @@ func TestInventoryFieldsForRules(t *testing.T) {
 	}
 }
 
+// Two members give os.version: rules see the first, alerts the first with a value.
+func TestInventoryVersions(t *testing.T) {
+	t.Parallel()
+	e := New(ossecProgram(t, anyRule()), Config{})
+	for log, want := range map[string]string{
+		`{"os_version":"12","version":"#1 SMP"}`: `"version":"12"`,
+		`{"version":"#1 SMP"}`:                   `"version":"#1 SMP"`,
+	} {
+		res := e.Process(e.NewState(), agentEvent('d', "syscollector", `{"type":"dbsync_osinfo","operation":"INSERTED","data":`+log+`}`))
+		alert := res.AppendAlert(nil, "1.0", nil)
+		checkAlert(t, alert)
+		if data := member(t, alert, "data"); !strings.Contains(data, want) || strings.Count(data, `"version"`) != 1 {
+			t.Errorf("%s: data %s, want %s once", log, data, want)
+		}
+	}
+}
+
 func TestInventoryKindsFitTheBoundOfFields(t *testing.T) {
 	t.Parallel()
 	for _, kinds := range []map[string][]inventoryField{inventoryDeltas, inventoryScans} {
 		for kind, fields := range kinds {
 			seen := map[string]bool{}
 			for _, f := range fields {
-				if seen[f.field] || f.member == "" {
+				if seen[f.field] && f.field != "os.version" || f.member == "" {
 					t.Errorf("%s: field %s twice or without member", kind, f.field)
 				}
 				seen[f.field] = true

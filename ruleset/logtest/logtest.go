@@ -182,10 +182,12 @@ type inputLine struct {
 	Queue     string          `json:"queue"`
 	Timestamp json.RawMessage `json:"timestamp"`
 	Agent     *struct {
-		ID     string          `json:"id"`
-		Name   string          `json:"name"`
-		IP     string          `json:"ip"`
-		Labels json.RawMessage `json:"labels"`
+		ID   string `json:"id"`
+		Name string `json:"name"`
+		IP   string `json:"ip"`
+		// Address is the registered one, "any" if it is missing.
+		Address string          `json:"address"`
+		Labels  json.RawMessage `json:"labels"`
 	} `json:"agent"`
 }
 
@@ -213,7 +215,7 @@ func ParseLine(line []byte, ev *schemas.Event) error {
 		if a.ID != "" {
 			ev.AgentID = a.ID
 		}
-		ev.AgentName, ev.AgentIP = a.Name, a.IP
+		ev.AgentName, ev.AgentIP, ev.AgentAddress = a.Name, a.IP, a.Address
 		if len(a.Labels) > 0 && a.Labels[0] == '{' {
 			ev.AgentLabels = a.Labels
 		}

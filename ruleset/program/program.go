@@ -148,6 +148,18 @@ func (p *Program) Rules() []RuleInfo {
 	return out
 }
 
+// Written is the number of rules that stand in files: all but the roots that a
+// ruleset lacks.
+func (p *Program) Written() int {
+	n := 0
+	for _, r := range p.AllRules {
+		if r.Info.File != "" {
+			n++
+		}
+	}
+	return n
+}
+
 // Decoders describes every decoder in load order.
 func (p *Program) Decoders() []DecoderInfo {
 	out := make([]DecoderInfo, 0, len(p.AllDecoders))

@@ -169,9 +169,9 @@ func (b *block) line(n int, line string) error {
 		if _, err := strconv.ParseUint(f[0], 10, 32); err != nil {
 			return fmt.Errorf("agent: %q is no number", f[0])
 		}
-		ev.AgentID, ev.AgentName, ev.AgentIP = f[0], f[1], "any"
+		ev.AgentID, ev.AgentName, ev.AgentAddress = f[0], f[1], schemas.AnyAddress
 		if len(f) == 3 {
-			ev.AgentIP = f[2]
+			ev.AgentAddress = f[2]
 		}
 	case "location":
 		ev.Location = value

@@ -15,8 +15,12 @@ import (
 	_ "modernc.org/sqlite" // the driver
 )
 
-// schemaVersion is PRAGMA user_version of the files written here.
-const schemaVersion = 1
+// schemaVersion is PRAGMA user_version of the files written here. Files of
+// schemaNoIndex lack the terms of index.go, until fill has added them.
+const (
+	schemaVersion = 2
+	schemaNoIndex = 1
+)
 
 const schema = `
 CREATE TABLE alert (
@@ -43,7 +47,6 @@ CREATE TABLE rollup (
 	count INTEGER NOT NULL,
 	PRIMARY KEY (dim, hour, value)
 ) WITHOUT ROWID;
-PRAGMA user_version = 1;
 `
 
 // day is one UTC day as the number of days since 1970-01-01.
@@ -151,10 +154,15 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		return err
 	case v == schemaVersion:
 		return nil
+	case v == schemaNoIndex:
+		if _, err := tx.ExecContext(ctx, indexSchema); err != nil {
+			return err
+		}
+		return tx.Commit()
 	case v != 0:
 		return fmt.Errorf("written by another version of vedette (schema %d, this one knows %d)", v, schemaVersion)
 	}
-	if _, err := tx.ExecContext(ctx, schema); err != nil {
+	if _, err := tx.ExecContext(ctx, schema+indexSchema+fmt.Sprintf("PRAGMA user_version = %d;", schemaVersion)); err != nil {
 		return err
 	}
 	return tx.Commit()
@@ -172,8 +180,9 @@ func version(ctx context.Context, q interface {
 // errGone says that a day has no readable file (any more, or not yet).
 var errGone = errors.New("the day is not there")
 
-// reader returns a pool that can only read a day.
-func (f *files) reader(ctx context.Context, d day) (*sql.DB, error) {
+// reader returns a pool that can only read a day, and whether the day's terms are
+// complete.
+func (f *files) reader(ctx context.Context, d day) (_ *sql.DB, withTerms bool, _ error) {
 	f.mu.Lock()
 	db := f.readers[d]
 	if db == nil {
@@ -181,7 +190,7 @@ func (f *files) reader(ctx context.Context, d day) (*sql.DB, error) {
 		db, err = sql.Open("sqlite", f.dsn(d, "mode=ro&_pragma=busy_timeout(10000)&_pragma=query_only(1)&_pragma=cache_size(-8192)"))
 		if err != nil {
 			f.mu.Unlock()
-			return nil, fmt.Errorf("open %s: %w", f.path(d), err)
+			return nil, false, fmt.Errorf("open %s: %w", f.path(d), err)
 		}
 		db.SetMaxOpenConns(4)
 		db.SetConnMaxIdleTime(idle)
@@ -192,15 +201,17 @@ func (f *files) reader(ctx context.Context, d day) (*sql.DB, error) {
 	case err != nil:
 		if _, gone := os.Stat(f.path(d)); errors.Is(gone, os.ErrNotExist) {
 			f.forget(d)
-			return nil, errGone
+			return nil, false, errGone
 		}
-		return nil, fmt.Errorf("read %s: %w", f.path(d), err)
+		return nil, false, fmt.Errorf("read %s: %w", f.path(d), err)
 	case v == 0:
-		return nil, errGone // the writer is making it
+		return nil, false, errGone // the writer is making it
+	case v == schemaNoIndex:
+		return db, false, nil
 	case v != schemaVersion:
-		return nil, fmt.Errorf("read %s: written by another version of vedette (schema %d, this one knows %d)", f.path(d), v, schemaVersion)
+		return nil, false, fmt.Errorf("read %s: written by another version of vedette (schema %d, this one knows %d)", f.path(d), v, schemaVersion)
 	}
-	return db, nil
+	return db, true, nil
 }
 
 // forget closes a day's pools.

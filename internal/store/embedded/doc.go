@@ -3,8 +3,8 @@
 //
 // A file per day makes every bound cheap: what is too old or too much is
 // removed as whole files, and a search opens only the days it asks for. Each
-// file holds the documents, an index on time, rule, level, agent and decoder, a
-// full text index over full_log and rule.description, and counts per hour by
+// file holds the documents, an index on time, rule, level, agent and decoder, the
+// values of some sixty other fields (index.go), a full text index over full_log and rule.description, and counts per hour by
 // rule, level, agent, group and MITRE technique, written in the same
 // transaction as the documents they count.
 //

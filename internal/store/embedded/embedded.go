@@ -41,6 +41,11 @@ type Store struct {
 	write sync.Mutex
 	days  sync.RWMutex
 
+	// terms are of the days written to, under write.
+	terms map[day]terms
+	// endFill ends fill and waits for it.
+	endFill func()
+
 	swept  time.Time // under write
 	closed bool      // under days
 }
@@ -55,7 +60,7 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Store, erro
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	s := &Store{
-		cfg: cfg, log: log, metrics: newMetrics(reg), now: time.Now,
+		cfg: cfg, log: log, metrics: newMetrics(reg), now: time.Now, endFill: func() {}, terms: map[day]terms{},
 		files: &files{dir: cfg.Dir, readOnly: cfg.ReadOnly, writers: map[day]*sql.DB{}, readers: map[day]*sql.DB{}},
 	}
 	if cfg.ReadOnly {
@@ -68,11 +73,19 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Store, erro
 	if s.lock, err = lock(cfg.Dir); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	s.endFill = func() { cancel(); <-done }
+	go func() {
+		defer close(done)
+		s.fill(ctx)
+	}()
 	return s, nil
 }
 
 // Close folds the logs into the files and lets go of the directory.
 func (s *Store) Close() error {
+	s.endFill()
 	s.write.Lock()
 	defer s.write.Unlock()
 	s.days.Lock()
@@ -102,7 +115,7 @@ func (s *Store) Ready(ctx context.Context) error {
 	if err != nil || len(days) == 0 {
 		return err
 	}
-	if _, err = s.files.reader(ctx, days[len(days)-1]); errors.Is(err, errGone) {
+	if _, _, err = s.files.reader(ctx, days[len(days)-1]); errors.Is(err, errGone) {
 		return nil
 	}
 	return err
@@ -243,7 +256,7 @@ func (s *Store) putDay(ctx context.Context, d day, alerts []schemas.Alert, which
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback() }()
-	b, err := newBatch(ctx, tx)
+	b, err := newBatch(ctx, tx, s.termsOf(d))
 	if err != nil {
 		return nil, err
 	}
@@ -261,9 +274,13 @@ func (s *Store) putDay(ctx context.Context, d day, alerts []schemas.Alert, which
 	if err := b.count(ctx); err != nil {
 		return nil, err
 	}
+	if err := b.index.flush(ctx); err != nil {
+		return nil, err
+	}
 	if err := tx.Commit(); err != nil {
 		return nil, err
 	}
+	s.termsOf(d).committed(b.index.found)
 	s.metrics.written.Add(float64(b.written))
 	s.metrics.repeated.Add(float64(b.repeated))
 	s.metrics.stale.Add(float64(b.stale))
@@ -274,12 +291,17 @@ func (s *Store) putDay(ctx context.Context, d day, alerts []schemas.Alert, which
 type batch struct {
 	insert, text, find, replace, unText, rollup *sql.Stmt
 
+	index                    *indexer
 	counts                   counts
 	written, repeated, stale int
 }
 
-func newBatch(ctx context.Context, tx *sql.Tx) (*batch, error) {
-	b := &batch{counts: counts{}}
+func newBatch(ctx context.Context, tx *sql.Tx, known terms) (*batch, error) {
+	index, err := newIndexer(ctx, tx, known)
+	if err != nil {
+		return nil, err
+	}
+	b := &batch{counts: counts{}, index: index}
 	for _, p := range []struct {
 		to  **sql.Stmt
 		sql string
@@ -320,6 +342,9 @@ func (b *batch) put(ctx context.Context, a *schemas.Alert, h *head) error {
 	}
 	b.written++
 	b.counts.add(h, a.Time, 1)
+	if err := b.index.put(ctx, n, a.Time.UnixMilli(), a.Document); err != nil {
+		return err
+	}
 	_, err = b.text.ExecContext(ctx, n, h.FullLog, h.Rule.Description)
 	return err
 }
@@ -347,6 +372,12 @@ func (b *batch) again(ctx context.Context, a *schemas.Alert, h *head) error {
 	b.counts.add(&old, time.UnixMilli(millis), -1)
 	b.counts.add(h, a.Time, 1)
 	if _, err := b.replace.ExecContext(ctx, a.Epoch, a.Time.UnixMilli(), h.Rule.ID, h.Rule.Level, h.Agent.ID, h.Decoder.Name, a.Document, n); err != nil {
+		return err
+	}
+	if err := b.index.remove(ctx, n, millis, doc); err != nil {
+		return err
+	}
+	if err := b.index.put(ctx, n, a.Time.UnixMilli(), a.Document); err != nil {
 		return err
 	}
 	if _, err := b.unText.ExecContext(ctx, n); err != nil {
@@ -398,6 +429,7 @@ func (s *Store) sweep(now time.Time) error {
 		}
 		s.days.Lock()
 		err := s.files.remove(d)
+		delete(s.terms, d)
 		s.days.Unlock()
 		if err != nil {
 			return fmt.Errorf("remove %s: %w", d, err)

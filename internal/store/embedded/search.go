@@ -32,34 +32,114 @@ var columns = map[string]struct {
 	store.TimeField: {name: "time", numeric: true},
 }
 
-// translate writes x in SQL over the columns; ok is false when a part of it has
-// no column or needs what SQL compares differently.
-func translate(x *qlang.Expr, now time.Time) (where string, args []any, ok bool) {
+// condition is a part of a query in SQL, in which a is an alert with n and time.
+type condition struct {
+	sql  string
+	args []any
+	// columns says that it names columns of alert other than n and time.
+	columns bool
+	// driver is a query for the n and time of all that meet it, empty if there is
+	// none that is better than looking at each alert.
+	driver string
+}
+
+var never = condition{sql: "0"}
+
+// plan is a query over one day's file.
+type plan struct {
+	conditions []condition
+	residual   *qlang.Matcher // what SQL cannot say; nil: nothing
+	plain      bool           // no condition at all
+}
+
+// planner translates a filter for one day's file.
+type planner struct {
+	db        *sql.DB
+	withTerms bool
+	options   qlang.Options
+}
+
+// plan translates what it can. The rest is asked of each document.
+func (t *planner) plan(ctx context.Context, q *store.Query) (*plan, error) {
+	p := &plan{plain: q.Filter == nil}
+	var rest []*qlang.Expr
+	for _, x := range q.Filter.Conjuncts() {
+		c, ok, err := t.translate(ctx, x)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			p.conditions = append(p.conditions, c)
+		} else {
+			rest = append(rest, x)
+		}
+	}
+	if x := qlang.AllOf(rest...); x != nil {
+		m, err := x.Compile(t.options)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", store.ErrQuery, err)
+		}
+		p.residual = m
+	}
+	if match := matchExpr(q.Words()); match != "" {
+		p.conditions, p.plain = append(p.conditions, condition{sql: "n IN (SELECT rowid FROM alert_text WHERE alert_text MATCH ?)", args: []any{match}}), false
+	}
+	return p, nil
+}
+
+// translate writes x in SQL; ok is false when a part of it can only be asked of
+// documents.
+func (t *planner) translate(ctx context.Context, x *qlang.Expr) (condition, bool, error) {
 	if x.Clause != nil {
-		return clauseSQL(x.Clause, now)
+		return t.clause(ctx, x)
 	}
 	list, word := x.And, " AND "
 	if x.Or != nil {
 		list, word = x.Or, " OR "
 	}
+	var out condition
 	parts := make([]string, 0, len(list))
+	var drivers []string
 	for _, c := range list {
-		w, a, ok := translate(c, now)
-		if !ok {
-			return "", nil, false
+		p, ok, err := t.translate(ctx, c)
+		if !ok || err != nil {
+			return out, false, err
 		}
-		parts, args = append(parts, w), append(args, a...)
+		if x.Or != nil && p.driver != "" {
+			drivers = append(drivers, p.driver)
+		}
+		parts, out.args, out.columns = append(parts, p.sql), append(out.args, p.args...), out.columns || p.columns
 	}
-	return "(" + strings.Join(parts, word) + ")", args, true
+	out.sql = "(" + strings.Join(parts, word) + ")"
+	if len(drivers) == len(list) {
+		out.driver = strings.Join(drivers, " UNION ")
+	}
+	return out, true, nil
 }
 
-func clauseSQL(c *qlang.Clause, now time.Time) (string, []any, bool) {
+func (t *planner) clause(ctx context.Context, x *qlang.Expr) (condition, bool, error) {
+	c := x.Clause
 	field := c.Field
 	if store.DateField(field) {
 		field = store.TimeField
 	}
-	col, ok := columns[field]
-	if !ok || c.Value == qlang.Null || c.Op == qlang.Contains || strings.ContainsAny(c.Value, `'"`) {
+	if col, ok := columns[field]; ok && c.Value != qlang.Null {
+		if w, args, ok := columnSQL(c, field, col.name, col.numeric, t.options.Now); ok {
+			return condition{sql: w, args: args, columns: field != store.TimeField}, true, nil
+		}
+		if !col.numeric {
+			return t.values(ctx, x, col.name)
+		}
+	}
+	if t.withTerms && indexed[field] {
+		return t.terms(ctx, x)
+	}
+	return condition{}, false, nil
+}
+
+// columnSQL compares a column; ok is false where SQL compares differently.
+func columnSQL(c *qlang.Clause, field, name string, numeric bool, now time.Time) (string, []any, bool) {
+	if c.Op == qlang.Contains || strings.ContainsAny(c.Value, `'"`) {
 		return "", nil, false
 	}
 	op := map[qlang.Op]string{qlang.Equal: "=", qlang.NotEqual: "<>", qlang.Less: "<", qlang.Greater: ">"}[c.Op]
@@ -80,47 +160,165 @@ func clauseSQL(c *qlang.Clause, now time.Time) (string, []any, bool) {
 			}
 		}
 		return "time " + op + " ?", []any{m.Time.UnixMilli()}, true
-	case col.numeric:
+	case numeric:
 		n, ok := c.Number()
 		if !ok {
 			return "", nil, false
 		}
-		return col.name + " " + op + " ?", []any{n}, true
+		return name + " " + op + " ?", []any{n}, true
 	case c.Op == qlang.Less || c.Op == qlang.Greater:
 		return "", nil, false // the collation folds case its own way
 	}
-	return col.name + " " + op + " ?", []any{c.Value}, true
+	return name + " " + op + " ?", []any{c.Value}, true
 }
 
-// plan is a query over one day's file.
-type plan struct {
-	where    []string
-	args     []any
-	residual *qlang.Matcher // what the columns cannot say; nil: nothing
-	plain    bool           // no condition at all
-}
+// valuesMax bounds the values of a column that a clause is compared with.
+const valuesMax = 10_000
 
-func newPlan(q *store.Query) (*plan, error) {
-	p := &plan{plain: q.Filter == nil}
-	var rest []*qlang.Expr
-	for _, x := range q.Filter.Conjuncts() {
-		if w, a, ok := translate(x, q.Now); ok {
-			p.where, p.args = append(p.where, w), append(p.args, a...)
-		} else {
-			rest = append(rest, x)
+// values compares a clause with the values that a column has, of which there are
+// far fewer than alerts.
+func (t *planner) values(ctx context.Context, x *qlang.Expr, column string) (condition, bool, error) {
+	m, negative, err := t.positive(x)
+	if err != nil {
+		return condition{}, false, err
+	}
+	// Steps from value to value by the index.
+	rows, err := t.db.QueryContext(ctx, `WITH RECURSIVE d (v) AS (
+			SELECT min(`+column+`) FROM alert
+			UNION ALL SELECT (SELECT min(`+column+`) FROM alert WHERE `+column+` > d.v) FROM d WHERE d.v IS NOT NULL
+		) SELECT v FROM d WHERE v IS NOT NULL LIMIT ?`, valuesMax+1)
+	if err != nil {
+		return condition{}, false, err
+	}
+	defer rows.Close()
+	found, seen := []string{}, 0
+	for rows.Next() {
+		v := term{kind: termText}
+		if err := rows.Scan(&v.value); err != nil {
+			return condition{}, false, err
+		}
+		if seen++; m.Match(&v) {
+			found = append(found, v.value)
 		}
 	}
-	if x := qlang.AllOf(rest...); x != nil {
-		m, err := x.Compile(q.Options())
+	if err := rows.Err(); err != nil || seen > valuesMax {
+		return condition{}, false, err
+	}
+	list, err := json.Marshal(found)
+	if err != nil {
+		return condition{}, false, err
+	}
+	not := ""
+	if negative {
+		not = "NOT "
+	}
+	return condition{sql: column + " " + not + "IN (SELECT value FROM json_each(?))", args: []any{string(list)}, columns: true}, true, nil
+}
+
+// positive compiles a clause; of != it compiles =, and says so.
+func (t *planner) positive(x *qlang.Expr) (m *qlang.Matcher, negative bool, err error) {
+	c := *x.Clause
+	if c.Op == qlang.NotEqual {
+		c.Op, negative = qlang.Equal, true
+	}
+	m, err = (&qlang.Expr{Clause: &c}).Compile(t.options)
+	if err != nil {
+		return nil, false, fmt.Errorf("%w: %w", store.ErrQuery, err)
+	}
+	return m, negative, nil
+}
+
+// lookupsMax is for how many terms an alert's postings are looked up one by one.
+const lookupsMax = 8
+
+// terms looks a clause up in the terms of its field.
+func (t *planner) terms(ctx context.Context, x *qlang.Expr) (condition, bool, error) {
+	c := x.Clause
+	m, negative, err := t.positive(x)
+	if err != nil {
+		return condition{}, false, err
+	}
+	many, long, err := t.marks(ctx, c.Field)
+	if err != nil || long {
+		return condition{}, false, err
+	}
+	present := condition{sql: "n IN (SELECT p.n FROM term t JOIN posting p ON p.term = t.id WHERE t.field = ?)", args: []any{c.Field}}
+	if slices.Contains(usual, c.Field) {
+		present = condition{
+			sql:  "NOT EXISTS (SELECT 1 FROM posting p WHERE p.term = (SELECT id FROM term WHERE field = ? AND kind = ?) AND p.time = a.time AND p.n = a.n)",
+			args: []any{c.Field, termAbsent},
+		}
+	}
+	if c.Value == qlang.Null && (c.Op == qlang.Equal || c.Op == qlang.NotEqual) {
+		if !negative {
+			present.sql = "NOT " + present.sql
+		}
+		return present, true, nil
+	}
+	query, args := "SELECT id, kind, value FROM term WHERE field = ?", []any{c.Field}
+	if plainEqual(c) { // one text, and numbers, which can be written in several ways
+		query, args = query+" AND (kind = ? OR kind = ? AND value = ?)", append(args, termNumber, termText, strings.ToLower(c.Value))
+	}
+	rows, err := t.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return condition{}, false, err
+	}
+	defer rows.Close()
+	found := []int64{}
+	for rows.Next() {
+		var id int64
+		var v term
+		if err := rows.Scan(&id, &v.kind, &v.value); err != nil {
+			return condition{}, false, err
+		}
+		if v.kind <= termNumber && m.Match(&v) {
+			found = append(found, id)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return condition{}, false, err
+	}
+	if len(found) == 0 && !negative {
+		return never, true, nil
+	}
+	out := condition{args: []any{}}
+	set := "term = ?"
+	switch len(found) {
+	case 1:
+		out.args = append(out.args, found[0])
+	default:
+		list, err := json.Marshal(found)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", store.ErrQuery, err)
+			return condition{}, false, err
 		}
-		p.residual = m
+		set = "term IN (SELECT value FROM json_each(?))"
+		out.args = append(out.args, string(list))
 	}
-	if match := matchExpr(q.Words()); match != "" {
-		p.where, p.args, p.plain = append(p.where, "n IN (SELECT rowid FROM alert_text WHERE alert_text MATCH ?)"), append(p.args, match), false
+	out.sql = "n IN (SELECT n FROM posting WHERE " + set + ")"
+	if negative {
+		if len(found) <= lookupsMax { // looking at a few places is cheaper than a set of all
+			out.sql = "EXISTS (SELECT 1 FROM posting p WHERE p." + set + " AND p.time = a.time AND p.n = a.n)"
+		}
+		return condition{sql: "(NOT " + out.sql + " AND " + present.sql + ")", args: append(out.args, present.args...)}, true, nil
 	}
-	return p, nil
+	distinct := ""
+	if many && len(found) > 1 {
+		distinct = "DISTINCT "
+	}
+	out.driver = "SELECT " + distinct + "n, time FROM posting WHERE " + set
+	return out, true, nil
+}
+
+// marks tells what is special about a field of the day.
+func (t *planner) marks(ctx context.Context, field string) (many, long bool, err error) {
+	err = t.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM term WHERE field = ?1 AND kind = ?2), EXISTS (SELECT 1 FROM term WHERE field = ?1 AND kind = ?3)`,
+		field, termMany, termLong).Scan(&many, &long)
+	return many, long, err
+}
+
+// plainEqual reports whether a clause asks for one text as it is.
+func plainEqual(c *qlang.Clause) bool {
+	return (c.Op == qlang.Equal || c.Op == qlang.NotEqual) && !strings.ContainsAny(c.Value, `'"`) && c.Value != "" && c.Value[0] != '{' && c.Value[0] != '['
 }
 
 // matchExpr writes words as an FTS5 expression in which nothing but a closing
@@ -164,10 +362,6 @@ func (s *Store) Search(ctx context.Context, q store.Query) (store.Page, error) {
 	if err := q.Normalize(); err != nil {
 		return store.Page{}, err
 	}
-	p, err := newPlan(&q)
-	if err != nil {
-		return store.Page{}, err
-	}
 	s.days.RLock()
 	defer s.days.RUnlock()
 	if s.closed {
@@ -199,14 +393,20 @@ func (s *Store) Search(ctx context.Context, q store.Query) (store.Page, error) {
 		if byTime {
 			want -= len(hits) // days come in the wanted order
 		}
-		db, err := s.files.reader(ctx, d)
+		db, withTerms, err := s.files.reader(ctx, d)
 		if errors.Is(err, errGone) {
 			continue
 		}
 		if err != nil {
 			return store.Page{}, err
 		}
-		found, total, err := searchDay(ctx, db, d, &q, p, want, byTime)
+		t := planner{db, withTerms, q.Options()}
+		p, err := t.plan(ctx, &q)
+		if err != nil {
+			return store.Page{}, fmt.Errorf("search alerts of %s: %w", d, err)
+		}
+		x := daySearch{planner: &t, day: d, q: &q, plan: p, want: want, byTime: byTime}
+		found, total, err := x.run(ctx)
 		if err != nil {
 			return store.Page{}, fmt.Errorf("search alerts of %s: %w", d, err)
 		}
@@ -223,88 +423,187 @@ func (s *Store) Search(ctx context.Context, q store.Query) (store.Page, error) {
 	return page, err
 }
 
-// searchDay returns the first want matches of a day in the wanted order, and
-// how many there are.
-func searchDay(ctx context.Context, db *sql.DB, d day, q *store.Query, p *plan, want int, byTime bool) ([]hit, int, error) {
-	where, args := slices.Clone(p.where), slices.Clone(p.args)
-	whole := true
+// daySearch is a query over one day's file.
+type daySearch struct {
+	*planner
+	day    day
+	q      *store.Query
+	plan   *plan
+	want   int // hits at most
+	byTime bool
+
+	conditions []condition // of the plan and of the time
+	whole      bool        // the time leaves nothing of the day out
+}
+
+// run returns the first matches of a day in the wanted order, and how many there are.
+func (x *daySearch) run(ctx context.Context) ([]hit, int, error) {
+	q, d := x.q, x.day
+	x.conditions, x.whole = slices.Clone(x.plan.conditions), true
 	if !q.From.IsZero() && q.From.After(d.start()) {
-		where, args, whole = append(where, "time >= ?"), append(args, ceilMillis(q.From)), false
+		x.conditions, x.whole = append(x.conditions, condition{sql: "time >= ?", args: []any{ceilMillis(q.From)}}), false
 	}
 	if !q.To.IsZero() && q.To.Before((d + 1).start()) {
-		where, args, whole = append(where, "time < ?"), append(args, ceilMillis(q.To)), false
+		x.conditions, x.whole = append(x.conditions, condition{sql: "time < ?", args: []any{ceilMillis(q.To)}}), false
 	}
-	cond := ""
-	if len(where) > 0 {
-		cond = " WHERE " + strings.Join(where, " AND ")
+	if x.plan.residual != nil {
+		return x.scan(ctx)
 	}
-	// The order can be SQL's when each key has a column.
+	total, err := x.count(ctx)
+	if err != nil || x.want <= 0 || total == 0 {
+		return nil, total, err
+	}
+	var hits []hit
+	ok := false
+	if !x.byTime && len(q.Sort) == 1 && x.withTerms && indexed[q.Sort[0].Field] {
+		hits, ok, err = x.byTerm(ctx)
+	}
+	if err == nil && !ok {
+		hits, ok, err = x.byColumns(ctx)
+	}
+	if err != nil || ok {
+		return hits, total, err
+	}
+	return x.scan(ctx)
+}
+
+// from writes FROM and WHERE for a query that reads n and time, and with
+// columns also columns of alert.
+func (x *daySearch) from(columns bool) (string, []any) {
+	source, args := "alert a", []any{}
+	driver := -1
+	if !columns {
+		driver = slices.IndexFunc(x.conditions, func(c condition) bool { return c.driver != "" })
+	}
+	if driver >= 0 {
+		source, args = "("+x.conditions[driver].driver+") a", append(args, x.conditions[driver].args...)
+	}
+	var where []string
+	for i, c := range x.conditions {
+		if i == driver {
+			continue
+		}
+		w := c.sql // in it, a is the alert
+		if c.columns && driver >= 0 {
+			w = "n IN (SELECT n FROM alert WHERE " + w + ")"
+		}
+		where, args = append(where, w), append(args, c.args...)
+	}
+	if len(where) == 0 {
+		return " FROM " + source, args
+	}
+	return " FROM " + source + " WHERE " + strings.Join(where, " AND "), args
+}
+
+func (x *daySearch) count(ctx context.Context) (total int, err error) {
+	from, args := x.from(false)
+	query := "SELECT count(*)" + from
+	if x.plan.plain && x.whole {
+		query = "SELECT coalesce(sum(count), 0) FROM rollup WHERE dim = 'all'"
+	}
+	err = x.db.QueryRowContext(ctx, query, args...).Scan(&total)
+	return total, err
+}
+
+func direction(desc bool) string {
+	if desc {
+		return " DESC"
+	}
+	return " ASC"
+}
+
+// byColumns has SQL sort; ok is false when a key has no column.
+func (x *daySearch) byColumns(ctx context.Context) (hits []hit, ok bool, err error) {
 	var order, cols []string
-	inColumns := true
-	for _, o := range q.Sort {
+	for _, o := range x.q.Sort {
 		c, ok := columns[o.Field]
 		if !ok {
-			inColumns = false
-			break
+			return nil, false, nil
 		}
-		dir := " ASC"
-		if o.Desc {
-			dir = " DESC"
+		nulls := ""
+		if !o.Desc {
+			nulls = " NULLS LAST"
 		}
-		order, cols = append(order, c.name+dir+" NULLS LAST"), append(cols, c.name)
+		order, cols = append(order, c.name+direction(o.Desc)+nulls), append(cols, c.name)
 	}
-	if inColumns {
-		dir := " ASC"
-		if q.Sort[0].Desc {
-			dir = " DESC"
-		}
-		if byTime {
-			order = []string{"time" + dir} // without NULLS LAST the index gives the order
-		}
-		order = append(order, "n"+dir)
+	if x.byTime { // without NULLS LAST the index gives the order
+		dir := direction(x.q.Sort[0].Desc)
+		order = []string{"time" + dir, "n" + dir}
+	} else {
+		order = append(order, "time DESC", "n DESC")
 	}
+	from, args := x.from(!x.byTime)
+	hits, err = x.hits(ctx, "SELECT n, time, "+strings.Join(cols, ", ")+from+" ORDER BY "+strings.Join(order, ", ")+" LIMIT ?", append(args, x.want), len(cols))
+	return hits, true, err
+}
 
-	if p.residual == nil && inColumns {
-		var total int
-		count := "SELECT count(*) FROM alert" + cond
-		if p.plain && whole {
-			count = "SELECT coalesce(sum(count), 0) FROM rollup WHERE dim = 'all'"
-		}
-		if err := db.QueryRowContext(ctx, count, args...).Scan(&total); err != nil {
-			return nil, 0, err
-		}
-		if want <= 0 || total == 0 {
-			return nil, total, nil
-		}
-		rows, err := db.QueryContext(ctx, "SELECT n, time, "+strings.Join(cols, ", ")+" FROM alert"+cond+
-			" ORDER BY "+strings.Join(order, ", ")+" LIMIT ?", append(args, want)...)
-		if err != nil {
-			return nil, 0, err
-		}
-		defer rows.Close()
-		var hits []hit
-		for rows.Next() {
-			h := hit{day: d, keys: make([]any, len(cols))}
-			dest := []any{&h.n, &h.time}
-			for i := range h.keys {
-				dest = append(dest, &h.keys[i])
-			}
-			if err := rows.Scan(dest...); err != nil {
-				return nil, 0, err
-			}
-			for i, k := range h.keys {
-				h.keys[i] = key(k)
-			}
-			hits = append(hits, h)
-		}
-		return hits, total, rows.Err()
+// byTerm sorts by a field with terms; ok is false when its documents have
+// several values, or longer ones than are kept.
+func (x *daySearch) byTerm(ctx context.Context) (hits []hit, ok bool, err error) {
+	o := x.q.Sort[0]
+	many, long, err := x.marks(ctx, o.Field)
+	if err != nil || many || long {
+		return nil, false, err
 	}
+	from, args := x.from(false)
+	dir := direction(o.Desc)
+	// Numbers come before texts, as compareKeys has them.
+	number := direction(!o.Desc)
+	matching := "SELECT n" + from
+	if len(x.conditions) == 0 {
+		matching = ""
+	}
+	in := func(column string) string {
+		if matching == "" {
+			return ""
+		}
+		return " AND " + column + " IN (" + matching + ")"
+	}
+	hits, err = x.hits(ctx, `SELECT p.n, p.time, CASE t.kind WHEN 1 THEN CAST(t.value AS REAL) ELSE t.value END AS k
+		FROM term t JOIN posting p ON p.term = t.id WHERE t.field = ? AND t.kind <= 1`+in("p.n")+`
+		ORDER BY t.kind = 1`+number+`, k`+dir+`, p.time DESC, p.n DESC LIMIT ?`, slices.Concat([]any{o.Field}, args, []any{x.want}), 1)
+	if err != nil || len(hits) >= x.want {
+		return hits, true, err
+	}
+	absent, err := x.hits(ctx, `SELECT n, time, NULL FROM alert a WHERE n NOT IN (SELECT p.n FROM term t JOIN posting p ON p.term = t.id WHERE t.field = ? AND t.kind <= 1)`+in("n")+`
+		ORDER BY time DESC, n DESC LIMIT ?`, slices.Concat([]any{o.Field}, args, []any{x.want - len(hits)}), 1)
+	return append(hits, absent...), true, err
+}
 
-	query := "SELECT n, time, doc FROM alert" + cond
-	if byTime {
-		query += " ORDER BY " + strings.Join(order, ", ")
+// hits reads n, time and keys.
+func (x *daySearch) hits(ctx context.Context, query string, args []any, keys int) ([]hit, error) {
+	rows, err := x.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
 	}
-	rows, err := db.QueryContext(ctx, query, args...)
+	defer rows.Close()
+	var hits []hit
+	for rows.Next() {
+		h := hit{day: x.day, keys: make([]any, keys)}
+		dest := []any{&h.n, &h.time}
+		for i := range h.keys {
+			dest = append(dest, &h.keys[i])
+		}
+		if err := rows.Scan(dest...); err != nil {
+			return nil, err
+		}
+		for i, k := range h.keys {
+			h.keys[i] = key(k)
+		}
+		hits = append(hits, h)
+	}
+	return hits, rows.Err()
+}
+
+// scan asks each document that SQL leaves.
+func (x *daySearch) scan(ctx context.Context) ([]hit, int, error) {
+	from, args := x.from(true)
+	query := "SELECT n, time, doc" + from
+	if x.byTime {
+		dir := direction(x.q.Sort[0].Desc)
+		query += " ORDER BY time" + dir + ", n" + dir
+	}
+	rows, err := x.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -312,20 +611,20 @@ func searchDay(ctx context.Context, db *sql.DB, d day, q *store.Query, p *plan, 
 	var hits []hit
 	total := 0
 	for rows.Next() {
-		h := hit{day: d}
+		h := hit{day: x.day}
 		var doc sql.RawBytes
 		if err := rows.Scan(&h.n, &h.time, &doc); err != nil {
 			return nil, 0, err
 		}
 		obj := qlang.Raw(doc) // Put has seen that it is valid
-		if p.residual != nil && !p.residual.Match(obj) {
+		if x.plan.residual != nil && !x.plan.residual.Match(obj) {
 			continue
 		}
 		total++
-		if want <= 0 || byTime && len(hits) >= want {
+		if x.want <= 0 || x.byTime && len(hits) >= x.want {
 			continue
 		}
-		for _, o := range q.Sort {
+		for _, o := range x.q.Sort {
 			if o.Field == store.TimeField {
 				h.keys = append(h.keys, float64(h.time))
 				continue
@@ -337,8 +636,8 @@ func searchDay(ctx context.Context, db *sql.DB, d day, q *store.Query, p *plan, 
 			h.keys = append(h.keys, k)
 		}
 		hits = append(hits, h)
-		if !byTime && len(hits) >= 2*want+1000 {
-			hits = best(hits, q, want)
+		if !x.byTime && len(hits) >= 2*x.want+1000 {
+			hits = best(hits, x.q, x.want)
 		}
 	}
 	return hits, total, rows.Err()
@@ -430,7 +729,7 @@ func (s *Store) fetch(ctx context.Context, hits []hit) ([]json.RawMessage, error
 	for _, h := range hits {
 		st := stmts[h.day]
 		if st == nil {
-			db, err := s.files.reader(ctx, h.day)
+			db, _, err := s.files.reader(ctx, h.day)
 			if errors.Is(err, errGone) {
 				continue
 			}
@@ -478,7 +777,7 @@ func (s *Store) Counts(ctx context.Context, dim string, from, to time.Time) ([]C
 		if !d.start().Before(to) || !(d + 1).start().After(from) {
 			continue
 		}
-		db, err := s.files.reader(ctx, d)
+		db, _, err := s.files.reader(ctx, d)
 		if errors.Is(err, errGone) {
 			continue
 		}
