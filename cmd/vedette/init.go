@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"vedette/app"
 	"vedette/config"
+	"vedette/internal/kafka"
 	"vedette/internal/retry"
 	"vedette/internal/secret"
 	"vedette/internal/tlsconf"
@@ -67,20 +69,33 @@ when every broker knows a leader of every partition, so that roles can start. A 
 				return err
 			}
 			defer data.Close()
-			ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Minute)
-			defer cancel()
-			pause := retry.Backoff{Min: time.Second, Max: 5 * time.Second}
-			for {
-				plans, err := data.Cluster.ApplyTopics(ctx, app.Retention(cfg.Events))
-				if err == nil {
-					printPlans(out, plans)
-					return nil
-				}
-				if len(plans) > 0 || pause.Wait(ctx) != nil {
-					return err // the brokers answered, and refused; or time is up
-				}
+			plans, err := makeTopics(cmd.Context(), data.Cluster, app.Retention(cfg.Events), log)
+			if err == nil {
+				printPlans(out, plans)
 			}
+			return err
 		},
+	}
+}
+
+// topicsWithin bounds how long init tries to make the topics.
+const topicsWithin = 3 * time.Minute
+
+// makeTopics applies the topics again and again while the failure may pass, such as
+// brokers that begin or are slow. It returns at once what the brokers refuse.
+func makeTopics(ctx context.Context, c *kafka.Cluster, events kafka.Retention, log *slog.Logger) ([]kafka.TopicPlan, error) {
+	ctx, cancel := context.WithTimeout(ctx, topicsWithin)
+	defer cancel()
+	pause := retry.Backoff{Min: time.Second, Max: 5 * time.Second}
+	for {
+		plans, err := c.ApplyTopics(ctx, events)
+		if err == nil || !kafka.MayPass(err) || ctx.Err() != nil {
+			return plans, err
+		}
+		log.Warn("topics are not made yet; tried again", "err", err)
+		if pause.Wait(ctx) != nil {
+			return plans, err
+		}
 	}
 }
 

@@ -4,10 +4,19 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"vedette/internal/kafka"
 )
 
 // Not parallel: the command reads the environment.
@@ -71,5 +80,70 @@ func TestInitMakesWhatTheServicesOpen(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "data")); err == nil {
 		t.Error("init made a data directory, which it does not need")
+	}
+}
+
+func TestInitTriesAgainWhatMayPass(t *testing.T) {
+	t.Parallel()
+	f := func(name string, code *kerr.Error, refusals int32, want bool) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "2097152"}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(broker.Close)
+			var asked atomic.Int32
+			broker.ControlKey(int16(kmsg.CreateTopics), func(r kmsg.Request) (kmsg.Response, error, bool) {
+				broker.KeepControl()
+				if asked.Add(1) > refusals {
+					return nil, nil, false
+				}
+				req := r.(*kmsg.CreateTopicsRequest)
+				resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
+				for _, topic := range req.Topics {
+					rt := kmsg.NewCreateTopicsResponseTopic()
+					rt.Topic, rt.ErrorCode = topic.Topic, code.Code
+					resp.Topics = append(resp.Topics, rt)
+				}
+				return resp, nil, true
+			})
+			cfg := kafka.Default()
+			cfg.Brokers, cfg.Partitions = broker.ListenAddrs(), 1
+			c, err := kafka.Connect(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = makeTopics(t.Context(), c, kafka.Retention{}, slog.New(slog.DiscardHandler))
+			if (err == nil) != want {
+				t.Fatalf("made: %v, want %v; error %v", err == nil, want, err)
+			}
+			if !want && !errors.Is(err, code) {
+				t.Errorf("error is %v, want it to hold %v", err, code)
+			}
+		})
+	}
+	f("a slow broker", kerr.RequestTimedOut, 3, true)
+	f("a missing right", kerr.TopicAuthorizationFailed, 1<<30, false)
+}
+
+func TestAPlanThatCannotBeCarriedOutDoesNotPass(t *testing.T) {
+	t.Parallel()
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "2097152"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	for i, partitions := range []int{3, 4} {
+		cfg := kafka.Default()
+		cfg.Brokers, cfg.Partitions = broker.ListenAddrs(), partitions
+		c, err := kafka.Connect(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = makeTopics(t.Context(), c, kafka.Retention{}, slog.New(slog.DiscardHandler))
+		if refused := err != nil && !kafka.MayPass(err); refused != (i == 1) {
+			t.Errorf("%d partitions: error %v, refused %v, want %v", partitions, err, refused, i == 1)
+		}
 	}
 }

@@ -85,6 +85,7 @@ func (c *Cluster) plan(ctx context.Context, adm *kadm.Client, events Retention) 
 		replication = int16(min(3, len(meta.Brokers)))
 	}
 	if int(replication) > len(meta.Brokers) {
+		// The others may still be starting.
 		return nil, fmt.Errorf("kafka.replication is %d, but there are %d brokers", replication, len(meta.Brokers))
 	}
 	partitions := int32(c.cfg.Partitions)
@@ -188,6 +189,16 @@ func topicConfig(t schemas.Topic, events Retention, replication int16) map[strin
 	return cfg
 }
 
+// errRefused marks a plan that no later try can carry out. It adds no text.
+var errRefused = errors.New("")
+
+// MayPass reports whether an error of ApplyTopics can go away by itself: brokers
+// that are away, begin or are slow, but not what they, or the plan, refuse.
+func MayPass(err error) bool {
+	var code *kerr.Error
+	return err != nil && !errors.Is(err, errRefused) && (!errors.As(err, &code) || code.Retriable)
+}
+
 // ApplyTopics creates what is missing and changes settings that differ. It
 // refuses to change a number of partitions; then nothing is changed at all. When
 // it returns without an error, every broker knows a leader of every partition.
@@ -205,7 +216,7 @@ func (c *Cluster) ApplyTopics(ctx context.Context, events Retention) ([]TopicPla
 	var errs []error
 	for _, p := range plans {
 		if p.Refusal != "" {
-			errs = append(errs, fmt.Errorf("topic %s %s", p.Name, p.Refusal))
+			errs = append(errs, fmt.Errorf("topic %s %s%w", p.Name, p.Refusal, errRefused))
 		}
 	}
 	if len(errs) > 0 {
