@@ -352,7 +352,7 @@ func TestEachCheckRunsOnOneNodeAndMovesWhenItEnds(t *testing.T) {
 	owned := func(r *Role) float64 { return testutil.ToFloat64(r.m.owned) }
 	eventually := func(what string, f func() bool) {
 		t.Helper()
-		for end := time.Now().Add(30 * time.Second); !f(); time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(2 * time.Minute); !f(); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatal(what)
 			}
