@@ -18,7 +18,8 @@ const embeddedUser = "vedette"
 //
 // It is franz-go's kfake: one node, no replication, every write synced before
 // it is acknowledged. Ordinary Kafka clients reach it on its loopback address
-// with SCRAM-SHA-256, the user "vedette" and the password file.
+// with SCRAM-SHA-256, the user "vedette" and the password file; with the older
+// handshake too (loginConn).
 type Embedded struct {
 	cluster *kfake.Cluster
 	stop    chan struct{}
@@ -62,7 +63,11 @@ func StartEmbedded(cfg Config, dir, password string, healthy func() error, log *
 			if err != nil {
 				return nil, err
 			}
-			return listenSturdily(network, net.JoinHostPort(host, p), log)
+			l, err := listenSturdily(network, net.JoinHostPort(host, p), log)
+			if err != nil {
+				return nil, err
+			}
+			return &loginListener{Listener: l, log: log}, nil
 		}),
 		kfake.ClusterID("vedette-embedded"),
 		kfake.DataDir(data),
