@@ -161,7 +161,7 @@ func write(t *testing.T, text string) string {
 func (d *device) check() Config {
 	return Config{
 		Name: "listeners", Type: CommandDiff, Hosts: []string{"127.0.0.1"}, Port: d.port, User: "admin", PasswordFile: write(d.t, "s3cret\n"),
-		KnownHosts: d.known(d.key.PublicKey()), Command: "show", Timeout: 5 * time.Second, Interval: 10 * time.Second,
+		KnownHosts: d.known(d.key.PublicKey()), Command: "show", Timeout: time.Minute, Interval: 2 * time.Minute,
 	}
 }
 

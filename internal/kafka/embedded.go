@@ -11,8 +11,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-// embeddedUser is the only account of the embedded broker.
-const embeddedUser = "vedette"
+// embeddedUser is the only account of the embedded broker, and embeddedMechanism
+// how it logs in.
+const (
+	embeddedUser      = "vedette"
+	embeddedMechanism = "SCRAM-SHA-256"
+)
 
 // Embedded is a broker inside this process, with its log on disk.
 //
@@ -73,7 +77,7 @@ func StartEmbedded(cfg Config, dir, password string, healthy func() error, log *
 		kfake.DataDir(data),
 		kfake.SyncWrites(),
 		kfake.EnableSASL(),
-		kfake.Superuser("SCRAM-SHA-256", embeddedUser, password),
+		kfake.Superuser(embeddedMechanism, embeddedUser, password),
 		kfake.BrokerConfigs(map[string]string{
 			"log.cleaner.backoff.ms": "60000",
 			"message.max.bytes":      strconv.Itoa(MaxBatchBytes),
@@ -108,7 +112,7 @@ func ConnectEmbedded(cfg Config, addr, password string) *Cluster {
 		panic(err) // nothing is read from files here
 	}
 	c.embedded = true
-	c.login("SCRAM-SHA-256", embeddedUser, password)
+	c.login(embeddedMechanism, embeddedUser, password)
 	return c
 }
 

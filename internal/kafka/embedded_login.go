@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"strings"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -45,7 +44,7 @@ func (l *loginListener) refused(from net.Addr, why error) {
 type answer struct {
 	key     int16
 	version int16 // of the request, as the client sent it
-	rounds  int   // of a handshake: tokens of the client until it is logged in
+	known   bool  // of a handshake: its mechanism is the embedded broker's
 	raw     bool  // the request was a bare token
 }
 
@@ -157,10 +156,7 @@ func (a *answer) of(body []byte) error {
 	if err := req.ReadFrom(rest); err != nil {
 		return fmt.Errorf("a handshake that cannot be read: %w", err)
 	}
-	a.rounds = 1
-	if strings.HasPrefix(req.Mechanism, "SCRAM-") {
-		a.rounds = 2
-	}
+	a.known = req.Mechanism == embeddedMechanism
 	return nil
 }
 
@@ -201,9 +197,20 @@ func (c *loginConn) translate(p []byte) ([]byte, error) {
 	case kmsg.ApiVersions:
 		return offerBoth(p[:head], body, a.version), nil
 	case kmsg.SASLHandshake:
-		if binary.BigEndian.Uint16(body) == 0 {
-			c.raw, c.rounds = a.version == 0, a.rounds
+		resp := kmsg.NewPtrSASLHandshakeResponse()
+		if err := resp.ReadFrom(body); err != nil {
+			return nil, fmt.Errorf("the broker's answer to a handshake cannot be read: %w", err)
 		}
+		// The broker accepts mechanisms for which it knows nobody, and names none
+		// where kafka-python looks for its own.
+		resp.SupportedMechanisms = []string{embeddedMechanism}
+		switch {
+		case !a.known:
+			resp.ErrorCode = kerr.UnsupportedSaslMechanism.Code
+		case resp.ErrorCode == 0:
+			c.raw, c.rounds = a.version == 0, 2
+		}
+		return sized(resp.AppendTo(append([]byte(nil), p[:head]...))), nil
 	case kmsg.SASLAuthenticate:
 		resp := kmsg.NewPtrSASLAuthenticateResponse()
 		if resp.SetVersion(a.version); resp.IsFlexible() {
@@ -239,7 +246,11 @@ func offerBoth(head, body []byte, version int16) []byte {
 			resp.ApiKeys[i].MinVersion = 0
 		}
 	}
-	out := resp.AppendTo(append([]byte(nil), head...))
-	binary.BigEndian.PutUint32(out, uint32(len(out)-4))
-	return out
+	return sized(resp.AppendTo(append([]byte(nil), head...)))
+}
+
+// sized writes the length of what follows into the first four bytes.
+func sized(b []byte) []byte {
+	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
+	return b
 }

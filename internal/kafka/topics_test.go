@@ -11,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"vedette/internal/kafka"
+	"vedette/internal/kafka/kafkatest"
+	"vedette/schemas"
 )
 
 // The controller answers for a new topic before the other brokers have leaders.
@@ -81,5 +83,30 @@ func TestApplyTopicsWaitsForLeadersOnEveryBroker(t *testing.T) {
 	mu.Lock()
 	if err == nil || !strings.Contains(err.Error(), "broker 1") || !strings.Contains(err.Error(), "has no leader") {
 		t.Errorf("error is %v; it must name the broker that knows no leader", err)
+	}
+}
+
+func TestTopicsOfOthersAreMadeOnceWhereTheyAreMissing(t *testing.T) {
+	t.Parallel()
+	c, broker := kafkatest.Start(t)
+	for _, names := range [][]string{{"app-logs"}, {"app-logs", "web.logs"}} {
+		if err := c.MakeTopics(t.Context(), time.Hour, names...); err != nil {
+			t.Fatalf("make %v: %v", names, err)
+		}
+	}
+	for _, name := range []string{"app-logs", "web.logs"} {
+		info := broker.TopicInfo(name)
+		if info == nil {
+			t.Errorf("there is no topic %s", name)
+			continue
+		}
+		if v := info.Configs["retention.ms"]; v == nil || *v != "3600000" {
+			t.Errorf("topic %s has the settings %v, want an hour of retention", name, info.Configs)
+		}
+		for p := range int32(kafkatest.Partitions) {
+			if broker.PartitionInfo(name, p) == nil {
+				t.Errorf("topic %s has no partition %d; it must have as many as %s", name, p, schemas.TopicEvents)
+			}
+		}
 	}
 }
