@@ -447,7 +447,7 @@ func TestSlowBrokersHoldTCPBackAndDropUDP(t *testing.T) {
 
 func TestTheEndTakesWhatWasSent(t *testing.T) {
 	t.Parallel()
-	b := serve(t, func(c *Config) { c.Limits.DrainRead = 300 * time.Millisecond })
+	b := serve(t, func(c *Config) { c.Limits.DrainRead = 5 * time.Second })
 	c, u := b.dial(transportTCP), b.dial(transportUDP)
 	b.send(c, "one\n")
 	b.prod.got(t, "one")
@@ -464,6 +464,7 @@ func TestTheEndTakesWhatWasSent(t *testing.T) {
 		}
 		return nil
 	})
+	c.Close() // nothing more is read
 	select {
 	case <-ended:
 		t.Error("it ended before the brokers acknowledged")
