@@ -12,7 +12,7 @@ ENGINE_TARGETS = ruleset/xmlfile:FuzzParse internal/regex/osregex:FuzzMatch inte
 AGENT_TARGETS = enroll/protocol:FuzzParseRequest ingest/secure:FuzzReadFrames ingest/secure:FuzzOpen ingest/secure:FuzzParseKeepalive \
 	ingest/secure:FuzzParseEvent ingest/session:FuzzHandle
 
-.PHONY: help build run test race e2e e2e-containers containers bench bench-pipeline fuzz fuzz-peers lint stock check clean
+.PHONY: help build run test race e2e e2e-containers containers bench bench-pipeline soak fuzz fuzz-peers lint stock check clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -43,6 +43,9 @@ containers: ## docker-compose.yml with kills, restarts and counts; needs root; R
 
 bench: ## benchmarks: engine, gateway, end to end
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 20m ./ruleset ./ingest/secure ./test/load
+
+soak: ## an hour of analysis while its members starve, stop, leave and come, and brokers die; needs what e2e needs
+	SOAK=1h $(GO) test -tags e2e -count=1 -timeout 90m -v -run TestSoak ./test/e2e
 
 bench-pipeline: ## analysis workers on a real broker: events/s, CPU; needs Java 17, Maven and the stock data
 	$(GO) test -tags e2e -run '^$$' -bench BenchmarkWorker -benchtime 1x -timeout 40m ./test/load

@@ -2,7 +2,10 @@ package analyze
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+
+	"vedette/ruleset/engine"
 )
 
 // Builtin names the ruleset that the binary carries.
@@ -19,11 +22,19 @@ type Config struct {
 	Shadow []string `mapstructure:"shadow"`
 	// LogAll writes every decoded event to the topic archives.
 	LogAll bool `mapstructure:"log_all"`
+	// StateBytes bounds the events that a partition remembers for composite rules;
+	// beyond it the least recently used keys go, with all that is known of them. 0
+	// means DefaultStateBytes. Alerts depend on it: it must be equal on all
+	// workers.
+	StateBytes int64 `mapstructure:"state_bytes"`
 	// GeoIPFile is a database of the MaxMind format (.mmdb) with countries or
 	// cities; empty: srcgeoip, dstgeoip and the like match nothing, and documents
 	// in OpenSearch get no GeoLocation.
 	GeoIPFile string `mapstructure:"geoip_file"`
 }
+
+// DefaultStateBytes is what Config.StateBytes 0 means.
+const DefaultStateBytes = engine.DefaultTotalBytes
 
 // Default returns the configuration that is useful when first started.
 func Default() Config { return Config{Rulesets: []string{Builtin}} }
@@ -31,6 +42,9 @@ func Default() Config { return Config{Rulesets: []string{Builtin}} }
 // Validate returns every problem, joined.
 func (c Config) Validate() error {
 	var errs []error
+	if c.StateBytes < 0 || c.StateBytes > 0 && c.StateBytes < 1<<20 {
+		errs = append(errs, fmt.Errorf("analyze.state_bytes: %d is less than 1 MiB", c.StateBytes))
+	}
 	if len(c.Rulesets) == 0 {
 		errs = append(errs, errors.New("analyze.rulesets: empty; name \"builtin\" or a directory"))
 	}

@@ -139,7 +139,7 @@ func EngineConfig(c config.Config, logtest bool) (engine.Config, error) {
 	if err != nil {
 		return engine.Config{}, fmt.Errorf("cluster.timezone: %w", err)
 	}
-	return engine.Config{ManagerName: c.Cluster.Name, ClusterName: c.Cluster.Name, Timezone: zone, Logtest: logtest}, nil
+	return engine.Config{ManagerName: c.Cluster.Name, ClusterName: c.Cluster.Name, Timezone: zone, Logtest: logtest, Limits: engine.Limits{TotalBytes: int(c.Analyze.StateBytes)}}, nil
 }
 
 // Engine returns an engine for the ruleset, with its GeoIP database.

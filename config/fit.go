@@ -3,6 +3,9 @@ package config
 import (
 	"fmt"
 	"slices"
+
+	"vedette/analyze"
+	"vedette/internal/kafka"
 )
 
 const (
@@ -10,6 +13,9 @@ const (
 	// may take: records that wait for handlers, or bytes of agents that wait for
 	// their acknowledgement. They are held up to three times, decoded and encoded.
 	memoryShares = 12
+	// stateShare is the part of the memory limit that all partitions' remembered
+	// events may take.
+	stateShare = 4
 	// inFlightMin is the least that Fit leaves for each.
 	inFlightMin = 4 << 20
 	// filesReserve are the descriptors that Fit keeps from agents' connections.
@@ -33,6 +39,17 @@ func (c *Config) Fit(memory int64, files uint64, roles []string) (warnings []str
 		}
 		if memory < memoryMin {
 			warnings = append(warnings, fmt.Sprintf("the runtime may use %d MiB of memory; below %d MiB a process spends its time collecting garbage. Raise the container's limit", memory>>20, memoryMin>>20))
+		}
+	}
+	// With brokers the bound must be the same on every machine, whatever its memory.
+	if memory > 0 && has(RoleAnalyze) && c.Kafka.Embedded() {
+		partitions := int64(c.Kafka.Partitions)
+		if partitions == 0 {
+			partitions = kafka.EmbeddedPartitions
+		}
+		share := max(inFlightMin, memory/stateShare/partitions)
+		if c.Analyze.StateBytes == 0 && share < analyze.DefaultStateBytes || c.Analyze.StateBytes > share {
+			c.Analyze.StateBytes = share
 		}
 	}
 	if files > 0 && has(RoleIngest) {

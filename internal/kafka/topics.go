@@ -20,8 +20,9 @@ import (
 // Partitions of events, alerts and archives where nothing is configured. They
 // are fixed at creation, because the key decides the order and the state.
 const (
-	defaultPartitions         = 48
-	defaultPartitionsEmbedded = 12
+	defaultPartitions = 48
+	// EmbeddedPartitions is the number on the embedded broker.
+	EmbeddedPartitions = 12
 	// smallPartitionsMax bounds the partitions of the keyed topics that carry little.
 	smallPartitionsMax = 12
 	// futureMax is how far a record's timestamp may lie ahead of the broker's clock.
@@ -90,7 +91,7 @@ func (c *Cluster) plan(ctx context.Context, adm *kadm.Client, events Retention) 
 	if partitions == 0 {
 		partitions = defaultPartitions
 		if c.embedded {
-			partitions = defaultPartitionsEmbedded
+			partitions = EmbeddedPartitions
 		}
 	}
 	var existing []string

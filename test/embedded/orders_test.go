@@ -141,7 +141,7 @@ func TestOrdersReachAgentsAndTheirOutcomeIsTold(t *testing.T) {
 	put := func(body string) (int, map[string]any) {
 		return c.call(http.MethodPut, "/groups/default/configuration", "application/xml", body)
 	}
-	if status, answer := put("<agent_config>\n<nonsense/></agent_config>"); status != http.StatusBadRequest || answer["error"] != 1113.0 {
+	if status, answer := put("<agent_config>\n<nonsense/></agent_config>"); status != http.StatusBadRequest || answer["error"] != 1114.0 {
 		t.Fatalf("%d %v", status, answer)
 	}
 	if status, answer := put(`<agent_config><labels><label key="site">north</label></labels></agent_config>`); status != http.StatusOK {
