@@ -273,13 +273,17 @@ func awaitLeaders(ctx context.Context, cl *kgo.Client, plans []TopicPlan) error 
 	ctx, cancel := context.WithTimeout(ctx, leadersWithin)
 	defer cancel()
 	pause := retry.Backoff{Min: 50 * time.Millisecond, Max: time.Second}
+	var last error // an ask that the end of ctx cuts short does not say what is missing
 	for {
 		err := leaders(ctx, cl, plans)
 		if err == nil {
 			return nil
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		if e := pause.Wait(ctx); e != nil {
-			return fmt.Errorf("topics were applied, but cannot be used yet: %w", err)
+			return fmt.Errorf("topics were applied, but cannot be used yet: %w", last)
 		}
 	}
 }
