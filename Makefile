@@ -18,7 +18,8 @@ help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
 
 build: ## compile bin/vedette
-	$(GO) build -ldflags "-X main.version=$(VERSION)" -o bin/vedette ./cmd/vedette
+	@echo "Compiling bin/vedette: some minutes the first time, seconds later. Packages are named as they are done."
+	$(GO) build -v -ldflags "-X main.version=$(VERSION)" -o bin/vedette ./cmd/vedette
 
 run: build ## build and run everything in one process, with what it needs embedded
 	bin/vedette run

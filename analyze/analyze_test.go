@@ -103,7 +103,7 @@ func follow(t *testing.T, c *kafka.Cluster, topic string) func(n int) []schemas.
 	t.Cleanup(func() { cancel(); <-done })
 	return func(n int) []schemas.Record {
 		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 			mu.Lock()
 			got := slices.Clone(recs)
 			mu.Unlock()

@@ -41,7 +41,7 @@ func serveRegistry(t *testing.T) (*server, *registry.Registry) {
 	})
 	select {
 	case <-reg.Ready():
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("registry is not ready")
 	}
 	r, f := NewRegistry(reg, schemas.ForcePolicy{}, "siem"), newFakes()

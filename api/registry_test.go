@@ -37,7 +37,7 @@ func TestRegistryAdapter(t *testing.T) {
 	}()
 	select {
 	case <-reg.Ready():
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("registry is not ready")
 	}
 	r := NewRegistry(reg, schemas.ForcePolicy{}, "siem")
@@ -79,7 +79,7 @@ func TestRegistryAdapter(t *testing.T) {
 	if err := <-seen; err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(15 * time.Second); r.List()[0].Status != "active"; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); r.List()[0].Status != "active"; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the presence does not show")
 		}

@@ -195,6 +195,9 @@ func (a *App) openBrokers(ctx context.Context) error {
 		if err := a.keepHistory(); err != nil {
 			return err
 		}
+		if err := a.makeSources(ctx); err != nil {
+			return err
+		}
 	} else {
 		cluster, err := kafka.Connect(a.cfg.Kafka)
 		if err != nil {
@@ -369,10 +372,10 @@ func (a *App) Describe(w io.Writer) {
 		flags += " --port " + p
 	}
 	fmt.Fprintf(w, `
-Try, in another terminal, for a first alert:
+Try, in another terminal, for first alerts, the highest first:
   %s simulate --manager 127.0.0.1 --agents 3 --eps 20 --duration 10s%s
   TOKEN=$(curl -sk -u "$(cat %s)" -X POST 'https://127.0.0.1:%s/security/user/authenticate?raw=true')
-  curl -sk -H "Authorization: Bearer $TOKEN" 'https://127.0.0.1:%s/alerts?limit=1&pretty=true'
+  curl -sk -H "Authorization: Bearer $TOKEN" 'https://127.0.0.1:%s/alerts?sort=-rule.level&limit=3&pretty=true'
 `, os.Args[0], flags, a.credentials, apiPort, apiPort)
 }
 

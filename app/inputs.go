@@ -1,7 +1,9 @@
 package app
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"vedette/ingest/agentless"
@@ -34,6 +36,24 @@ func (a *App) buildSyslog() error {
 	a.cleanup = append(a.cleanup, func() { _ = r.Close() })
 	a.checks.add("syslog", r.Ready)
 	a.roles["ingest/syslog"], a.ends.Syslog = closing{r, p}, r.Addrs()
+	return nil
+}
+
+// makeSources creates the topics of ingest.kafka on the embedded broker, where
+// nobody else does. On brokers of others they stay their owners' business.
+func (a *App) makeSources(ctx context.Context) error {
+	var names []string
+	for _, s := range a.cfg.Ingest.Kafka {
+		names = append(names, s.Topic)
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, topicsWithin)
+	defer cancel()
+	if err := a.cluster.MakeTopics(ctx, a.cfg.Events.Retention, names...); err != nil {
+		return fmt.Errorf("ingest.kafka: %w", err)
+	}
 	return nil
 }
 

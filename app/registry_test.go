@@ -57,14 +57,14 @@ func TestAMachineWithAnotherClusterKeyIsNotReadyAndEnrollsNobody(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 		_, _ = io.WriteString(c, "OSSEC A:'"+name+"'\n")
 		b, _ := io.ReadAll(c)
 		return string(b)
 	}
 	until := func(what string, f func() bool) {
 		t.Helper()
-		for end := time.Now().Add(30 * time.Second); !f(); time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(2 * time.Minute); !f(); time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatal("never: " + what)
 			}
@@ -104,7 +104,7 @@ func TestAMachineWithAnotherClusterKeyIsNotReadyAndEnrollsNobody(t *testing.T) {
 		if !strings.Contains(string(r.Value), "registry_mac") {
 			t.Errorf("%s", r.Value)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("not in the dead letter")
 	}
 	if err := good.Health()["registry"]; err != nil {

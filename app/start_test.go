@@ -48,7 +48,7 @@ func TestARoleStartsWhileTheTopicsAreMade(t *testing.T) {
 	}
 	select {
 	case <-a.Ready():
-	case <-time.After(time.Minute):
+	case <-time.After(2 * time.Minute):
 		t.Fatalf("the role is not ready a minute after the topics were made: %v", a.Health())
 	}
 }

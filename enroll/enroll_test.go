@@ -78,7 +78,7 @@ func ask(t *testing.T, addr net.Addr, request string) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 	if _, err := io.WriteString(c, request); err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func startFake(t *testing.T, f *fake, limit time.Duration) *Server {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("not in time: " + what)
 		}
@@ -247,25 +247,36 @@ func TestSlowSilentAndHugeRequestsEndWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
 	f := newFake()
 	close(f.ready)
-	s := startFake(t, f, time.Second)
+	hasty, s := startFake(t, f, time.Second), startFake(t, f, time.Minute)
 	dial := func() *tls.Conn {
 		c, err := tls.Dial("tcp", s.Addr().String(), &tls.Config{InsecureSkipVerify: true})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { c.Close() })
-		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 		return c
 	}
-	ended := func(c net.Conn, why string) {
+	ended := func(s *Server, c net.Conn, why string) {
 		t.Helper()
 		if n, _ := io.Copy(io.Discard, c); n != 0 {
 			t.Errorf("%s: answered", why)
 		}
 		eventually(t, why+" is counted", func() bool { return testutil.ToFloat64(s.m.dropped.WithLabelValues(why)) >= 1 })
 	}
-	silent := dial()
-	drip := dial()
+	late := func() *tls.Conn { // the time may be over within the handshake
+		raw, err := net.Dial("tcp", hasty.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { raw.Close() })
+		_ = raw.SetDeadline(time.Now().Add(2 * time.Minute))
+		c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true})
+		_ = c.Handshake()
+		return c
+	}
+	silent := late()
+	drip := late()
 	go func() {
 		for range 40 {
 			if _, err := drip.Write([]byte("O")); err != nil {
@@ -274,22 +285,23 @@ func TestSlowSilentAndHugeRequestsEndWithoutAnAnswer(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}()
-	ended(silent, dropTimeout)
-	ended(drip, dropTimeout)
+	ended(hasty, silent, dropTimeout)
+	ended(hasty, drip, dropTimeout)
+	eventually(t, "both are counted", func() bool { return dropped(hasty, dropTimeout) == 2 })
 	huge := dial()
 	go func() { _, _ = huge.Write(bytes.Repeat([]byte("x"), protocol.MaxRequest+1)) }()
-	ended(huge, dropTooLarge)
+	ended(s, huge, dropTooLarge)
 	short := dial()
 	_, _ = io.WriteString(short, "OSSEC A:'web1'")
 	_ = short.CloseWrite()
-	ended(short, dropEnd)
+	ended(s, short, dropEnd)
 	raw, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer raw.Close()
 	_, _ = io.WriteString(raw, "GET / HTTP/1.0\r\n\r\n")
-	_ = raw.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = raw.SetDeadline(time.Now().Add(2 * time.Minute))
 	_, _ = io.Copy(io.Discard, raw)
 	eventually(t, "tls is counted", func() bool { return testutil.ToFloat64(s.m.dropped.WithLabelValues(dropTLS)) == 1 })
 	eventually(t, "no connection is left", func() bool { return testutil.ToFloat64(s.m.connections) == 0 })
@@ -337,7 +349,7 @@ func TestAnAgentThatNeverLearnsItsKeyIsRemoved(t *testing.T) {
 		if id != "001" {
 			t.Error(id)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("still registered")
 	}
 }

@@ -36,6 +36,7 @@ func startSmall(t *testing.T, f *fake, places int, change func(*Config)) *Server
 		t.Fatal(err)
 	}
 	s.slots = newSlots(places)
+	s.rate.rate = min(s.rate.rate, 1e-9) // no token comes back, however long the test takes
 	run(t, s)
 	return s
 }
@@ -75,7 +76,7 @@ func flood(t *testing.T, s *Server, n, addresses int, meanwhile func()) {
 			}
 		})
 	}
-	for end := time.Now().Add(time.Minute); dropped(s, dropGaveWay) < float64(n*9/10); meanwhile() {
+	for end := time.Now().Add(2 * time.Minute); dropped(s, dropGaveWay) < float64(n*9/10); meanwhile() {
 		if time.Now().After(end) {
 			t.Fatalf("%v of %d connections gave way", dropped(s, dropGaveWay), n)
 		}
@@ -146,7 +147,7 @@ func TestRequestsThatAreBeingAnsweredKeepTheirPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 	if _, err := c.Read(make([]byte, 1)); err == nil {
 		t.Error("answered")
 	}
@@ -168,15 +169,15 @@ func TestAFloodFromOneAddressIsCutBeforeItCostsAHandshake(t *testing.T) {
 	s := startSmall(t, f, 200, func(c *Config) { c.RatePerSource = 1 })
 	for i := range rateBurst + 10 {
 		c, err := tls.Dial("tcp", s.Addr().String(), &tls.Config{InsecureSkipVerify: true})
-		if (err == nil) != (i < rateBurst) && i != rateBurst { // a token may have come meanwhile
-			t.Errorf("connection %d: %v", i, err)
+		if (err == nil) != (i < rateBurst) {
+			t.Errorf("connection %d of %d that may come at once: error is %v", i+1, rateBurst, err)
 		}
 		if err == nil {
 			c.Close()
 		}
 	}
-	if n := dropped(s, dropRate); n < 8 {
-		t.Errorf("%v counted", n)
+	if n := dropped(s, dropRate); n != 10 {
+		t.Errorf("%v connections are counted as dropped for their rate, want 10", n)
 	}
 }
 

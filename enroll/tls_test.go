@@ -82,7 +82,7 @@ func says(s *Server, certs ...tls.Certificate) string {
 		return ""
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 	_, _ = io.WriteString(c, "OSSEC A:'web1'\n")
 	b, _ := io.ReadAll(c)
 	return string(b)

@@ -657,7 +657,7 @@ func (b *bench) dialUDP(id, name, key string) *udpClient {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { u.Close() })
-	_ = u.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = u.SetDeadline(time.Now().Add(2 * time.Minute))
 	return &udpClient{client: &client{b: b, key: secure.NewKey(id, name, key), id: id, enc: secure.Encoder{Level: 1}}, u: u}
 }
 

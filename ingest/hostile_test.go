@@ -112,7 +112,7 @@ func TestASlowReaderHoldsUpNobody(t *testing.T) {
 		noise[i] = byte(' ' + rng.UintN(90))
 	}
 	fg := &fakeGroups{text: map[string]string{"default": "#default\n" + string(noise)}}
-	b := startWith(t, Services{Groups: fg}, func(c *Config) { c.Limits.WriteTimeout = 500 * time.Millisecond; c.Limits.OutBytes = 64 << 10 })
+	b := startWith(t, Services{Groups: fg}, func(c *Config) { c.Limits.WriteTimeout = 10 * time.Second; c.Limits.OutBytes = 64 << 10 })
 	const slow = pushWorkers + 2
 	for i := range slow {
 		id := fmt.Sprintf("%03d", 100+i)

@@ -104,7 +104,7 @@ func worker(t *testing.T, c *kafka.Cluster, r *Ruleset, all bool) {
 	})
 	defer wg.Wait()
 	defer cancel()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		judged, err := Judged(t.Context(), c)
 		if err != nil {
 			continue // no group yet

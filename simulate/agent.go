@@ -34,6 +34,7 @@ type agent struct {
 	quota int64         // lines still to be made; -1 without bound
 	every time.Duration // between two lines; 0 at full speed
 	phase time.Duration // spreads the agents' lines over an interval
+	story []string      // payloads that come before all lines, at once
 
 	counter    secure.Counter
 	seq        int64
@@ -226,12 +227,17 @@ func (a *agent) due() time.Time {
 
 // fill makes the lines that are due, up to one batch.
 func (a *agent) fill(now time.Time) {
-	for len(a.backlog) < batchLines && !a.over() && (a.every == 0 || !now.Before(a.due())) {
+	for len(a.backlog) < batchLines && !a.over() && (len(a.story) > 0 || a.every == 0 || !now.Before(a.due())) {
 		line := make([]byte, 0, 256)
-		line = append(line, "1:"...)
-		line = append(line, secure.EscapeLocation(a.f.cfg.Location)...)
-		line = append(line, ':')
-		line = a.src.append(line, now)
+		if len(a.story) > 0 {
+			line, a.story = append(line, a.story[0]...), a.story[1:]
+		} else {
+			line = append(line, "1:"...)
+			line = append(line, secure.EscapeLocation(a.f.cfg.Location)...)
+			line = append(line, ':')
+			line = a.src.append(line, now)
+			a.made++
+		}
 		a.seq++
 		if a.f.cfg.Mark {
 			line = append(line, " seq="...)
@@ -243,7 +249,6 @@ func (a *agent) fill(now time.Time) {
 			line = line[:secure.MaxPayload]
 		}
 		a.backlog = append(a.backlog, line)
-		a.made++
 		if a.quota > 0 {
 			a.quota--
 		}

@@ -47,6 +47,9 @@ type Config struct {
 	RetryMax time.Duration
 	// Version is what the agents say they are (v4.14.7).
 	Version string
+	// Story has the first agent begin with the lines of an attack, which the builtin
+	// rules alert on, at once and counted as lines. It tells none with Logs or Idle.
+	Story bool
 	// Idle has agents send no lines, but all the rest, for Duration.
 	Idle bool
 	// UDP has agents talk by datagrams, which may be lost.

@@ -140,6 +140,9 @@ func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
 			f: f, id: id, key: secure.NewKey(id.ID, id.Name, id.Key.Reveal()), quota: -1,
 			src: source{templates: templates, plain: plain, host: id.Name, rng: rand.New(rand.NewPCG(uint64(i), 4)), next: i},
 		}
+		if i == 0 && cfg.Story && len(plain) == 0 && !cfg.Idle {
+			a.story = story(id.Name, f.begun)
+		}
 		if cfg.Count > 0 {
 			n := int64(len(ids))
 			a.quota = cfg.Count / n

@@ -142,7 +142,7 @@ func (s *site) config() simulate.Config {
 
 func (s *site) wait(what string, ok func() bool) {
 	s.t.Helper()
-	for end := time.Now().Add(60 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			s.mu.Lock()
 			defer s.mu.Unlock()

@@ -21,6 +21,7 @@ func (s *shell) simulateCommand() *cobra.Command {
 		Use:   "simulate --agents N --eps M --duration D --manager HOST [--logs FILE]",
 		Short: "Enroll agents that connect, keep alive and send log lines",
 		Long: `Enrolls N agents, connects them, keeps them alive with a real agent's timers and sends log lines, from FILE in turn or from a corpus of our own.
+The first agent begins with the lines of an attack, which the builtin rules alert on; not with --logs, --idle or --mark.
 They take shared configuration, answer requests, take packages and act on active responses, whose log they send as events.
 Prints sent, refused and reconnects as it goes. --eps 0 sends as fast as the server takes. Without --duration and --count it goes on until it is stopped.`,
 		Args: cobra.NoArgs,
@@ -63,6 +64,7 @@ Prints sent, refused and reconnects as it goes. --eps 0 sends as fast as the ser
 				}
 				cfg.Logs = raw
 			}
+			cfg.Story = logs == "" && !cfg.Idle && !cfg.Mark
 			report, err := simulate.Run(cmd.Context(), cfg, cmd.OutOrStdout())
 			if err != nil {
 				return err

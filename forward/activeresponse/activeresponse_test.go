@@ -227,7 +227,7 @@ func TestABlockIsSetOnceAndLifted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { b.runner.Tick(ctx) })
-	for end := time.Now().Add(20 * time.Second); len(b.log()) < 5 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); len(b.log()) < 5 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 	}
 	cancel()
 	wg.Wait()

@@ -161,7 +161,7 @@ func write(t *testing.T, text string) string {
 func (d *device) check() Config {
 	return Config{
 		Name: "listeners", Type: CommandDiff, Hosts: []string{"127.0.0.1"}, Port: d.port, User: "admin", PasswordFile: write(d.t, "s3cret\n"),
-		KnownHosts: d.known(d.key.PublicKey()), Command: "show", Timeout: 5 * time.Second, Interval: 10 * time.Second,
+		KnownHosts: d.known(d.key.PublicKey()), Command: "show", Timeout: time.Minute, Interval: 2 * time.Minute,
 	}
 }
 
@@ -352,7 +352,7 @@ func TestEachCheckRunsOnOneNodeAndMovesWhenItEnds(t *testing.T) {
 	owned := func(r *Role) float64 { return testutil.ToFloat64(r.m.owned) }
 	eventually := func(what string, f func() bool) {
 		t.Helper()
-		for end := time.Now().Add(30 * time.Second); !f(); time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(2 * time.Minute); !f(); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatal(what)
 			}

@@ -115,7 +115,10 @@ func (t *target) run(ctx context.Context, fn func(it item, output []byte)) error
 
 // late tells a run that took too long, or was ended, from other failures.
 func (t *target) late(ctx context.Context, err error) error {
+	var fail *failure
 	switch {
+	case errors.As(err, &fail) && fail.result == resultTooLarge: // more time would not help
+		return err
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return &failure{resultTimeout, "raise timeout, or find out why the device is slow", fmt.Errorf("not done within %v: %w", t.Timeout, err)}
 	case ctx.Err() != nil:

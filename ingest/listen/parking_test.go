@@ -84,6 +84,29 @@ func (x *site) dial() net.Conn {
 	return c
 }
 
+// of returns the server's side of a client's connection. Connections are told of
+// in any order.
+func (x *site) of(client net.Conn) (found *Conn) {
+	x.t.Helper()
+	eventually(x.t, "the server knows the connection", func() bool {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		for _, c := range x.conns {
+			if c.c.RemoteAddr().String() == client.LocalAddr().String() {
+				found = c
+			}
+		}
+		return found != nil
+	})
+	return found
+}
+
+func (c *Conn) isParked() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.parked
+}
+
 // ask sends text as one unit and expects it back.
 func (x *site) ask(c net.Conn, text string) {
 	x.t.Helper()
@@ -97,7 +120,7 @@ func (x *site) expect(c net.Conn, text string) {
 	x.t.Helper()
 	want := string(secure.AppendFrame(nil, []byte(text)))
 	got := make([]byte, len(want))
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	if _, err := io.ReadFull(c, got); err != nil || string(got) != want {
 		x.t.Fatalf("%q came back as %q: %v", want, got, err)
 	}
@@ -107,11 +130,9 @@ func (x *site) parked() (n int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, c := range x.conns {
-		c.mu.Lock()
-		if c.parked {
+		if c.isParked() {
 			n++
 		}
-		c.mu.Unlock()
 	}
 	return n
 }
@@ -119,7 +140,7 @@ func (x *site) parked() (n int) {
 // eventually waits until f holds.
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !f(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("never: " + what)
 		}
@@ -152,9 +173,12 @@ func TestIdleConnectionsHaveNoGoroutineAndAreServedAllTheSame(t *testing.T) {
 	}
 	// One that is woken by half a unit goes on when the rest comes.
 	frame := secure.AppendFrame(nil, []byte("in two halves"))
+	halved := x.of(conns[0])
+	eventually(t, "it is parked", halved.isParked)
 	_, _ = conns[0].Write(frame[:7])
+	eventually(t, "it is woken", func() bool { return !halved.isParked() })
 	time.Sleep(2 * linger)
-	if x.parked() == n {
+	if halved.isParked() {
 		t.Error("a connection is parked in the middle of a unit")
 	}
 	_, _ = conns[0].Write(frame[7:])
@@ -186,13 +210,11 @@ func TestAParkedConnectionEnds(t *testing.T) {
 	eventually(t, "all are parked", func() bool { return x.parked() == 3 })
 	byPeer.Close()
 	eventually(t, "the peer's end is seen", func() bool { return x.closed.Load() == 1 })
-	x.mu.Lock()
-	conn := x.conns[1]
-	x.mu.Unlock()
+	conn := x.of(byServer)
 	conn.Kill(ReasonStrangers)
 	select {
 	case <-conn.Gone():
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("a connection that was killed while parked is not gone")
 	}
 	if x.closed.Load() != 2 {

@@ -79,7 +79,7 @@ func TestWhoAsksGetsTheWholeAnswerAndTheListAPart(t *testing.T) {
 			c.Reply("gw1", schemas.ReplyProgress, "on its way", time.Now()), c.Reply("gw1", schemas.ReplyAnswered, long, time.Now()),
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	r, err := c.Do(ctx, schemas.Command{Kind: schemas.CommandRequest, AgentID: "001", Text: "agent getstate", Origin: "wazuh"})
 	if err != nil || r.Text != long || r.Status != schemas.ReplyAnswered {
@@ -118,7 +118,7 @@ func TestAnOrderThatNobodySendsIsListedAndEndsWithItsTime(t *testing.T) {
 	if err := c.Give(t.Context(), schemas.Command{Kind: schemas.CommandControl, AgentID: "002", Text: "force_reconnect"}); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); len(c.Recent(10, nil)) < 2; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); len(c.Recent(10, nil)) < 2; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the orders are not listed")
 		}

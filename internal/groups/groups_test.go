@@ -184,7 +184,7 @@ func start(t *testing.T, c *kafka.Cluster, node string, key byte) *Store {
 	})
 	select {
 	case <-s.Ready():
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the store is not ready")
 	}
 	return s
@@ -192,7 +192,7 @@ func start(t *testing.T, c *kafka.Cluster, node string, key byte) *Store {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("never: " + what)
 		}

@@ -11,14 +11,19 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-// embeddedUser is the only account of the embedded broker.
-const embeddedUser = "vedette"
+// embeddedUser is the only account of the embedded broker, and embeddedMechanism
+// how it logs in.
+const (
+	embeddedUser      = "vedette"
+	embeddedMechanism = "SCRAM-SHA-256"
+)
 
 // Embedded is a broker inside this process, with its log on disk.
 //
 // It is franz-go's kfake: one node, no replication, every write synced before
 // it is acknowledged. Ordinary Kafka clients reach it on its loopback address
-// with SCRAM-SHA-256, the user "vedette" and the password file.
+// with SCRAM-SHA-256, the user "vedette" and the password file; with the older
+// handshake too (loginConn).
 type Embedded struct {
 	cluster *kfake.Cluster
 	stop    chan struct{}
@@ -62,13 +67,17 @@ func StartEmbedded(cfg Config, dir, password string, healthy func() error, log *
 			if err != nil {
 				return nil, err
 			}
-			return listenSturdily(network, net.JoinHostPort(host, p), log)
+			l, err := listenSturdily(network, net.JoinHostPort(host, p), log)
+			if err != nil {
+				return nil, err
+			}
+			return &loginListener{Listener: l, log: log}, nil
 		}),
 		kfake.ClusterID("vedette-embedded"),
 		kfake.DataDir(data),
 		kfake.SyncWrites(),
 		kfake.EnableSASL(),
-		kfake.Superuser("SCRAM-SHA-256", embeddedUser, password),
+		kfake.Superuser(embeddedMechanism, embeddedUser, password),
 		kfake.BrokerConfigs(map[string]string{
 			"log.cleaner.backoff.ms": "60000",
 			"message.max.bytes":      strconv.Itoa(MaxBatchBytes),
@@ -103,7 +112,7 @@ func ConnectEmbedded(cfg Config, addr, password string) *Cluster {
 		panic(err) // nothing is read from files here
 	}
 	c.embedded = true
-	c.login("SCRAM-SHA-256", embeddedUser, password)
+	c.login(embeddedMechanism, embeddedUser, password)
 	return c
 }
 

@@ -44,7 +44,7 @@ func (handler) Close() {}
 
 func (c *collector) wait(t *testing.T, n int) []schemas.Record {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		c.mu.Lock()
 		got := append([]schemas.Record(nil), c.recs...)
@@ -128,7 +128,7 @@ func TestFollowerIsReadyOnceItReadWhatStoodThere(t *testing.T) {
 	go func() { done <- f.Run(ctx) }()
 	select {
 	case <-f.Ready():
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("never ready")
 	}
 	cancel()
@@ -140,7 +140,7 @@ func TestFollowerIsReadyOnceItReadWhatStoodThere(t *testing.T) {
 	go func() { done <- empty.Run(ctx) }()
 	select {
 	case <-empty.Ready():
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("an empty topic is never ready")
 	}
 	cancel()
@@ -198,7 +198,7 @@ func TestEmbeddedBrokerKeepsWhatItAcknowledged(t *testing.T) {
 		go func() { done <- f.Run(ctx) }()
 		select {
 		case <-f.Ready():
-		case <-time.After(10 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatal("never ready")
 		}
 		cancel()

@@ -51,7 +51,7 @@ func (o *outcomes) wait(t *testing.T) {
 	go func() { o.wg.Wait(); close(all) }()
 	select {
 	case <-all:
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("not every record was answered for")
 	}
 	if len(o.twice) > 0 {

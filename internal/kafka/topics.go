@@ -245,6 +245,36 @@ func (c *Cluster) ApplyTopics(ctx context.Context, events Retention) ([]TopicPla
 	return plans, awaitLeaders(ctx, cl, plans)
 }
 
+// MakeTopics creates those of the named topics that are missing, with as many
+// partitions as the topic events; their records are kept for a time, or for ever
+// if it is 0. Names are full names, without the prefix of this installation.
+func (c *Cluster) MakeTopics(ctx context.Context, keep time.Duration, names ...string) error {
+	adm, err := c.Admin()
+	if err != nil {
+		return err
+	}
+	defer adm.Close()
+	have, err := adm.ListTopics(ctx)
+	if err != nil {
+		return fmt.Errorf("ask the brokers for their topics: %w", err)
+	}
+	ms := "-1"
+	if keep > 0 {
+		ms = strconv.FormatInt(keep.Milliseconds(), 10)
+	}
+	partitions := int32(len(have[c.Topic(schemas.TopicEvents)].Partitions))
+	for _, name := range names {
+		if have.Has(name) {
+			continue
+		}
+		_, err := adm.CreateTopic(ctx, max(1, partitions), 1, map[string]*string{"retention.ms": &ms}, name)
+		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+			return fmt.Errorf("create topic %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
 // leadersWithin bounds the wait for leaders of partitions.
 const leadersWithin = time.Minute
 
@@ -254,13 +284,17 @@ func awaitLeaders(ctx context.Context, cl *kgo.Client, plans []TopicPlan) error 
 	ctx, cancel := context.WithTimeout(ctx, leadersWithin)
 	defer cancel()
 	pause := retry.Backoff{Min: 50 * time.Millisecond, Max: time.Second}
+	var last error // an ask that the end of ctx cuts short does not say what is missing
 	for {
 		err := leaders(ctx, cl, plans)
 		if err == nil {
 			return nil
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		if e := pause.Wait(ctx); e != nil {
-			return fmt.Errorf("topics were applied, but cannot be used yet: %w", err)
+			return fmt.Errorf("topics were applied, but cannot be used yet: %w", last)
 		}
 	}
 }

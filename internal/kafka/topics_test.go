@@ -11,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"vedette/internal/kafka"
+	"vedette/internal/kafka/kafkatest"
+	"vedette/schemas"
 )
 
 // The controller answers for a new topic before the other brokers have leaders.
@@ -62,13 +64,49 @@ func TestApplyTopicsWaitsForLeadersOnEveryBroker(t *testing.T) {
 		}
 	}
 	// Without an end, the wait ends with the context and says which topic it is.
-	behind[1] = 1 << 30
+	const ever = 1 << 30
+	behind[1] = ever
 	mu.Unlock()
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	go func() { // ends the wait when it waits
+		for ctx.Err() == nil {
+			mu.Lock()
+			if behind[1] < ever-1 {
+				cancel()
+			}
+			mu.Unlock()
+			time.Sleep(time.Millisecond)
+		}
+	}()
 	_, err = c.ApplyTopics(ctx, kafka.Retention{})
 	mu.Lock()
 	if err == nil || !strings.Contains(err.Error(), "broker 1") || !strings.Contains(err.Error(), "has no leader") {
 		t.Errorf("error is %v; it must name the broker that knows no leader", err)
+	}
+}
+
+func TestTopicsOfOthersAreMadeOnceWhereTheyAreMissing(t *testing.T) {
+	t.Parallel()
+	c, broker := kafkatest.Start(t)
+	for _, names := range [][]string{{"app-logs"}, {"app-logs", "web.logs"}} {
+		if err := c.MakeTopics(t.Context(), time.Hour, names...); err != nil {
+			t.Fatalf("make %v: %v", names, err)
+		}
+	}
+	for _, name := range []string{"app-logs", "web.logs"} {
+		info := broker.TopicInfo(name)
+		if info == nil {
+			t.Errorf("there is no topic %s", name)
+			continue
+		}
+		if v := info.Configs["retention.ms"]; v == nil || *v != "3600000" {
+			t.Errorf("topic %s has the settings %v, want an hour of retention", name, info.Configs)
+		}
+		for p := range int32(kafkatest.Partitions) {
+			if broker.PartitionInfo(name, p) == nil {
+				t.Errorf("topic %s has no partition %d; it must have as many as %s", name, p, schemas.TopicEvents)
+			}
+		}
 	}
 }

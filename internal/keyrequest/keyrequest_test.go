@@ -70,7 +70,7 @@ func script(t *testing.T, body string) Config {
 
 func (a *Asker) counted(t *testing.T, outcome string, want float64) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		got := testutil.ToFloat64(a.m.WithLabelValues(outcome))
 		if got == want {
 			return

@@ -50,7 +50,7 @@ func start(t testing.TB, cluster *kafka.Cluster, node string) *Registry {
 	})
 	select {
 	case <-r.Ready():
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("registry is not ready")
 	}
 	return r
@@ -58,7 +58,7 @@ func start(t testing.TB, cluster *kafka.Cluster, node string) *Registry {
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("not in time: " + what)
 		}

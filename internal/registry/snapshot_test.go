@@ -48,7 +48,7 @@ func ready(t testing.TB, r *Registry) {
 	t.Helper()
 	select {
 	case <-r.Ready():
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("registry is not ready: ", r.Err())
 	}
 }

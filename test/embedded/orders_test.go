@@ -93,7 +93,7 @@ func (c *console) items(method, path, body string) []any {
 func (c *console) wait(path string, n int, all func(map[string]any) bool) []any {
 	c.t.Helper()
 	var last []any
-	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
 		last = c.items(http.MethodGet, path, "")
 		if len(last) == n && !slices.ContainsFunc(last, func(x any) bool { return !all(x.(map[string]any)) }) {
 			return last

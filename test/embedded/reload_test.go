@@ -38,7 +38,7 @@ func (w *writer) alert() string {
 	if _, err := w.p.ProduceSync(w.t.Context(), ev.Record()); err != nil {
 		w.t.Fatal(err)
 	}
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		ranges, err := w.c.Ranges(w.t.Context(), schemas.TopicAlerts)
 		if err != nil {
 			w.t.Fatal(err)

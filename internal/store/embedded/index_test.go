@@ -236,7 +236,7 @@ func TestDaysOfEarlierVersionsGetTheIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkOdd(t, s, alerts, queries[:5])
-	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		_, withTerms, err := s.files.reader(t.Context(), d)
 		if err != nil {
 			t.Fatal(err)
