@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"vedette/internal/retry"
 	"vedette/schemas"
 )
 
@@ -369,6 +370,7 @@ func (m *member) start(a Assignment, next int64) {
 }
 
 func (m *member) poll(ctx context.Context) error {
+	var complaint retry.Log
 	for {
 		fetches := m.pollOnce(ctx)
 		select {
@@ -380,8 +382,11 @@ func (m *member) poll(ctx context.Context) error {
 			return nil
 		}
 		fetches.EachError(func(_ string, p int32, err error) {
-			if !errors.Is(err, context.Canceled) {
-				m.cfg.Log.Warn("fetch is interrupted", "topic", m.cfg.Topic, "partition", p, "err", err)
+			if errors.Is(err, context.Canceled) {
+				return
+			}
+			if skipped, due := complaint.Due(); due {
+				m.cfg.Log.Warn("fetch is interrupted", "topic", m.cfg.Topic, "partition", p, "err", err, "not_logged", skipped)
 			}
 		})
 		fetches.EachPartition(func(ft kgo.FetchTopicPartition) {
