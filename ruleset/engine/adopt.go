@@ -78,19 +78,22 @@ func (a *adoption) key(old *keyState) *keyState {
 			k.ignored[r.Index] = at
 		}
 	}
-	for _, m := range old.all.items[old.all.head:] {
+	for m := range old.inOrder {
 		r := a.rules[m.rule]
-		if m.dropped || r == nil || !a.eng.p.Remembers(r) {
+		if r == nil || !a.eng.p.Remembers(r) {
 			continue
 		}
-		n := *m
+		q := k.queue(a.eng.kinds.byRule[r.Index])
+		n := q.roomForEvent()
+		*n = *m
 		n.rule, n.fields = r.Index, nil
+		n.static = append(n.few[:0], m.static...)
 		for _, f := range m.fields {
 			if id := a.fields[f.id]; id >= 0 {
 				n.fields = append(n.fields, rememberedField{id, f.text})
 			}
 		}
-		k.enter(&n, r)
+		k.enter(q, n, r)
 	}
 	return k
 }

@@ -47,7 +47,7 @@ type Engine struct {
 	p         *program.Program
 	c         Config
 	shortName string // ManagerName up to the first dot
-	window    time.Duration
+	kinds     windowKinds
 	index     *index // nil for the plain walk
 	// rootcheck are the rules of that group, to whose compliance the log adds.
 	rootcheck map[*program.Rule]bool
@@ -77,7 +77,7 @@ func New(p *program.Program, c Config) *Engine {
 	}
 	c.Limits = c.Limits.orDefault()
 	short, _, _ := strings.Cut(c.ManagerName, ".")
-	e := &Engine{p: p, c: c, shortName: short, window: p.LongestWindow()}
+	e := &Engine{p: p, c: c, shortName: short, kinds: newWindowKinds(p)}
 	if !c.Reference {
 		e.index = newIndex(p)
 	}

@@ -182,13 +182,13 @@ func TestStateIsBounded(t *testing.T) {
 		e.Process(s, logEvent("x"))
 	}
 	k := s.keys["000"]
-	if n := len(k.all.items) - k.all.head; n != 5 {
+	if n := k.events; n != 5 {
 		t.Errorf("%d events remembered", n)
 	}
 	late := logEvent("x")
 	late.Time = testNow.Add(2 * time.Hour)
 	e.Process(s, late)
-	if n := len(k.all.items) - k.all.head; n != 1 {
+	if n := k.events; n != 1 {
 		t.Errorf("%d events remembered after the window", n)
 	}
 	if n := len(k.bySid[base.Index].items); n > 64 {

@@ -370,17 +370,14 @@ func (e *Engine) fieldName(id int) string {
 func (s *Keyed) traceSearch(k *keyState, at int, r *program.Rule) {
 	c, e := r.Composite, &s.ev
 	f := &Failure{Held: len(r.Conds)}
-	var h *history
+	h := k.history(c)
 	switch {
 	case c.Regex != nil:
 		f.Element, f.Type, f.Pattern = "if_matched_regex", c.Regex.Kind().String(), cut(c.Regex.String())
-		h = &k.all
 	case c.Sid != nil:
 		f.Element, f.Pattern = "if_matched_sid", fmt.Sprint(c.Sid.ID)
-		h = k.bySid[c.Sid.Index]
 	default:
 		f.Element, f.Pattern = "if_matched_group", written(r, "if_matched_group")
-		h = k.byGroup[c.GroupList]
 	}
 	count, foreign, other, stopped := 1, 0, 0, "" // the event itself counts
 	why := ""

@@ -124,9 +124,8 @@ func (w *snapshotWriter) key(k *keyState) {
 			w.optional(a.values[i], a.set[i])
 		}
 	}
-	events := k.all.items[k.all.head:]
-	w.count(len(events))
-	for _, m := range events {
+	w.count(k.events)
+	for m := range k.inOrder {
 		// The length stands first, so that a reader takes the event's texts in
 		// one piece.
 		e := snapshotWriter{b: w.event[:0]}
@@ -165,7 +164,7 @@ func (w *snapshotWriter) remembered(m *remembered) {
 		w.count(logLiteral)
 		w.text(m.log.text)
 	}
-	w.optional(m.location.text, m.location.set)
+	w.optional(m.location, m.located)
 	var have uint64
 	for i := range m.static {
 		have |= 1 << m.static[i].at
@@ -351,21 +350,32 @@ func (r *snapshotReader) key() *keyState {
 		}
 	}
 	for range r.list(l.Events) {
+		raw := r.take(r.count(len(r.s)))
+		rule := (&snapshotReader{s: raw, eng: r.eng}).ruleOfEvent()
+		q := k.queue(r.eng.kinds.byRule[rule])
+		m := q.roomForEvent()
 		// The event's texts are pieces of one string.
-		e := snapshotReader{s: r.text(), eng: r.eng}
-		m := e.remembered()
+		e := snapshotReader{s: keepText(q, raw), eng: r.eng}
+		e.remembered(m)
 		if e.broken || e.s != "" || k.bytes > l.EventBytes {
 			r.fail()
 			break
 		}
-		k.enter(m, r.eng.p.AllRules[m.rule])
+		k.enter(q, m, r.eng.p.AllRules[m.rule])
 	}
 	return k
 }
 
-func (r *snapshotReader) remembered() *remembered {
+// ruleOfEvent is the rule that a remembered event begins with; the event is read
+// again from its front.
+func (r *snapshotReader) ruleOfEvent() int {
+	r.number()
+	return r.rule()
+}
+
+func (r *snapshotReader) remembered(m *remembered) {
 	piece := func() string { return r.take(r.count(len(r.s))) }
-	m := &remembered{
+	*m = remembered{
 		at: r.number(), rule: r.rule(), mark: r.count(countMax),
 		category: program.Category(r.count(255)), dynamics: r.count(countMax),
 		agentID: piece(), fullLog: piece(),
@@ -378,20 +388,23 @@ func (r *snapshotReader) remembered() *remembered {
 		m.log = value{text: m.fullLog[len(m.fullLog)-n:], set: true}
 	}
 	if n := r.count(len(r.s) + 1); n > 0 {
-		m.location = value{text: r.take(n - 1), set: true}
+		m.location, m.located = r.take(n-1), true
 	}
 	have := r.uvarint()
 	if have>>program.NumStatic != 0 {
 		r.fail()
 	}
+	m.static = m.few[:0]
 	for i := range program.NumStatic {
 		if have>>i&1 == 1 {
 			m.static = append(m.static, rememberedStatic{i, piece()})
 		}
 	}
-	for range r.list(len(r.eng.p.FieldIDs)) {
+	if n := r.list(len(r.eng.p.FieldIDs)); n > 0 {
+		m.fields = make([]rememberedField, 0, n)
+	}
+	for range cap(m.fields) {
 		id := r.count(len(r.eng.p.FieldIDs) - 1)
 		m.fields = append(m.fields, rememberedField{id, piece()})
 	}
-	return m
 }

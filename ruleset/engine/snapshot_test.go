@@ -25,9 +25,9 @@ func TestASnapshotCoversEveryField(t *testing.T) {
 	// bytes follows from the keys, evicted is a counter for people; from rx on,
 	// scratch space and caches.
 	f(Keyed{}, "eng keys newest oldest bytes evicted rx json ev res names root paths locations tree open written buf places trace texts lastLocation xml sections stamps found outcomes failed candidates programs programList hints orderNames")
-	f(keyState{}, "key next prev now fired firedHour all bySid byGroup bytes eventRoom textRoom ignored firstSeen firstOrder lastKeys diffs diffOrder acc accLookups")
-	// dropped events are left out, size follows from the texts.
-	f(remembered{}, "at mark agentID fullLog dropped category log location static few dynamics fields rule size")
+	f(keyState{}, "key next prev now fired firedHour queues bySid byGroup events bytes seq ignored firstSeen firstOrder lastKeys diffs diffOrder acc accLookups")
+	// dropped events are left out, seq is their order.
+	f(remembered{}, "at mark agentID fullLog dropped category log location located static few dynamics fields rule seq")
 	f(accumulation{}, "at values set")
 	f(diffKey{}, "rule host")
 	f(rememberedField{}, "id text")

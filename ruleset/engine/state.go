@@ -108,13 +108,12 @@ type keyState struct {
 	fired     map[int]int // by rule index
 	firedHour int64
 
-	all     history // every remembered event, for the bounds
+	queues  []queue // every remembered event, for the bounds
 	bySid   map[int]*history
 	byGroup map[int]*history
+	events  int // in queues
 	bytes   int
-	// eventRoom and textRoom are for the next events to remember.
-	eventRoom []remembered
-	textRoom  []byte
+	seq     int // of the next event
 
 	ignored    map[int]time.Time
 	firstSeen  map[string]struct{}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"strings"
+	"time"
 	"unsafe"
 
 	"vedette/ruleset/program"
@@ -24,14 +25,18 @@ type remembered struct {
 
 	category program.Category
 	log      value
-	location value
+	location string
+	located  bool
 	static   []rememberedStatic  // in their order
 	few      [4]rememberedStatic // where they stand, for most events have no more
 	dynamics int                 // number of dynamic fields
 	fields   []rememberedField
 	rule     int // the index of the rule it was remembered for, which says in which histories it stands
-	size     int
+	seq      int // grows with each event of a key
 }
+
+// size is what the event counts for the bounds.
+func (m *remembered) size() int { return len(m.fullLog) + len(m.log.text) + rememberedBytes }
 
 // rememberedStatic is a static field that is set.
 type rememberedStatic struct {
@@ -58,10 +63,7 @@ type history struct {
 
 func (h *history) add(r *remembered) {
 	// Dropped events are cut off the old end before the list grows.
-	for h.head < len(h.items) && h.items[h.head].dropped {
-		h.items[h.head] = nil
-		h.head++
-	}
+	h.cutDropped()
 	if h.head > 32 && h.head*2 > len(h.items) {
 		n := copy(h.items, h.items[h.head:])
 		clear(h.items[n:])
@@ -71,36 +73,150 @@ func (h *history) add(r *remembered) {
 	h.items = append(h.items, r)
 }
 
+// emptyRoom is how many places an empty history keeps.
+const emptyRoom = 16
+
+// cutDropped lets go of dropped events at the old end.
+func (h *history) cutDropped() {
+	for h.head < len(h.items) && h.items[h.head].dropped {
+		h.items[h.head] = nil
+		h.head++
+	}
+	if h.head > 0 && h.head == len(h.items) {
+		h.cut += h.head
+		h.items, h.head = h.items[:0], 0
+		if cap(h.items) > emptyRoom {
+			h.items = nil
+		}
+	}
+}
+
+// queue holds the remembered events of a key that are of use for about as long.
+// Each kind has memory of its own, so that an event that counts for an hour does
+// not keep the memory of events that counted for a minute.
+type queue struct {
+	history
+	kind int
+	// eventRoom and textRoom are for the next events to remember.
+	eventRoom []remembered
+	textRoom  []byte
+}
+
+// windowKinds sorts rules by how long their events can count.
+type windowKinds struct {
+	byRule  []uint8 // by rule index
+	windows []int64 // by kind: the longest, in milliseconds
+}
+
+// windowKindsMost bounds the kinds: up to 1, 2, 4 … minutes, and all longer ones.
+const windowKindsMost = 8
+
+func newWindowKinds(p *program.Program) windowKinds {
+	windows := p.Windows()
+	k := windowKinds{byRule: make([]uint8, max(1, len(windows))), windows: make([]int64, windowKindsMost)}
+	for i, w := range windows {
+		kind := 0
+		// An if_matched_regex looks at all events in their order.
+		for !p.NeedGlobal && kind < windowKindsMost-1 && w > time.Minute<<kind {
+			kind++
+		}
+		k.byRule[i] = uint8(kind)
+		k.windows[kind] = max(k.windows[kind], w.Milliseconds())
+	}
+	return k
+}
+
+func (k *keyState) queue(kind uint8) *queue {
+	for i := range k.queues {
+		if k.queues[i].kind == int(kind) {
+			return &k.queues[i]
+		}
+	}
+	k.queues = append(k.queues, queue{kind: int(kind)})
+	return &k.queues[len(k.queues)-1]
+}
+
+// oldest returns the queue whose head was remembered first, nil if all are empty.
+func (k *keyState) oldest() *queue {
+	var oldest *queue
+	for i := range k.queues {
+		q := &k.queues[i]
+		if q.head < len(q.items) && (oldest == nil || q.items[q.head].seq < oldest.items[oldest.head].seq) {
+			oldest = q
+		}
+	}
+	return oldest
+}
+
+// inOrder gives the remembered events, oldest first.
+func (k *keyState) inOrder(yield func(*remembered) bool) {
+	at := make([]int, len(k.queues))
+	for i := range k.queues {
+		at[i] = k.queues[i].head
+	}
+	for range k.events {
+		next := -1
+		for i := range k.queues {
+			if at[i] < len(k.queues[i].items) && (next < 0 || k.queues[i].items[at[i]].seq < k.queues[next].items[at[next]].seq) {
+				next = i
+			}
+		}
+		if !yield(k.queues[next].items[at[next]]) {
+			return
+		}
+		at[next]++
+	}
+}
+
+// trim drops events that no rule can count any more, and the oldest beyond the
+// bounds.
+func (e *Engine) trim(k *keyState, now int64) {
+	for i := range k.queues {
+		q := &k.queues[i]
+		for q.head < len(q.items) && now-q.items[q.head].at > e.kinds.windows[q.kind] {
+			e.drop(k, q)
+		}
+	}
+	for k.events > e.c.Limits.Events || k.bytes > e.c.Limits.EventBytes {
+		e.drop(k, k.oldest())
+	}
+}
+
+// drop forgets the oldest event of q.
+func (e *Engine) drop(k *keyState, q *queue) {
+	old := q.items[q.head]
+	old.dropped = true
+	k.events--
+	k.bytes -= old.size()
+	q.cutDropped()
+	r := e.p.AllRules[old.rule]
+	if r.SidHistory {
+		k.bySid[r.Index].cutDropped()
+		return
+	}
+	for _, g := range r.GroupHistory {
+		k.byGroup[g].cutDropped()
+	}
+}
+
 // remember keeps the event for later composite rules (§7.1).
 func (s *Keyed) remember(k *keyState, r *program.Rule) {
 	if !s.eng.p.Remembers(r) {
 		return
 	}
-	m := s.memory(k, r)
-	e := &s.ev
 	before := k.bytes
-	k.enter(m, r)
-	now, window := e.now.UnixMilli(), s.eng.window.Milliseconds()
-	for k.all.head < len(k.all.items) {
-		old := k.all.items[k.all.head]
-		n := len(k.all.items) - k.all.head
-		if n <= s.eng.c.Limits.Events && k.bytes <= s.eng.c.Limits.EventBytes && now-old.at <= window {
-			break
-		}
-		old.dropped = true
-		k.bytes -= old.size
-		k.all.items[k.all.head] = nil
-		k.all.head++
-	}
+	q := k.queue(s.eng.kinds.byRule[r.Index])
+	k.enter(q, s.memory(q, r), r)
+	s.eng.trim(k, s.ev.now.UnixMilli())
 	for s.bytes += k.bytes - before; s.bytes > s.eng.c.Limits.TotalBytes && s.oldest != k; {
 		s.evict()
 	}
 }
 
 // memory is the event as later searches see it. Its texts are pieces of one.
-func (s *Keyed) memory(k *keyState, r *program.Rule) *remembered {
+func (s *Keyed) memory(q *queue, r *program.Rule) *remembered {
 	e := &s.ev
-	m := k.roomForEvent()
+	m := q.roomForEvent()
 	*m = remembered{at: e.now.UnixMilli(), agentID: e.agentID, dynamics: len(e.dyn), category: e.category, rule: r.Index, mark: e.mark}
 	b := append(s.buf[:0], e.fullLog...)
 	logAt := len(e.fullLog) - len(e.log.text)
@@ -121,7 +237,7 @@ func (s *Keyed) memory(k *keyState, r *program.Rule) *remembered {
 		}
 	}
 	s.buf = b
-	all := k.keepText(b)
+	all := keepText(q, b)
 	m.fullLog = all[:len(e.fullLog)]
 	m.log = value{text: all[logAt : logAt+len(e.log.text)], set: e.log.set}
 	rest := all[max(len(e.fullLog), logAt+len(e.log.text)):]
@@ -130,7 +246,7 @@ func (s *Keyed) memory(k *keyState, r *program.Rule) *remembered {
 		rest = rest[len(v.text):]
 		return text
 	}
-	m.location = value{text: e.location.text, set: e.location.set} // no text of the arena
+	m.location, m.located = e.location.text, e.location.set // no text of the arena
 	m.static = m.few[:0]
 	for i := range e.static {
 		if e.static[i].set {
@@ -149,7 +265,7 @@ func (s *Keyed) memory(k *keyState, r *program.Rule) *remembered {
 }
 
 // Events that are remembered and their texts are cut from pieces of memory, which
-// grow with what the key remembers: at most a quarter of it, or this much, is room
+// grow with what the queue holds: at most a quarter of it, or this much, is room
 // for the next.
 const (
 	eventsTogether = 32
@@ -157,25 +273,26 @@ const (
 	textAlone      = 1 << 10 // a longer text has memory of its own
 )
 
-func (k *keyState) roomForEvent() *remembered {
-	if len(k.eventRoom) == 0 {
-		k.eventRoom = make([]remembered, max(1, min(eventsTogether, (len(k.all.items)-k.all.head)/4)))
+func (q *queue) roomForEvent() *remembered {
+	if len(q.eventRoom) == 0 {
+		q.eventRoom = make([]remembered, max(1, min(eventsTogether, (len(q.items)-q.head)/4)))
 	}
-	m := &k.eventRoom[0]
-	k.eventRoom = k.eventRoom[1:]
+	m := &q.eventRoom[0]
+	q.eventRoom = q.eventRoom[1:]
 	return m
 }
 
-func (k *keyState) keepText(b []byte) string {
-	if len(b) > textAlone || len(k.eventRoom) == 0 {
-		return string(b)
+// keepText returns a copy of b.
+func keepText[T string | []byte](q *queue, b T) string {
+	if len(b) > textAlone || len(q.eventRoom) == 0 {
+		return strings.Clone(string(b))
 	}
-	if len(b) > len(k.textRoom) {
-		k.textRoom = make([]byte, min(textsTogether, len(b)*(1+len(k.eventRoom))))
+	if len(b) > len(q.textRoom) {
+		q.textRoom = make([]byte, min(textsTogether, len(b)*(1+len(q.eventRoom))))
 	}
-	n := copy(k.textRoom, b)
-	text := unsafe.String(unsafe.SliceData(k.textRoom), n)
-	k.textRoom = k.textRoom[n:]
+	n := copy(q.textRoom, b)
+	text := unsafe.String(unsafe.SliceData(q.textRoom), n)
+	q.textRoom = q.textRoom[n:]
 	return text
 }
 
@@ -190,8 +307,8 @@ func (s *Keyed) firstOfField(i int) int {
 	return -1
 }
 
-// enter adds m to the histories that its rule feeds.
-func (k *keyState) enter(m *remembered, r *program.Rule) {
+// enter adds m to q and to the histories that its rule feeds.
+func (k *keyState) enter(q *queue, m *remembered, r *program.Rule) {
 	switch {
 	case r.SidHistory:
 		if k.bySid == nil {
@@ -206,9 +323,11 @@ func (k *keyState) enter(m *remembered, r *program.Rule) {
 			addTo(k.byGroup, g, m)
 		}
 	}
-	m.size = len(m.fullLog) + len(m.log.text) + rememberedBytes
-	k.all.add(m)
-	k.bytes += m.size
+	m.seq = k.seq
+	k.seq++
+	q.add(m)
+	k.events++
+	k.bytes += m.size()
 }
 
 func addTo(m map[int]*history, id int, r *remembered) {
@@ -253,7 +372,7 @@ func (s *Keyed) search(k *keyState, r *program.Rule) bool {
 func (k *keyState) history(c *program.Composite) *history {
 	switch {
 	case c.Regex != nil:
-		return &k.all
+		return &k.queue(0).history // see newWindowKinds
 	case c.Sid != nil:
 		return k.bySid[c.Sid.Index]
 	}
@@ -361,7 +480,7 @@ func (m *remembered) source(src program.Source) (string, bool) {
 	case program.FromStatic:
 		return m.staticText(src.Static)
 	case program.FromLocation:
-		return m.location.text, m.location.set
+		return m.location, m.located
 	}
 	return "", false
 }

@@ -106,6 +106,36 @@ func (p *Program) LongestWindow() time.Duration {
 	return d
 }
 
+// Windows returns by rule index how long the events of a rule can count for some
+// composite rule: the longest timeframe of the composites that name it, its
+// groups, or every rule.
+func (p *Program) Windows() []time.Duration {
+	bySid, byGroup := map[int]time.Duration{}, map[int]time.Duration{}
+	var all time.Duration
+	last := -1
+	for _, r := range p.AllRules {
+		last = max(last, r.Index)
+		switch c := r.Composite; {
+		case c == nil:
+		case c.Regex != nil:
+			all = max(all, c.Timeframe)
+		case c.Sid != nil:
+			bySid[c.Sid.Index] = max(bySid[c.Sid.Index], c.Timeframe)
+		default:
+			byGroup[c.GroupList] = max(byGroup[c.GroupList], c.Timeframe)
+		}
+	}
+	windows := make([]time.Duration, last+1)
+	for _, r := range p.AllRules {
+		w := max(all, bySid[r.Index])
+		for _, g := range r.GroupHistory {
+			w = max(w, byGroup[g])
+		}
+		windows[r.Index] = w
+	}
+	return windows
+}
+
 // Remembers tells whether some composite rule can count the events of r.
 func (p *Program) Remembers(r *Rule) bool {
 	return r.SidHistory || len(r.GroupHistory) > 0 || p.NeedGlobal
