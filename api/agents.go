@@ -3,12 +3,14 @@ package api
 import (
 	"cmp"
 	"encoding/json"
-	"maps"
+	"errors"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+	"vedette/api/rest"
 
 	"vedette/api/problem"
 	"vedette/internal/qlang"
@@ -17,134 +19,12 @@ import (
 // serverID is the agent that is the server itself.
 const serverID = "000"
 
-// dateForm is how agents' dates are shown.
-const dateForm = "2006-01-02T15:04:05+00:00"
-
-// Values implements qlang.Item.
-func (a *Agent) Values(path string) []any {
-	text := func(s string) []any {
-		if s == "" {
-			return nil
-		}
-		return []any{s}
-	}
-	date := func(t time.Time) []any {
-		if t.IsZero() {
-			return nil
-		}
-		return []any{t}
-	}
-	switch path {
-	case "id":
-		return text(a.ID)
-	case "name":
-		return text(a.Name)
-	case "ip":
-		return text(a.IP)
-	case "registerIP":
-		return text(a.RegisterIP)
-	case "status":
-		return text(a.Status)
-	case "status_code":
-		return []any{a.StatusCode}
-	case "version":
-		return text(a.Version)
-	case "manager":
-		return text(a.Manager)
-	case "node_name":
-		if a.Node == "" { // it has never reported to one
-			return text("unknown")
-		}
-		return text(a.Node)
-	case "mergedSum":
-		return text(a.MergedSum)
-	case "configSum":
-		return text(a.ConfigSum)
-	case "group_config_status":
-		return text(a.syncState())
-	case "dateAdd":
-		return date(a.DateAdd)
-	case "lastKeepAlive":
-		return date(a.LastKeepAlive)
-	case "disconnection_time":
-		return date(a.DisconnectedTime)
-	case "group":
-		out := make([]any, len(a.Groups))
-		for i, g := range a.Groups {
-			out[i] = g
-		}
-		return out
-	case "os.name":
-		return text(a.OS.Name)
-	case "os.platform":
-		return text(a.OS.Platform)
-	case "os.version":
-		return text(a.OS.Version)
-	case "os.major":
-		return text(a.OS.Major)
-	case "os.minor":
-		return text(a.OS.Minor)
-	case "os.codename":
-		return text(a.OS.Codename)
-	case "os.uname":
-		return text(a.OS.Uname)
-	case "os.arch":
-		return text(a.OS.Arch)
-	case "os.build":
-		return text(a.OS.Build)
-	}
-	return nil
-}
-
-func (a *Agent) syncState() string {
-	if a.Synced {
-		return "synced"
-	}
-	return "not synced"
-}
-
-// agentFields may be selected, sorted and queried.
-var agentFields = []string{
-	"id", "name", "ip", "status", "os.name", "os.version", "os.platform", "os.codename", "os.major", "os.minor", "os.uname", "os.arch", "os.build",
-	"version", "manager", "dateAdd", "group", "mergedSum", "configSum", "node_name", "lastKeepAlive", "registerIP", "disconnection_time",
-	"group_config_status", "status_code",
-}
-
-// JSON implements item: members without a value are left out.
-func (a *Agent) JSON() map[string]any {
-	m := map[string]any{}
-	for _, f := range agentFields {
-		vs := a.Values(f)
-		if len(vs) == 0 {
-			continue
-		}
-		v := vs[0]
-		if f == "group" {
-			v = vs
-		}
-		if t, ok := v.(time.Time); ok {
-			v = t.UTC().Format(dateForm)
-		}
-		if sub, ok := strings.CutPrefix(f, "os."); ok {
-			os, _ := m["os"].(map[string]any)
-			if os == nil {
-				os = map[string]any{}
-				m["os"] = os
-			}
-			os[sub] = v
-			continue
-		}
-		m[f] = v
-	}
-	return m
-}
-
-// Encoded implements encodedItem.
+// Encoded returns the agent's JSON, which it keeps.
 func (a *Agent) Encoded() (json.RawMessage, error) {
 	if b := a.encoded.Load(); b != nil {
 		return *b, nil
 	}
-	b, err := encode(a.JSON())
+	b, err := rest.Encode(a)
 	if err != nil {
 		return nil, err
 	}
@@ -153,8 +33,8 @@ func (a *Agent) Encoded() (json.RawMessage, error) {
 	return raw, nil
 }
 
-// resources are what permissions may know the agent under.
-func (a *Agent) resources() []string {
+// names are what permissions know the agent by.
+func (a *Agent) names() []string {
 	out := make([]string, 0, 1+len(a.Groups))
 	out = append(out, "agent:id:"+a.ID)
 	for _, g := range a.Groups {
@@ -163,25 +43,20 @@ func (a *Agent) resources() []string {
 	return out
 }
 
-func agentDate(name string) bool {
-	return name == "dateAdd" || name == "lastKeepAlive" || name == "disconnection_time"
-}
-
-var agentListing = listing{
-	fields: agentFields, sortable: agentFields, keys: []string{"id"}, database: true,
-	options: qlang.Options{
-		Date:    agentDate,
+var agentView = rest.View[Agent]{
+	Keys: []string{"id"}, Database: true, Encoded: (*Agent).Encoded,
+	Options: qlang.Options{
 		Numeric: func(name string) bool { return name == "id" || name == "status_code" },
 		Operator: func(name string, op qlang.Op) bool {
 			return name != "group" || op == qlang.Equal || op == qlang.NotEqual || op == qlang.Contains
 		},
 	},
-	rewrite: func(c *qlang.Clause) {
+	Rewrite: func(c *qlang.Clause) {
 		if v, ok := strings.CutPrefix(c.Value, "Wazuhv"); ok && c.Field == "version" {
 			c.Value = "Wazuh v" + v
 		}
 	},
-	order: func(field string) func(a, b item) int {
+	Order: func(field string) func(a, b *Agent) int {
 		var key func(*Agent) []int
 		switch field {
 		case "id":
@@ -193,22 +68,14 @@ var agentListing = listing{
 		default:
 			return nil
 		}
-		return func(a, b item) int { return slices.Compare(key(a.(*Agent)), key(b.(*Agent))) }
+		return func(a, b *Agent) int { return slices.Compare(key(a), key(b)) }
 	},
-	search: func(it item, text string) bool {
-		a := it.(*Agent)
-		for _, f := range agentFields {
-			for _, v := range a.Values(f) {
-				if holds(v, text) {
-					return true
-				}
-			}
-		}
+	Search: func(a *Agent, text string) bool {
 		want, err := strconv.Atoi(text)
 		have, err2 := strconv.Atoi(a.ID)
 		return err == nil && err2 == nil && want == have
 	},
-}
+}.Init()
 
 // numbers returns the numbers in a text, so that 4.10 sorts after 4.9.
 func numbers(s string) []int {
@@ -225,7 +92,8 @@ func (a *API) server() *Agent {
 	id := a.cfg.Identity
 	return &Agent{
 		ID: serverID, Name: id.Manager, IP: "127.0.0.1", RegisterIP: "127.0.0.1", Status: "active", Version: "Wazuh v" + Version,
-		Manager: id.Manager, Node: id.Node, Synced: true, DateAdd: id.Started, LastKeepAlive: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
+		Manager: id.Manager, Node: id.Node, ConfigStatus: synced, DateAdd: rest.Date{Time: id.Started},
+		LastKeepAlive: rest.Date{Time: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)},
 	}
 }
 
@@ -241,150 +109,87 @@ func compareIDs(a, b string) int {
 	return cmp.Or(cmp.Compare(n, m), cmp.Compare(a, b))
 }
 
-// agentFilter is made of the parameters that name one field.
-func agentFilter(c *call) func(*Agent) bool {
-	is := func(param, field string) func(*Agent) bool {
-		want := c.str(param)
-		if want == "" || want == "all" {
-			return nil
-		}
-		return func(a *Agent) bool {
-			return slices.ContainsFunc(a.Values(field), func(v any) bool { return strings.EqualFold(qlang.Text(v), want) })
-		}
-	}
-	var tests []func(*Agent) bool
-	for _, p := range []string{"name", "ip", "registerIP", "manager", "node_name", "group", "os.platform", "os.version", "os.name", "group_config_status"} {
-		if t := is(p, p); t != nil {
-			tests = append(tests, t)
-		}
-	}
-	if v := c.str("version"); v != "" {
-		want := strings.TrimPrefix(strings.ToLower(strings.ReplaceAll(v, " ", "")), "wazuh")
-		want = "wazuhv" + strings.TrimPrefix(want, "v")
-		tests = append(tests, func(a *Agent) bool { return strings.ToLower(strings.ReplaceAll(a.Version, " ", "")) == want })
-	}
-	if states, ok := c.strs("status"); ok && !slices.Contains(states, "all") {
-		tests = append(tests, func(a *Agent) bool { return slices.Contains(states, a.Status) })
-	}
-	if sec, ok := c.period("older_than"); ok && sec > 0 {
-		before := c.now.Add(-time.Duration(sec) * time.Second)
-		tests = append(tests, func(a *Agent) bool {
-			if a.LastKeepAlive.IsZero() {
-				return a.DateAdd.Before(before)
-			}
-			return a.LastKeepAlive.Before(before)
-		})
-	}
-	return func(a *Agent) bool {
-		for _, t := range tests {
-			if !t(a) {
-				return false
-			}
-		}
+// agentFilter is the parameters that name one field of agents.
+type agentFilter struct {
+	OSPlatform string `param:"os.platform"`
+	OSVersion  string `param:"os.version"`
+	OSName     string `param:"os.name"`
+	Manager    string `param:"manager"`
+	Version    string `param:"version"`
+	Group      string `param:"group"`
+	NodeName   string `param:"node_name"`
+	Name       string `param:"name"`
+	IP         string `param:"ip"`
+	RegisterIP string `param:"registerIP"`
+}
+
+func (p *agentFilter) keeps(a *Agent) bool {
+	is := func(want, have string) bool { return want == "" || want == "all" || strings.EqualFold(want, have) }
+	return is(p.OSPlatform, a.OS.Platform) && is(p.OSVersion, a.OS.Version) && is(p.OSName, a.OS.Name) && is(p.Manager, a.Manager) &&
+		is(p.NodeName, a.Node) && is(p.Name, a.Name) && is(p.IP, a.IP) && is(p.RegisterIP, a.RegisterIP) &&
+		(p.Group == "" || p.Group == "all" || slices.ContainsFunc(a.Groups, func(g string) bool { return strings.EqualFold(g, p.Group) })) &&
+		(p.Version == "" || strings.ToLower(strings.ReplaceAll(a.Version, " ", "")) == versionForm(p.Version))
+}
+
+// versionForm gives 4.14.7, v4.14.7 and Wazuh v4.14.7 one form.
+func versionForm(s string) string {
+	s = strings.TrimPrefix(strings.ToLower(strings.ReplaceAll(s, " ", "")), "wazuh")
+	return "wazuhv" + strings.TrimPrefix(s, "v")
+}
+
+// inState reports whether the agent is in one of the states; none are all.
+func (a *Agent) inState(states []string) bool {
+	return states == nil || slices.Contains(states, "all") || slices.Contains(states, a.Status)
+}
+
+// silentFor reports whether an agent gave no sign of life for a time frame; the
+// registration counts for those that never connected.
+func (a *Agent) silentFor(timeframe string, now time.Time) bool {
+	d, _ := qlang.ParsePeriod(timeframe)
+	if d.Truncate(time.Second) <= 0 {
 		return true
 	}
+	last := a.LastKeepAlive
+	if last.IsZero() {
+		last = a.DateAdd
+	}
+	return last.Before(now.Add(-d.Truncate(time.Second)))
 }
 
-// permitted returns the agents that the request is about and the caller may
-// use, and puts what was named but is not there, or not permitted, into l.
-func (a *API) permitted(c *call, l *list) ([]*Agent, error) {
-	ids, named := c.strs("agents_list")
-	if !named || slices.Contains(ids, "all") {
-		all := a.agents()
-		if c.perms.AllowsAll(c.op.action, "agent:id") {
-			return all, nil
-		}
-		return slices.DeleteFunc(all, func(x *Agent) bool { return !c.may(x.resources()...) }), nil
-	}
-	return a.named(c, l, ids)
+var agentMessages = rest.Messages{All: "All selected agents information was returned", Some: "Some agents information was not returned", None: "No agent information was returned"}
+
+type listAgents struct {
+	Agents rest.Targets[*Agent] `param:"agents_list"`
+	agentFilter
+	Status       []string `param:"status"`
+	OlderThan    string   `param:"older_than"`
+	ConfigStatus string   `param:"group_config_status"`
 }
 
-// onPath is permitted for operations that name one agent in the path and answer
-// with a list: an agent that is not there is a failed item, not an error.
-func (a *API) onPath(c *call, l *list) ([]*Agent, error) {
-	id, err := pathID(c)
-	if err != nil {
-		return nil, err
-	}
-	return a.named(c, l, []string{id})
-}
-
-// named returns the agents of these ids that the caller may use.
-func (a *API) named(c *call, l *list, ids []string) ([]*Agent, error) {
-	all := a.agents()
-	byID := make(map[string]*Agent, len(all))
-	for _, x := range all {
-		byID[x.ID] = x
-	}
-	var out []*Agent
-	denied := 0
-	slices.Sort(ids)
-	for _, id := range slices.Compact(ids) {
-		x := byID[id]
-		resources := []string{"agent:id:" + id}
-		if x != nil {
-			resources = x.resources()
-		}
-		switch {
-		case !c.may(resources...):
-			denied++
-			l.fail(problem.PermissionDenied, id)
-		case x == nil:
-			l.fail(problem.NoAgent, id)
-		default:
-			out = append(out, x)
-		}
-	}
-	if denied > 0 && len(out) == 0 && len(l.failed) == 1 {
-		return nil, problem.New(problem.PermissionDenied, "Permission denied: Resource type: agent:id")
-	}
-	return out, nil
-}
-
-func (a *API) listAgents(c *call) (any, error) {
-	l := &list{All: "All selected agents information was returned", Some: "Some agents information was not returned", None: "No agent information was returned"}
-	agents, err := a.permitted(c, l)
-	if err != nil {
-		return nil, err
-	}
-	keep := agentFilter(c)
-	items := make([]item, 0, len(agents))
-	for _, x := range agents {
-		if keep(x) {
-			items = append(items, x)
-		}
-	}
+func (a *API) listAgents(c *rest.Call, p *listAgents) (rest.Answer, error) {
 	// A comparison with a date is about agents that come and go.
-	if q := c.str("q"); q != "" {
-		if x, err := qlang.Parse(q); err == nil {
-			dated := false
-			_ = x.Walk(func(cl *qlang.Clause) error { dated = dated || agentDate(cl.Field); return nil })
-			if dated {
-				items = slices.DeleteFunc(items, func(it item) bool { return it.(*Agent).ID == serverID })
-			}
-		}
-	}
-	l.Items, l.Total, err = agentListing.cut(c, items)
-	return l, err
+	dated := agentView.Dated(c.Query)
+	agents := slices.DeleteFunc(p.Agents.Items(), func(x *Agent) bool {
+		return !p.keeps(x) || !x.inState(p.Status) || !x.silentFor(p.OlderThan, c.Now) || p.ConfigStatus != "" && p.ConfigStatus != x.ConfigStatus || dated && x.ID == serverID
+	})
+	return agentView.Page(c, agents, agentMessages)
 }
 
-func (a *API) summarizeAgentStatus(c *call) (any, error) {
+// allAgents is for operations on all agents that the caller may use.
+type allAgents struct {
+	Agents rest.Targets[*Agent] `all:"agent:id"`
+}
+
+func (a *API) summarizeAgentStatus(_ *rest.Call, p *allAgents) (rest.Answer, error) {
 	conn := map[string]int{"active": 0, "disconnected": 0, "never_connected": 0, "pending": 0, "total": 0}
 	conf := map[string]int{"synced": 0, "not_synced": 0, "total": 0}
-	for _, x := range a.agents() {
-		if x.ID == serverID || !c.may(x.resources()...) {
-			continue
-		}
+	for _, x := range others(nil, p.Agents.Items()) {
 		conn[x.Status]++
 		conn["total"]++
 		conf["total"]++
-		if x.Synced {
-			conf["synced"]++
-		} else {
-			conf["not_synced"]++
-		}
+		conf[strings.ReplaceAll(x.ConfigStatus, " ", "_")]++
 	}
-	return &plain{Data: map[string]any{"connection": conn, "configuration": conf}}, nil
+	return &rest.Data{Data: map[string]any{"connection": conn, "configuration": conf}}, nil
 }
 
 // dottedMask reports whether s is a network such as 10.0.0.0/255.0.0.0.
@@ -395,87 +200,132 @@ func dottedMask(s string) bool {
 	return ok && err == nil && err2 == nil
 }
 
-// force reads the body's member of that name; what is absent has the default of
-// openapi.yaml.
-func force(m map[string]any) Force {
-	on := func(m map[string]any, name string) bool {
-		b, ok := m[name].(bool)
-		return b || !ok
+// forceBody says in a request when an agent that is in the way is replaced; absent
+// members have the default of openapi.yaml.
+type forceBody struct {
+	Enabled          *bool   `json:"enabled"`
+	AfterRegistering *string `json:"after_registration_time"`
+	Disconnected     struct {
+		Enabled *bool   `json:"enabled"`
+		Value   *string `json:"value"`
+	} `json:"disconnected_time"`
+}
+
+func (f *forceBody) force() *Force {
+	if f == nil {
+		return nil
 	}
-	span := func(m map[string]any, name string) time.Duration {
-		s, ok := m[name].(string)
-		if !ok {
+	on := func(b *bool) bool { return b == nil || *b }
+	span := func(s *string) time.Duration {
+		if s == nil {
 			return time.Hour
 		}
-		d, _ := qlang.ParsePeriod(s)
+		d, _ := qlang.ParsePeriod(*s)
 		return d
 	}
-	d, _ := m["disconnected_time"].(map[string]any)
-	return Force{
-		Enabled: on(m, "enabled"), AfterRegistration: span(m, "after_registration_time"),
-		DisconnectedEnabled: on(d, "enabled"), Disconnected: span(d, "value"),
+	return &Force{
+		Enabled: on(f.Enabled), AfterRegistration: span(f.AfterRegistering),
+		DisconnectedEnabled: on(f.Disconnected.Enabled), Disconnected: span(f.Disconnected.Value),
 	}
 }
 
-func (a *API) deleteAgents(c *call) (any, error) {
-	l := &list{
-		All: "All selected agents were deleted", Some: "Some agents were not deleted", None: "No agents were deleted",
-		Extra: map[string]any{"older_than": c.str("older_than")},
-	}
-	agents, err := a.permitted(c, l)
+type deleteAgents struct {
+	Agents rest.Targets[*Agent] `param:"agents_list"`
+	agentFilter
+	Purge     bool     `param:"purge"`
+	Status    []string `param:"status"`
+	OlderThan string   `param:"older_than"`
+}
+
+func (a *API) deleteAgents(c *rest.Call, p *deleteAgents) (rest.Answer, error) {
+	chosen, err := p.choose(c, &p.Agents, func(x *Agent) bool { return x.inState(p.Status) && x.silentFor(p.OlderThan, c.Now) })
 	if err != nil {
 		return nil, err
 	}
-	ids, _ := c.strs("agents_list")
-	all := slices.Contains(ids, "all")
-	var m *qlang.Matcher
-	if q := c.str("q"); q != "" {
-		if m, err = agentListing.query(q, c.now); err != nil {
+	removed, err := doneFor(c, chosen, func(x *Agent) error { return a.deps.Agents.Remove(c.Ctx, x.ID, p.Purge) })
+	l := rest.Items(removed, rest.Messages{All: "All selected agents were deleted", Some: "Some agents were not deleted", None: "No agents were deleted"})
+	l.Extra = rest.Ordered{{Key: "older_than", Value: p.OlderThan}}
+	return l, err
+}
+
+// choose returns the agents that a request's ids and filters are about, without
+// the server; named agents that do not fit are failed items.
+func (p *agentFilter) choose(c *rest.Call, from *rest.Targets[*Agent], keep func(*Agent) bool) ([]*Agent, error) {
+	match := func(*Agent) bool { return true }
+	if c.Query != "" {
+		var err error
+		if match, err = agentView.Match(c.Query, c.Now); err != nil {
 			return nil, err
 		}
 	}
-	keep := agentFilter(c)
-	chosen := []*Agent{}
-	for _, x := range agents {
-		switch {
-		case x.ID == serverID:
-			if !all {
-				l.fail(problem.NotForServer, x.ID)
-			}
-			continue
-		case !keep(x) || m != nil && !m.Match(x):
-			if !all {
-				l.fail(problem.AgentFilter, x.ID)
-			}
-			continue
+	return slices.DeleteFunc(realAgents(c, from), func(x *Agent) bool {
+		out := !p.keeps(x) || keep != nil && !keep(x) || !match(x)
+		if out && from.Named {
+			c.Fail(problem.AgentFilter, x.ID)
 		}
-		chosen = append(chosen, x)
-	}
-	removed := []string{}
-	for i, err := range forEach(len(chosen), func(i int) error { return a.deps.Agents.Remove(c.ctx, chosen[i].ID, c.flag("purge")) }) {
-		if err != nil {
-			if err := l.failWith(err, chosen[i].ID); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		removed = append(removed, chosen[i].ID)
-	}
-	l.Items, l.Total = removed, len(removed)
-	return l, nil
+		return out
+	}), nil
 }
 
-// visibleAgents returns the ids of the agents on which the caller may do an
-// action; all says that it is every agent there is or was.
-func (a *API) visibleAgents(c *call) (ids []string, all bool) {
-	if c.perms.AllowsAll(c.op.action, "agent:id") {
-		return nil, true
+// realAgents returns the agents of a request but the server, which is a failed
+// item if the request names it.
+func realAgents(c *rest.Call, from *rest.Targets[*Agent]) []*Agent {
+	if !from.Named {
+		c = nil
 	}
-	set := map[string]bool{}
-	for _, x := range a.agents() {
-		if c.may(x.resources()...) {
-			set[x.ID] = true
+	return others(c, from.Items())
+}
+
+// others leaves the server out, as a failed item of c unless c is nil.
+func others(c *rest.Call, agents []*Agent) []*Agent {
+	return slices.DeleteFunc(agents, func(x *Agent) bool {
+		if x.ID == serverID && c != nil {
+			c.Fail(problem.NotForServer, x.ID)
+		}
+		return x.ID == serverID
+	})
+}
+
+// changesAtOnce is how many changes of the registry one request has under way.
+const changesAtOnce = 256
+
+// doneFor changes agents, changesAtOnce at a time, and returns the ids of those
+// for which that worked. The others are failed items.
+func doneFor(c *rest.Call, agents []*Agent, change func(*Agent) error) ([]string, error) {
+	done := []string{}
+	for i, err := range forEach(len(agents), func(i int) error { return change(agents[i]) }) {
+		switch {
+		case errors.Is(err, errUnasked):
+		case err == nil:
+			done = append(done, agents[i].ID)
+		default:
+			if err := c.FailWith(err, agents[i].ID); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return slices.Sorted(maps.Keys(set)), false
+	return done, nil
+}
+
+// errUnasked says that a change was not meant for an agent.
+var errUnasked = errors.New("not asked for")
+
+// forEach calls fn for each index, changesAtOnce at a time, and returns the errors.
+func forEach(n int, fn func(i int) error) []error {
+	errs := make([]error, n)
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range min(n, changesAtOnce) {
+		wg.Go(func() {
+			for i := range next {
+				errs[i] = fn(i)
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	return errs
 }

@@ -2,31 +2,33 @@ package api
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
+	_ "embed" // the document
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"time"
 
-	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vedette/api/auth"
+	"vedette/api/problem"
+	"vedette/api/rest"
 )
+
+//go:embed openapi.yaml
+var document []byte
+
+// Document returns openapi.yaml.
+func Document() []byte { return document }
 
 // API is the role.
 type API struct {
-	cfg     Config
-	deps    Deps
-	log     *slog.Logger
-	metrics *metrics
-	handler http.Handler
-	ln      net.Listener
+	cfg   Config
+	deps  Deps
+	log   *slog.Logger
+	frame *rest.Frame
+	ln    net.Listener
 
-	now      func() time.Time
-	limit    *requestLimit
 	logins   *loginLimit
 	checking chan struct{} // one token per password check
 	ruleset  rulesetCache
@@ -53,146 +55,93 @@ func New(cfg Config, deps Deps, log *slog.Logger, reg prometheus.Registerer) (*A
 
 // build is New without a listener.
 func build(cfg Config, deps Deps, log *slog.Logger, reg prometheus.Registerer) (*API, error) {
+	cfg.Node = cfg.Identity.Node
 	a := &API{
-		cfg: cfg, deps: deps, log: log, metrics: newMetrics(reg), now: time.Now,
-		limit: &requestLimit{max: cfg.MaxRequestsPerMinute}, logins: newLoginLimit(cfg.MaxLoginAttempts, cfg.BlockTime),
+		cfg: cfg, deps: deps, log: log, logins: newLoginLimit(cfg.MaxLoginAttempts, cfg.BlockTime),
 		checking: make(chan struct{}, passwordChecks), publishing: make(chan struct{}, 1), packaging: make(chan struct{}, 1),
 	}
-	ops, err := loadOperations()
-	if err != nil {
-		return nil, fmt.Errorf("api: %w", err)
-	}
-	if err := bind(ops, a.functions()); err != nil {
-		return nil, fmt.Errorf("api: %w", err)
-	}
-	a.handler = a.router(ops)
-	return a, nil
+	var err error
+	a.frame, err = rest.New(cfg.Config, document, deps.Users, []rest.Part{a.part()}, log, reg)
+	return a, err
 }
 
-// bind gives each operation its function; the two lists must agree.
-func bind(ops []*operation, fns map[string]opFunc) error {
-	var errs []error
-	for _, op := range ops {
-		fn, ok := fns[op.id]
-		if !ok {
-			errs = append(errs, fmt.Errorf("operation %s (%s %s) has no function", op.id, op.method, op.path))
-			continue
-		}
-		op.fn = fn
-		delete(fns, op.id)
-	}
-	for id := range fns {
-		errs = append(errs, fmt.Errorf("function %s has no operation in openapi.yaml", id))
-	}
-	return errors.Join(errs...)
-}
-
-// functions are the operations by the ids that openapi.yaml gives them.
-func (a *API) functions() map[string]opFunc {
-	return map[string]opFunc{
-		"banner":                 a.banner,
-		"healthz":                a.healthz,
-		"readyz":                 a.readyz,
-		"login":                  a.login,
-		"login_deprecated":       a.loginDeprecated,
-		"list_agents":            a.listAgents,
-		"add_agent":              a.addAgent,
-		"delete_agents":          a.deleteAgents,
-		"insert_agent":           a.insertAgent,
-		"insert_agent_quick":     a.insertAgentQuick,
-		"read_agent_key":         a.readKey,
-		"list_agents_no_group":   a.listAgentsWithoutGroup,
-		"assign_agent":           a.assignAgent,
-		"assign_agents":          a.assignAgents,
-		"unassign_agent":         a.unassignAgent,
-		"unassign_agent_groups":  a.unassignAgentGroups,
-		"unassign_agents":        a.unassignAgents,
-		"list_groups":            a.listGroups,
-		"add_group":              a.addGroup,
-		"delete_groups":          a.deleteGroups,
-		"list_group_agents":      a.listGroupAgents,
-		"list_group_files":       a.listGroupFiles,
-		"read_group_file":        a.readGroupFile,
-		"read_group_config":      a.readGroupConfig,
-		"write_group_config":     a.writeGroupConfig,
-		"summarize_agent_status": a.summarizeAgentStatus,
-		"restart_agents":         a.restartAgents,
-		"restart_agent":          a.restartAgent,
-		"restart_group":          a.restartGroup,
-		"restart_node":           a.restartNode,
-		"reconnect_agents":       a.reconnectAgents,
-		"upgrade_agents":         a.upgradeAgents,
-		"upgrade_agents_custom":  a.upgradeByFile,
-		"list_upgrades":          a.upgradeResults,
-		"list_tasks":             a.listTasks,
-		"read_agent_config":      a.agentConfig,
-		"read_agent_stats":       a.agentStats,
-		"is_agent_synced":        a.agentSynced,
-		"run_response":           a.runResponse,
-		"list_responses":         a.listResponses,
-		"manager_status":         a.managerStatus,
-		"manager_info":           a.managerInfo,
-		"reload_ruleset":         a.reloadRuleset,
-		"list_rulesets":          a.listRulesets,
-		"promote_ruleset":        a.promoteRuleset,
-		"summarize_shadow":       a.summarizeShadow,
-		"list_rules":             a.listRules,
-		"list_decoders":          a.listDecoders,
-		"list_alerts":            a.listAlerts,
-		"run_logtest":            a.runLogtest,
-		"end_logtest":            a.endLogtest,
-	}
+// part is the operations by the ids that openapi.yaml gives them.
+func (a *API) part() rest.Part {
+	return rest.Part{Kinds: []rest.AnyKind{
+		&rest.Kind[*Agent]{Resource: "agent:id", All: a.agents, ID: func(x *Agent) string { return x.ID }, Names: (*Agent).names, Missing: problem.NoAgent},
+		&rest.Kind[Group]{Resource: "group:id", All: func() []Group { return a.deps.Groups.Groups() }, ID: func(g Group) string { return g.Name }, Missing: problem.NoGroup},
+		&rest.Kind[node]{Resource: "node:id", All: a.nodes, ID: func(n node) string { return string(n) }, Missing: problem.NoNode},
+		&rest.Kind[*ruleItem]{
+			Resource: "rule:file", All: func() []*ruleItem { rules, _ := a.ruleset.items(a.deps.Rules); return rules },
+			ID: func(x *ruleItem) string { return x.Filename },
+		},
+		&rest.Kind[*decoderItem]{
+			Resource: "decoder:file", All: func() []*decoderItem { _, decoders := a.ruleset.items(a.deps.Rules); return decoders },
+			ID: func(x *decoderItem) string { return x.Filename },
+		},
+	}, Operations: []rest.Operation{
+		rest.Op("banner", a.banner),
+		rest.Op("healthz", a.healthz),
+		rest.Op("readyz", a.readyz),
+		rest.Op("login", a.login),
+		rest.Op("login_deprecated", a.loginDeprecated),
+		rest.Op("list_agents", a.listAgents),
+		rest.Op("add_agent", a.addAgent),
+		rest.Op("delete_agents", a.deleteAgents),
+		rest.Op("insert_agent", a.insertAgent),
+		rest.Op("insert_agent_quick", a.insertAgentQuick),
+		rest.Op("read_agent_key", a.readKey),
+		rest.Op("list_agents_no_group", a.listAgentsWithoutGroup),
+		rest.Op("assign_agent", a.assignAgent),
+		rest.Op("assign_agents", a.assignAgents),
+		rest.Op("unassign_agent", a.unassignAgent),
+		rest.Op("unassign_agent_groups", a.unassignAgentGroups),
+		rest.Op("unassign_agents", a.unassignAgents),
+		rest.Op("list_groups", a.listGroups),
+		rest.Op("add_group", a.addGroup),
+		rest.Op("delete_groups", a.deleteGroups),
+		rest.Op("list_group_agents", a.listGroupAgents),
+		rest.Op("list_group_files", a.listGroupFiles),
+		rest.Op("read_group_file", a.readGroupFile),
+		rest.Op("read_group_config", a.readGroupConfig),
+		rest.Op("write_group_config", a.writeGroupConfig),
+		rest.Op("summarize_agent_status", a.summarizeAgentStatus),
+		rest.Op("restart_agents", a.restartAgents),
+		rest.Op("restart_agent", a.restartAgent),
+		rest.Op("restart_group", a.restartGroup),
+		rest.Op("restart_node", a.restartNode),
+		rest.Op("reconnect_agents", a.reconnectAgents),
+		rest.Op("upgrade_agents", a.upgradeAgents),
+		rest.Op("upgrade_agents_custom", a.upgradeByFile),
+		rest.Op("list_upgrades", a.upgradeResults),
+		rest.Op("list_tasks", a.listTasks),
+		rest.Op("read_agent_config", a.agentConfig),
+		rest.Op("read_agent_stats", a.agentStats),
+		rest.Op("is_agent_synced", a.agentSynced),
+		rest.Op("run_response", a.runResponse),
+		rest.Op("list_responses", a.listResponses),
+		rest.Op("manager_status", a.managerStatus),
+		rest.Op("manager_info", a.managerInfo),
+		rest.Op("reload_ruleset", a.reloadRuleset),
+		rest.Op("list_rulesets", a.listRulesets),
+		rest.Op("promote_ruleset", a.promoteRuleset),
+		rest.Op("summarize_shadow", a.summarizeShadow),
+		rest.Op("list_rules", a.listRules),
+		rest.Op("list_decoders", a.listDecoders),
+		rest.Op("list_alerts", a.listAlerts),
+		rest.Op("run_logtest", a.runLogtest),
+		rest.Op("end_logtest", a.endLogtest),
+	}}
 }
 
 // Addr is where the API listens.
 func (a *API) Addr() net.Addr { return a.ln.Addr() }
 
 // Handler serves the API without a listener.
-func (a *API) Handler() http.Handler { return a.handler }
+func (a *API) Handler() http.Handler { return a.frame.Handler() }
 
 // Run serves until ctx ends, then finishes the requests under way, and returns nil.
-func (a *API) Run(ctx context.Context) error {
-	srv := &http.Server{
-		Handler:           a.handler,
-		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: headerBytesMax,
-		TLSConfig:      &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{a.cfg.Certificate}},
-		// Scanners and clients that mistrust the certificate are no event.
-		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
-	}
-	served := make(chan error, 1)
-	go func() { served <- srv.ServeTLS(a.ln, "", "") }()
-	a.log.Info(fmt.Sprintf("Listening on [%s]", a.ln.Addr())) // readiness checks look for this text (spec/api.md §9)
-	select {
-	case err := <-served:
-		return fmt.Errorf("api: %w", err)
-	case <-ctx.Done():
-	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-	defer cancel()
-	if err := srv.Shutdown(stop); err != nil {
-		_ = srv.Close()
-	}
-	<-served
-	return nil
-}
-
-func (a *API) router(ops []*operation) http.Handler {
-	gin.SetMode(gin.ReleaseMode)
-	r := gin.New()
-	r.HandleMethodNotAllowed = true
-	r.RedirectTrailingSlash = false
-	r.RedirectFixedPath = false
-	r.ForwardedByClientIP = false
-	r.UseRawPath = true
-	r.Use(a.envelop)
-	r.NoRoute(func(c *gin.Context) { a.refuse(c, notFound) })
-	r.NoMethod(func(c *gin.Context) { a.refuse(c, notAllowed) })
-	for _, op := range ops {
-		r.Handle(op.method, op.ginPath, func(c *gin.Context) { a.serve(c, op) })
-	}
-	return r
-}
+func (a *API) Run(ctx context.Context) error { return a.frame.Serve(ctx, a.ln) }
 
 // HashPassword returns the stored form of a password.
 func HashPassword(password string) string { return auth.HashPassword(password) }

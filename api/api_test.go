@@ -25,6 +25,8 @@ import (
 
 	"vedette/api/auth"
 	"vedette/api/problem"
+	"vedette/api/rbac"
+	"vedette/api/rest"
 	"vedette/internal/store"
 	"vedette/internal/store/embedded"
 	"vedette/internal/store/storetest"
@@ -45,10 +47,12 @@ type fakes struct {
 	mu               sync.Mutex
 	list             []*Agent
 	key              *ecdsa.PrivateKey
-	users            map[string]User
+	users            map[string]rest.User
 	health           map[string]error
 	prog             *program.Program
 	added            []NewAgent
+	groups           []Group
+	changes          []string // of agents and groups, as "id did"
 	// logtest is Deps.Logtest; nil until a test sets it.
 	logtest func() (*engine.Engine, []string)
 	orders  *fakeOrders
@@ -71,7 +75,7 @@ func (f *fakes) Add(_ context.Context, n NewAgent) (string, string, error) {
 	}
 	f.added = append(f.added, n)
 	id := fmt.Sprintf("%03d", len(f.list)+1)
-	f.list = append(f.list, &Agent{ID: id, Name: n.Name, RegisterIP: n.IP, Status: "never_connected", DateAdd: time.Now()})
+	f.list = append(f.list, &Agent{ID: id, Name: n.Name, RegisterIP: n.IP, Status: "never_connected", Node: unknownNode, ConfigStatus: notSynced, DateAdd: rest.Date{Time: time.Now()}})
 	return id, "a2V5", nil
 }
 
@@ -84,23 +88,42 @@ func (f *fakes) Remove(_ context.Context, id string, _ bool) error {
 
 func (f *fakes) KeyLine(id string) (string, bool) { return id + " name any key", true }
 
-func (f *fakes) Groups() []Group { return []Group{{"default", 2}, {"web", 1}} }
+func (f *fakes) Groups() []Group {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.groups != nil {
+		return slices.Clone(f.groups)
+	}
+	return []Group{{"default", 2}, {"web", 1}}
+}
 
-func (f *fakes) AddGroup(context.Context, string) error { return nil }
+func (f *fakes) AddGroup(_ context.Context, name string) error { return f.changed(name, "added") }
 
-func (f *fakes) RemoveGroup(context.Context, string) error { return nil }
+func (f *fakes) RemoveGroup(_ context.Context, name string) error { return f.changed(name, "removed") }
 
-func (f *fakes) SetGroups(context.Context, string, schemas.GroupMode, []string) error { return nil }
+func (f *fakes) SetGroups(_ context.Context, id string, _ schemas.GroupMode, groups []string) error {
+	return f.changed(append(groups, id)...)
+}
 
-func (f *fakes) Authenticate(name, password string) (User, bool) {
+func (f *fakes) changed(changes ...string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.changes = append(f.changes, changes...)
+	return nil
+}
+
+func (f *fakes) Authenticate(name, password string) (rest.User, bool) {
 	u, ok := f.users[name]
 	return u, ok && password == "secret"
 }
 
-func (f *fakes) User(name string) (User, bool) {
+func (f *fakes) User(name string) (rest.User, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	u, ok := f.users[name]
+	if u.Policies == nil {
+		u.Policies = rbac.PoliciesOf(u.Roles)
+	}
 	return u, ok
 }
 
@@ -130,7 +153,7 @@ var now = time.Now().UTC().Truncate(time.Second)
 func newFakes() *fakes {
 	return &fakes{
 		key: testKey(),
-		users: map[string]User{
+		users: map[string]rest.User{
 			"wazuh": {Name: "wazuh", Roles: []int{1}}, "reader": {Name: "reader", Roles: []int{4}}, "nobody": {Name: "nobody"},
 		},
 		health: map[string]error{"store": nil, "analyze": nil},
@@ -139,14 +162,14 @@ func newFakes() *fakes {
 			{
 				ID: "001", Name: "web1", IP: "10.0.0.1", RegisterIP: "any", Status: "active", Version: "Wazuh v4.14.7", Groups: []string{"default", "web"},
 				OS:   AgentOS{Name: "Ubuntu", Platform: "ubuntu", Version: "22.04", Major: "22", Minor: "04"},
-				Node: "node1", Manager: "siem", Synced: true, MergedSum: "m", DateAdd: now.AddDate(0, -1, 0), LastKeepAlive: now,
+				Node: "node1", Manager: "siem", ConfigStatus: synced, MergedSum: "m", DateAdd: rest.Date{Time: now.AddDate(0, -1, 0)}, LastKeepAlive: rest.Date{Time: now},
 			},
 			{
 				ID: "002", Name: "Web2", IP: "10.0.0.2", RegisterIP: "10.0.0.2", Status: "disconnected", Version: "Wazuh v4.9.2", Groups: []string{"default"},
 				OS:   AgentOS{Name: "Windows", Platform: "windows", Version: "10.0", Major: "10", Minor: "0"},
-				Node: "node1", Manager: "siem", Synced: true, DateAdd: now.AddDate(0, -1, 0), LastKeepAlive: now.AddDate(0, 0, -10), DisconnectedTime: now.AddDate(0, 0, -9),
+				Node: "node1", Manager: "siem", ConfigStatus: synced, DateAdd: rest.Date{Time: now.AddDate(0, -1, 0)}, LastKeepAlive: rest.Date{Time: now.AddDate(0, 0, -10)}, DisconnectedTime: rest.Date{Time: now.AddDate(0, 0, -9)},
 			},
-			{ID: "010", Name: "db", IP: "any", RegisterIP: "any", Status: "never_connected", DateAdd: now.AddDate(0, 0, -1)},
+			{ID: "010", Name: "db", IP: "any", RegisterIP: "any", Status: "never_connected", Node: unknownNode, ConfigStatus: notSynced, DateAdd: rest.Date{Time: now.AddDate(0, 0, -1)}},
 		},
 		prog: program.NewProgram(program.Program{
 			AllRules: []*program.Rule{
@@ -286,7 +309,17 @@ func (s *server) items(path, key string) (got []string, total int) {
 	return got, int(data["total_affected_items"].(float64))
 }
 
-func dug(m map[string]any, key string) any { v, _ := dig(m, key); return v }
+// dug returns the value at a dotted path, nil if there is none.
+func dug(m map[string]any, key string) any {
+	head, rest, nested := strings.Cut(key, ".")
+	if next, ok := m[head].(map[string]any); ok && nested {
+		return dug(next, rest)
+	}
+	if nested {
+		return nil
+	}
+	return m[head]
+}
 
 // refused checks a problem.
 func (s *server) refused(r reply, status int, title string, code int, detail string) {
@@ -359,7 +392,7 @@ func TestTokens(t *testing.T) {
 	// Another algorithm, with the public key as the secret.
 	f("Bearer eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJ3YXp1aCJ9.", "Invalid token")
 	s.fakes.mu.Lock()
-	s.fakes.users["wazuh"] = User{Name: "wazuh", Roles: []int{1}, NotBefore: time.Now().Unix() + 1}
+	s.fakes.users["wazuh"] = rest.User{Name: "wazuh", Roles: []int{1}, NotBefore: time.Now().Unix() + 1}
 	s.fakes.mu.Unlock()
 	f(token("wazuh", []int{1}, time.Now(), 900*time.Second), "Invalid token") // logged out
 }
@@ -635,8 +668,7 @@ func TestManager(t *testing.T) {
 
 func TestProbesNeedNoTokenAndNoLimit(t *testing.T) {
 	t.Parallel()
-	s := serve(t)
-	s.api.limit.max = 1
+	s := serve(t, func(c *Config) { c.MaxRequestsPerMinute = 1 })
 	s.token = "nonsense"
 	for range 5 {
 		if r := s.do("GET", "/healthz", ""); r.status != 200 {
@@ -720,7 +752,7 @@ func TestAlerts(t *testing.T) {
 	f("q=agent.id=999", 0, []string{}...)
 
 	s.fakes.mu.Lock()
-	s.fakes.users["two"] = User{Name: "two", Roles: []int{2}}
+	s.fakes.users["two"] = rest.User{Name: "two", Roles: []int{2}}
 	s.fakes.mu.Unlock()
 	s.as("two")
 	f("limit=1", 12, "11")
@@ -820,21 +852,6 @@ func TestDocument(t *testing.T) {
 	}
 }
 
-func TestOperationsAndFunctionsMustAgree(t *testing.T) {
-	t.Parallel()
-	ops, err := loadOperations()
-	if err != nil {
-		t.Fatal(err)
-	}
-	fns := (&API{}).functions()
-	delete(fns, "banner")
-	fns["new_thing"] = nil
-	err = bind(ops, fns)
-	if err == nil || !strings.Contains(err.Error(), "operation banner (GET /) has no function") || !strings.Contains(err.Error(), "function new_thing has no operation") {
-		t.Error(err)
-	}
-}
-
 func TestServesTLSAndStops(t *testing.T) {
 	cfg := testConfig(t)
 	f := newFakes()
@@ -872,7 +889,7 @@ func TestMoments(t *testing.T) {
 	at := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	f := func(s string, want time.Time, ok bool) {
 		t.Helper()
-		if got, good := moment(s, at); good != ok || ok && !got.Equal(want) {
+		if got, good := rest.Moment(s, at); good != ok || ok && !got.Equal(want) {
 			t.Errorf("%s is %s, %v", s, got, good)
 		}
 	}

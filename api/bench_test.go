@@ -60,7 +60,7 @@ func BenchmarkListAgents(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	token, err := auth.NewToken(f.key, "wazuh", []int{1}, false, mode, time.Now().Add(-time.Second), cfg.TokenLifetime)
+	token, err := auth.NewToken(f.key, "wazuh", []int{1}, false, "white", time.Now().Add(-time.Second), cfg.TokenLifetime)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func BenchmarkListAgents(b *testing.B) {
 				w := httptest.NewRecorder()
 				q := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/agents?limit=500", nil)
 				q.Header.Set("Authorization", "Bearer "+token)
-				a.handler.ServeHTTP(w, q)
+				a.Handler().ServeHTTP(w, q)
 				if w.Code != 200 {
 					b.Errorf("%d %s", w.Code, w.Body)
 				}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"vedette/api/rest"
 	"vedette/ruleset/program"
 )
 
@@ -124,7 +125,7 @@ func TestFoldersOfRulesetsAreRelative(t *testing.T) {
 		if got != want {
 			t.Errorf("%q is shown as %q, want %q", dir, got, want)
 		}
-		if !formats["get_dirnames_path"](got) {
+		if !rest.Format("get_dirnames_path", got) {
 			t.Errorf("%q is shown as %q, which the filter refuses", dir, got)
 		}
 	}

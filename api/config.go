@@ -1,28 +1,20 @@
 package api
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"time"
+
+	"vedette/api/rest"
 )
 
 // Config is what the API needs to know.
 type Config struct {
-	Listen      string
-	Certificate tls.Certificate
-	// MaxUploadBytes bounds a body; 0 is no bound.
-	MaxUploadBytes int64
-	// RequestTimeout bounds a request without wait_for_complete.
-	RequestTimeout time.Duration
+	rest.Config
 	// MaxLoginAttempts failures of one address within BlockTime block its logins
 	// until BlockTime is over.
 	MaxLoginAttempts int
 	BlockTime        time.Duration
-	// MaxRequestsPerMinute bounds all requests together; 0 is no bound.
-	MaxRequestsPerMinute int
-	// TokenLifetime is how long a token is good for.
-	TokenLifetime time.Duration
 	// PackagesDir holds the packages that agents are upgraded by; empty: none.
 	PackagesDir string
 
@@ -49,47 +41,27 @@ const Version = "4.14.7"
 
 // Default returns the settings used when nothing is configured.
 //
-// Source: spec/api.md §1, §2 and §8.
+// Source: spec/api.md §8.
 func Default() Config {
-	return Config{
-		Listen: ":55000", MaxUploadBytes: 10 << 20, RequestTimeout: 10 * time.Second,
-		MaxLoginAttempts: 50, BlockTime: 300 * time.Second, MaxRequestsPerMinute: 300, TokenLifetime: 900 * time.Second,
-	}
+	return Config{Config: rest.Default(), MaxLoginAttempts: 50, BlockTime: 300 * time.Second}
 }
 
-// Bounds of the listener.
 const (
-	headerTimeout  = 10 * time.Second
-	readTimeout    = 60 * time.Second
-	writeTimeout   = 10 * time.Minute
-	idleTimeout    = 2 * time.Minute
-	headerBytesMax = 64 << 10
-	drainTimeout   = 10 * time.Second
 	// passwordChecks at the same time: each takes a core and 32 MiB.
 	passwordChecks = 2
 	// blockedAddresses remembered; beyond it the oldest is forgotten.
 	blockedAddresses = 10_000
-	jsonDepthMax     = 100
 )
 
 // Validate reports every problem of the configuration.
 func (c Config) Validate() error {
 	var errs []error
-	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
-	if len(c.Certificate.Certificate) == 0 {
-		bad("api: no certificate")
+	if c.BlockTime <= 0 || c.MaxLoginAttempts <= 0 {
+		errs = append(errs, fmt.Errorf("api: block_time and max_login_attempts must be above 0"))
 	}
-	if c.TokenLifetime < 30*time.Second {
-		bad("api.token_lifetime: %s, at least 30s is needed", c.TokenLifetime)
+	if c.Identity.Manager == "" {
+		errs = append(errs, fmt.Errorf("api: the name of the manager is needed"))
 	}
-	if c.RequestTimeout <= 0 || c.BlockTime <= 0 || c.MaxLoginAttempts <= 0 {
-		bad("api: request_timeout, block_time and max_login_attempts must be above 0")
-	}
-	if c.MaxUploadBytes < 0 || c.MaxRequestsPerMinute < 0 {
-		bad("api: max_upload_bytes and max_requests_per_minute must not be negative")
-	}
-	if c.Identity.Manager == "" || c.Identity.Node == "" {
-		bad("api: the names of the manager and the node are needed")
-	}
-	return errors.Join(errs...)
+	c.Node = c.Identity.Node
+	return errors.Join(append(errs, c.Config.Validate())...)
 }

@@ -2,12 +2,12 @@ package api
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"encoding/json"
 	"errors"
 	"sync/atomic"
 	"time"
 
+	"vedette/api/rest"
 	"vedette/internal/shadowlog"
 	"vedette/internal/store"
 	"vedette/ruleset/engine"
@@ -22,7 +22,7 @@ type Deps struct {
 	// GroupSums returns the sums of a group's merged file and of its agent.conf,
 	// empty without the file; algorithm is md5, sha256 or the like. Nil: none.
 	GroupSums func(group, algorithm string) (merged, config string)
-	Users     Users
+	Users     rest.Users
 	Rules     Rules
 	Alerts    store.Store
 	// Logtest gives the engine of the ruleset in use, made with
@@ -94,24 +94,6 @@ type Force struct {
 	Disconnected        time.Duration
 }
 
-// Users are who may log in.
-type Users interface {
-	// Authenticate checks a password, in the same time for unknown users.
-	Authenticate(name, password string) (User, bool)
-	User(name string) (User, bool)
-	// TokenKey returns the key that signs tokens on every node.
-	TokenKey(ctx context.Context) (*ecdsa.PrivateKey, error)
-}
-
-// User is one API user.
-type User struct {
-	Name string
-	// Roles are role ids in order; 1 is the administrator.
-	Roles []int
-	// NotBefore (Unix seconds) ends every token that is not younger; 0: none.
-	NotBefore int64
-}
-
 // Rules give the ruleset in use; nil before the first is loaded.
 type Rules interface {
 	Program() *program.Program
@@ -159,25 +141,49 @@ type RulesetWorker struct {
 	Partitions int
 }
 
-// Agent is one agent as the API shows it; empty members are left out.
+// Agent is one agent as the API shows it. Its JSON is the one list of an agent's
+// fields: lists select, sort, search and query by it. Fields are in the order of
+// their names.
 type Agent struct {
-	ID, Name string
-	// IP is the last seen address, RegisterIP the rule of the enrolment.
-	IP, RegisterIP string
-	Status         string
-	StatusCode     int
-	Version        string
-	OS             AgentOS
-	Manager, Node  string
-	Groups         []string
-	MergedSum      string
-	ConfigSum      string
-	// Synced says that the agent has its groups' current files.
-	Synced                                   bool
-	DateAdd, LastKeepAlive, DisconnectedTime time.Time
+	ConfigSum        string    `json:"configSum,omitempty"`
+	DateAdd          rest.Date `json:"dateAdd,omitzero"`
+	DisconnectedTime rest.Date `json:"disconnection_time,omitzero"`
+	Groups           []string  `json:"group,omitempty"`
+	// ConfigStatus says whether the agent has its groups' current files.
+	ConfigStatus string `json:"group_config_status"`
+	ID           string `json:"id"`
+	// IP is the last seen address, RegisterIP the rule of the enrollment.
+	IP            string    `json:"ip,omitempty"`
+	LastKeepAlive rest.Date `json:"lastKeepAlive,omitzero"`
+	Manager       string    `json:"manager,omitempty"`
+	MergedSum     string    `json:"mergedSum,omitempty"`
+	Name          string    `json:"name,omitempty"`
+	Node          string    `json:"node_name"` // unknownNode before the first report
+	OS            AgentOS   `json:"os,omitzero"`
+	RegisterIP    string    `json:"registerIP,omitempty"`
+	Status        string    `json:"status,omitempty"`
+	StatusCode    int       `json:"status_code"`
+	Version       string    `json:"version,omitempty"`
 
-	encoded atomic.Pointer[json.RawMessage] // of JSON, made when it is asked for
+	encoded atomic.Pointer[json.RawMessage] // made when it is asked for
 }
 
 // AgentOS is an agent's operating system.
-type AgentOS struct{ Name, Platform, Version, Major, Minor, Codename, Uname, Arch, Build string }
+type AgentOS struct {
+	Arch     string `json:"arch,omitempty"`
+	Build    string `json:"build,omitempty"`
+	Codename string `json:"codename,omitempty"`
+	Major    string `json:"major,omitempty"`
+	Minor    string `json:"minor,omitempty"`
+	Name     string `json:"name,omitempty"`
+	Platform string `json:"platform,omitempty"`
+	Uname    string `json:"uname,omitempty"`
+	Version  string `json:"version,omitempty"`
+}
+
+// Values of Agent.ConfigStatus and Agent.Node.
+const (
+	synced      = "synced"
+	notSynced   = "not synced"
+	unknownNode = "unknown"
+)

@@ -5,85 +5,53 @@ import (
 	"slices"
 
 	"vedette/api/problem"
+	"vedette/api/rest"
 	"vedette/schemas"
 )
 
-// actionAssign is what changes of a group's members need of the group; the
-// operation's own action is what they need of the agents.
-const actionAssign = "group:modify_assignments"
-
-func (a *API) assignAgents(c *call) (any, error) {
-	g, err := a.group(c, actionAssign, c.str("group_id"))
-	if err != nil {
-		return nil, err
-	}
-	l := assigned(c, g.Name)
-	agents, err := a.permitted(c, l)
-	if err != nil {
-		return nil, err
-	}
-	_, named := c.strs("agents_list")
-	return a.assign(c, l, g.Name, agents, named)
+type assignAgents struct {
+	Group  Group                `param:"group_id"`
+	Agents rest.Targets[*Agent] `param:"agents_list"`
+	Single bool                 `param:"force_single_group"`
 }
 
-func (a *API) assignAgent(c *call) (any, error) {
-	if _, err := pathID(c); err != nil {
-		return nil, err
+func (a *API) assignAgents(c *rest.Call, p *assignAgents) (rest.Answer, error) {
+	mode, to := schemas.GroupsAppend, p.Group.Name
+	if p.Single {
+		mode, to = schemas.GroupsOverride, to+" and removed from the other groups"
 	}
-	g, err := a.group(c, actionAssign, c.gin.Param("group_id"))
-	if err != nil {
-		return nil, err
-	}
-	l := assigned(c, g.Name)
-	agents, err := a.onPath(c, l)
-	if err != nil {
-		return nil, err
-	}
-	return a.assign(c, l, g.Name, agents, true)
-}
-
-func assigned(c *call, group string) *list {
-	if c.flag("force_single_group") {
-		group += " and removed from the other groups"
-	}
-	return &list{
-		All: "All selected agents were assigned to " + group, Some: "Some agents were not assigned to " + group, None: "No agents were assigned to " + group,
-	}
-}
-
-func (a *API) assign(c *call, l *list, group string, agents []*Agent, named bool) (any, error) {
-	mode := schemas.GroupsAppend
-	if c.flag("force_single_group") {
-		mode = schemas.GroupsOverride
-	}
-	return a.regroup(c, l, agents, named, func(x *Agent) error {
-		if mode == schemas.GroupsAppend && slices.Contains(x.Groups, group) {
+	m := rest.Messages{All: "All selected agents were assigned to " + to, Some: "Some agents were not assigned to " + to, None: "No agents were assigned to " + to}
+	return regroup(c, m, &p.Agents, realAgents(c, &p.Agents), func(x *Agent) error {
+		if mode == schemas.GroupsAppend && slices.Contains(x.Groups, p.Group.Name) {
 			return problem.New(problem.GroupMember, "")
 		}
-		return a.deps.Groups.SetGroups(c.ctx, x.ID, mode, []string{group})
+		return a.deps.Groups.SetGroups(c.Ctx, x.ID, mode, []string{p.Group.Name})
 	})
 }
 
-func (a *API) unassignAgents(c *call) (any, error) {
-	g, err := a.group(c, actionAssign, c.str("group_id"))
-	if err != nil {
-		return nil, err
+type assignAgent struct {
+	Group  Group                `param:"group_id"`
+	Agents rest.Targets[*Agent] `param:"agent_id"`
+	Single bool                 `param:"force_single_group"`
+}
+
+func (a *API) assignAgent(c *rest.Call, p *assignAgent) (rest.Answer, error) {
+	return a.assignAgents(c, (*assignAgents)(p))
+}
+
+type unassignAgents struct {
+	Group  Group                `param:"group_id"`
+	Agents rest.Targets[*Agent] `param:"agents_list"`
+}
+
+func (a *API) unassignAgents(c *rest.Call, p *unassignAgents) (rest.Answer, error) {
+	from, agents := p.Group.Name, realAgents(c, &p.Agents)
+	if !p.Agents.Named { // other groups' agents were not meant
+		agents = slices.DeleteFunc(agents, func(x *Agent) bool { return !slices.Contains(x.Groups, from) })
 	}
-	l := &list{
-		All: "All selected agents were removed from group " + g.Name, Some: "Some agents were not removed from group " + g.Name,
-		None: "No agents were removed from group " + g.Name,
-	}
-	agents, err := a.permitted(c, l)
-	if err != nil {
-		return nil, err
-	}
-	ids, _ := c.strs("agents_list")
-	named := !slices.Contains(ids, "all")
-	if !named { // who is not in it was not meant
-		agents = slices.DeleteFunc(agents, func(x *Agent) bool { return !slices.Contains(x.Groups, g.Name) })
-	}
-	return a.regroup(c, l, agents, named, func(x *Agent) error {
-		return a.deps.Groups.SetGroups(c.ctx, x.ID, schemas.GroupsRemove, []string{g.Name})
+	m := rest.Messages{All: "All selected agents were removed from group " + from, Some: "Some agents were not removed from group " + from, None: "No agents were removed from group " + from}
+	return regroup(c, m, &p.Agents, agents, func(x *Agent) error {
+		return a.deps.Groups.SetGroups(c.Ctx, x.ID, schemas.GroupsRemove, []string{from})
 	})
 }
 
@@ -93,94 +61,63 @@ func (a *API) unassignAgents(c *call) (any, error) {
 var unasked = []problem.Code{problem.NoAgent, problem.NotForServer, problem.GroupMember}
 
 // regroup changes agents' groups and lists those for which it was done.
-func (a *API) regroup(c *call, l *list, agents []*Agent, named bool, change func(*Agent) error) (any, error) {
-	agents = slices.DeleteFunc(agents, func(x *Agent) bool {
-		if x.ID == serverID && named {
-			l.fail(problem.NotForServer, x.ID)
+func regroup(c *rest.Call, m rest.Messages, from *rest.Targets[*Agent], agents []*Agent, change func(*Agent) error) (rest.Answer, error) {
+	done, err := doneFor(c, agents, func(x *Agent) error {
+		err := change(x)
+		if p := (*problem.Problem)(nil); !from.Named && errors.As(err, &p) && slices.Contains(unasked, problem.Code(p.Code)) {
+			return errUnasked
 		}
-		return x.ID == serverID
+		return err
 	})
-	done := []string{}
-	for i, err := range forEach(len(agents), func(i int) error { return change(agents[i]) }) {
-		if p := (*problem.Problem)(nil); !named && errors.As(err, &p) && slices.Contains(unasked, problem.Code(p.Code)) {
-			continue
-		}
-		if err != nil {
-			if err := l.failWith(err, agents[i].ID); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		done = append(done, agents[i].ID)
-	}
-	l.Items, l.Total = done, len(done)
-	return l, c.ctx.Err()
+	return rest.Items(done, m), errors.Join(err, c.Ctx.Err())
 }
 
-func (a *API) unassignAgent(c *call) (any, error) {
-	x, err := a.pathAgent(c)
-	if err != nil {
-		return nil, err
-	}
-	g, err := a.group(c, actionAssign, c.gin.Param("group_id"))
-	if err != nil {
-		return nil, err
-	}
-	if x.ID == serverID {
+type unassignAgent struct {
+	Agent *Agent `param:"agent_id"`
+	Group Group  `param:"group_id"`
+}
+
+func (a *API) unassignAgent(c *rest.Call, p *unassignAgent) (rest.Answer, error) {
+	if p.Agent.ID == serverID {
 		return nil, problem.New(problem.NotForServer, "")
 	}
-	if err := a.deps.Groups.SetGroups(c.ctx, x.ID, schemas.GroupsRemove, []string{g.Name}); err != nil {
+	if err := a.deps.Groups.SetGroups(c.Ctx, p.Agent.ID, schemas.GroupsRemove, []string{p.Group.Name}); err != nil {
 		return nil, err
 	}
-	return &plain{Message: "Agent '" + x.ID + "' removed from '" + g.Name + "'."}, nil
+	return &rest.Data{Message: "Agent '" + p.Agent.ID + "' removed from '" + p.Group.Name + "'."}, nil
+}
+
+type unassignAgentGroups struct {
+	Agent  *Agent              `param:"agent_id"`
+	Groups rest.Targets[Group] `param:"groups_list"`
 }
 
 // unassignAgentGroups takes an agent out of the groups named, or of all; without
 // any it is in default.
-func (a *API) unassignAgentGroups(c *call) (any, error) {
-	x, err := a.pathAgent(c)
-	if err != nil {
-		return nil, err
-	}
-	if x.ID == serverID {
+func (a *API) unassignAgentGroups(c *rest.Call, p *unassignAgentGroups) (rest.Answer, error) {
+	if p.Agent.ID == serverID {
 		return nil, problem.New(problem.NotForServer, "")
 	}
-	l := &list{
-		All: "Specified agent was removed from returned groups", Some: "Specified agent was not removed from some groups", None: "Specified agent was not removed from any group",
-	}
-	names, named := c.strs("groups_list")
-	if !named {
-		names = slices.Clone(x.Groups)
-	}
-	var out []string
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		switch _, err := a.group(c, actionAssign, name); {
-		case err == nil && slices.Contains(x.Groups, name):
-			out = append(out, name)
-		case !named:
-		case err == nil:
-			l.fail(problem.GroupNotMember, name)
-		default:
-			if err := l.failWith(err, name); err != nil {
-				return nil, err
-			}
+	out := []string{}
+	for _, g := range p.Groups.Items() {
+		switch {
+		case slices.Contains(p.Agent.Groups, g.Name):
+			out = append(out, g.Name)
+		case p.Groups.Named:
+			c.Fail(problem.GroupNotMember, g.Name)
 		}
 	}
-	done := []string{}
 	if len(out) > 0 {
-		err := a.deps.Groups.SetGroups(c.ctx, x.ID, schemas.GroupsRemove, out)
-		if err == nil {
-			done = out
-		}
-		for _, name := range out {
-			if err != nil {
-				if err := l.failWith(err, name); err != nil {
+		if err := a.deps.Groups.SetGroups(c.Ctx, p.Agent.ID, schemas.GroupsRemove, out); err != nil {
+			for _, name := range out {
+				if err := c.FailWith(err, name); err != nil {
 					return nil, err
 				}
 			}
+			out = []string{}
 		}
 	}
-	l.Items, l.Total = done, len(done)
-	return l, nil
+	return rest.Items(out, rest.Messages{
+		All: "Specified agent was removed from returned groups", Some: "Specified agent was not removed from some groups", None: "Specified agent was not removed from any group",
+	}), nil
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+	"vedette/api/rest"
 
 	"golang.org/x/crypto/blake2b"
 	"golang.org/x/crypto/blake2s"
@@ -79,15 +80,11 @@ func fileOf(files []groups.File, path string) ([]byte, bool) {
 	return files[i].Data, true
 }
 
-// groupFiles returns the group that the path names and all files of its folder:
-// those shared, and the two that the server makes.
-func (a *API) groupFiles(c *call) (Group, []groups.File, error) {
-	g, err := a.group(c, c.op.action, c.gin.Param("group_id"))
-	if err != nil {
-		return g, nil, err
-	}
+// groupFiles returns all files of a group's folder: those shared, and the two
+// that the server makes.
+func (a *API) groupFiles(g Group) ([]groups.File, error) {
 	if a.deps.GroupFiles == nil {
-		return g, nil, problem.New(problem.NotReady, "")
+		return nil, problem.New(problem.NotReady, "")
 	}
 	shared, _ := a.deps.GroupFiles.Files(g.Name)
 	out := slices.DeleteFunc(slices.Clone(shared), func(f groups.File) bool { return f.Path == arConf })
@@ -96,69 +93,89 @@ func (a *API) groupFiles(c *call) (Group, []groups.File, error) {
 	}
 	out = append(out, groups.File{Path: groups.MergedName, Data: a.deps.GroupFiles.Merged([]string{g.Name}).Data})
 	slices.SortFunc(out, func(a, b groups.File) int { return strings.Compare(a.Path, b.Path) })
-	return g, out, nil
+	return out, nil
 }
 
-var groupFileListing = listing{fields: []string{"filename", "hash"}, sortable: []string{"filename", "hash"}}
+// fileItem is a file of a group as lists show it.
+type fileItem struct {
+	Name string `json:"filename"`
+	Hash string `json:"hash"`
+}
 
-func (a *API) listGroupFiles(c *call) (any, error) {
-	_, files, err := a.groupFiles(c)
+var fileView = rest.View[fileItem]{}.Init()
+
+type listGroupFiles struct {
+	Group Group  `param:"group_id"`
+	Hash  string `param:"hash"`
+}
+
+func (a *API) listGroupFiles(c *rest.Call, p *listGroupFiles) (rest.Answer, error) {
+	files, err := a.groupFiles(p.Group)
 	if err != nil {
 		return nil, err
 	}
-	items := make([]item, len(files))
+	items := make([]*fileItem, len(files))
 	for i, f := range files {
-		items[i] = object{map[string]any{"filename": f.Path, "hash": sum(c.str("hash"), f.Data)}}
+		items[i] = &fileItem{f.Path, sum(p.Hash, f.Data)}
 	}
-	l := &list{All: "All selected groups files were returned", Some: "Some groups files were not returned", None: "No groups files were returned"}
-	l.Items, l.Total, err = groupFileListing.cut(c, items)
-	return l, err
+	return fileView.Page(c, items, rest.Messages{All: "All selected groups files were returned", Some: "Some groups files were not returned", None: "No groups files were returned"})
+}
+
+type readGroupFile struct {
+	Group Group    `param:"group_id"`
+	Name  string   `param:"file_name"`
+	Type  []string `param:"type"`
+	Raw   bool     `param:"raw"`
 }
 
 // readGroupFile answers with one file of a group: with raw as it is, else an
 // agent.conf or a list of settings taken apart, any other file as an array of its
 // lines.
-func (a *API) readGroupFile(c *call) (any, error) {
-	_, files, err := a.groupFiles(c)
+func (a *API) readGroupFile(_ *rest.Call, p *readGroupFile) (rest.Answer, error) {
+	files, err := a.groupFiles(p.Group)
 	if err != nil {
 		return nil, err
 	}
-	name := c.gin.Param("file_name")
-	if !formats["alphanumeric"](strings.ReplaceAll(name, "/", "")) {
+	name := p.Name
+	if !rest.Format("alphanumeric", strings.ReplaceAll(name, "/", "")) {
 		return nil, problem.Bad("'%.100s' is not a 'alphanumeric' - 'file_name'", name)
 	}
 	data, ok := fileOf(files, name)
 	if !ok {
 		return nil, problem.Newf(problem.FileMissing, "The group has no file %.100q", name)
 	}
-	if c.flag("raw") {
+	if p.Raw {
 		kind := "text/plain; charset=utf-8"
 		if strings.HasSuffix(name, ".conf") && name != arConf || strings.HasSuffix(name, ".xml") {
 			kind = "application/xml; charset=utf-8"
 		}
-		return &file{kind, data}, nil
+		return &rest.File{ContentType: kind, Data: data}, nil
 	}
 	if name == agentConf {
 		blocks, err := groups.Blocks(data)
 		if err != nil {
 			return nil, confProblem(err)
 		}
-		return &plain{Data: blocks}, nil
+		return &rest.Data{Data: blocks}, nil
 	}
 	if audit, ok := groups.ParseAuditList(name, data); ok {
-		return &plain{Data: audit}, nil
+		return &rest.Data{Data: audit}, nil
 	}
 	lines := []string{}
 	for l := range strings.Lines(strings.ToValidUTF8(string(data), "\ufffd")) {
 		lines = append(lines, strings.TrimRight(l, "\r\n"))
 	}
-	return &plain{Data: lines}, nil
+	return &rest.Data{Data: lines}, nil
+}
+
+type groupID struct {
+	Group Group `param:"group_id"`
 }
 
 // readGroupConfig answers with a group's agent.conf, taken apart; without one
 // there are no parts.
-func (a *API) readGroupConfig(c *call) (any, error) {
-	_, files, err := a.groupFiles(c)
+func (a *API) readGroupConfig(c *rest.Call, p *groupID) (rest.Answer, error) {
+	files, err := a.groupFiles(p.Group)
 	if err != nil {
 		return nil, err
 	}
@@ -168,8 +185,8 @@ func (a *API) readGroupConfig(c *call) (any, error) {
 			return nil, confProblem(err)
 		}
 	}
-	return &plain{Data: ordered{
-		{"affected_items", page(blocks, c.num("offset"), c.num("limit"))}, {"total_affected_items", len(blocks)},
+	return &rest.Data{Data: rest.Ordered{
+		{Key: "affected_items", Value: rest.Cut(blocks, c.Offset, c.Limit)}, {Key: "total_affected_items", Value: len(blocks)},
 	}}, nil
 }
 
@@ -186,41 +203,42 @@ func confProblem(err error) error {
 	return err
 }
 
+type writeGroupConfig struct {
+	Group Group  `param:"group_id"`
+	File  []byte `body:"raw"`
+}
+
 // writeGroupConfig replaces a group's agent.conf and leaves its other files. It
 // ends when this node's agents are about to be sent it.
-func (a *API) writeGroupConfig(c *call) (any, error) {
-	g, err := a.group(c, c.op.action, c.gin.Param("group_id"))
-	if err != nil {
-		return nil, err
-	}
+func (a *API) writeGroupConfig(c *rest.Call, p *writeGroupConfig) (rest.Answer, error) {
 	switch {
 	case a.deps.GroupFiles == nil:
 		return nil, problem.New(problem.NotReady, "")
-	case len(strings.TrimSpace(string(c.raw))) == 0:
+	case len(strings.TrimSpace(string(p.File))) == 0:
 		return nil, problem.New(problem.EmptyBody, "")
-	case !utf8.Valid(c.raw):
+	case !utf8.Valid(p.File):
 		return nil, problem.New(problem.NotUTF8, "")
 	}
-	if err := groups.CheckAgentConf(c.raw); err != nil {
+	if err := groups.CheckAgentConf(p.File); err != nil {
 		return nil, confProblem(err)
 	}
 	// Two changes at once would each publish what the other one replaces.
-	if err := hold(c.ctx, a.publishing); err != nil {
+	if err := hold(c.Ctx, a.publishing); err != nil {
 		return nil, err
 	}
 	defer func() { <-a.publishing }()
-	shared, _ := a.deps.GroupFiles.Files(g.Name)
+	shared, _ := a.deps.GroupFiles.Files(p.Group.Name)
 	files := slices.DeleteFunc(slices.Clone(shared), func(f groups.File) bool { return f.Path == agentConf })
-	err = a.deps.GroupFiles.Publish(c.ctx, g.Name, append(files, groups.File{Path: agentConf, Data: c.raw}))
+	err := a.deps.GroupFiles.Publish(c.Ctx, p.Group.Name, append(files, groups.File{Path: agentConf, Data: p.File}))
 	switch {
 	case err == nil:
-	case c.ctx.Err() != nil:
-		return nil, c.ctx.Err()
+	case c.Ctx.Err() != nil:
+		return nil, c.Ctx.Err()
 	case errors.Is(err, groups.ErrTooLarge):
 		return nil, problem.New(problem.GroupsTooLarge, "")
 	default:
-		a.log.Warn("a group's configuration was not published", "group", g.Name, "err", err)
+		a.log.Warn("a group's configuration was not published", "group", p.Group.Name, "err", err)
 		return nil, problem.New(problem.OrderFailed, "The brokers do not answer; the configuration may have been published or not")
 	}
-	return &plain{Message: "Agent configuration was successfully updated"}, nil
+	return &rest.Data{Message: "Agent configuration was successfully updated"}, nil
 }

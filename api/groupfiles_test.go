@@ -19,6 +19,8 @@ type fakeFiles struct {
 	mu  sync.Mutex
 	by  map[string][]groups.File
 	err error
+	// published are the groups whose files were replaced, in order.
+	published []string
 }
 
 const testConf = `<agent_config os="Linux"><localfile><location>/var/log/my.log</location></localfile></agent_config><agent_config/>`
@@ -45,6 +47,7 @@ func (f *fakeFiles) Publish(_ context.Context, group string, files []groups.File
 	defer f.mu.Unlock()
 	if f.err == nil {
 		f.by[group] = files
+		f.published = append(f.published, group)
 	}
 	return f.err
 }
@@ -136,8 +139,8 @@ func TestAnAgentIsSyncedWithWhatItsGroupsHaveNow(t *testing.T) {
 		for end := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 			x := r.List()[0]
 			if x.MergedSum == reported && x.Status == "active" {
-				if x.Synced != want {
-					t.Errorf("%q: synced is %v", reported, x.Synced)
+				if (x.ConfigStatus == synced) != want {
+					t.Errorf("%q: synced is %v", reported, (x.ConfigStatus == synced))
 				}
 				return
 			}

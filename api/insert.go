@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"net/netip"
 	"strings"
+	"vedette/api/rest"
 
 	"vedette/api/problem"
 	"vedette/schemas"
@@ -13,87 +14,85 @@ import (
 // as many characters.
 const keyMin = 64
 
-// newAgent reads what the bodies of adding and inserting have in common.
-func newAgent(c *call) (NewAgent, error) {
-	r := NewAgent{IP: schemas.AnyAddress}
-	r.Name, _ = c.body["name"].(string)
-	if ip, ok := c.body["ip"].(string); ok && ip != "" {
-		r.IP = ip
-	}
+// agentBody is the body of adding an agent.
+type agentBody struct {
+	Name  string     `json:"name"`
+	IP    string     `json:"ip"`
+	Force *forceBody `json:"force"`
+}
+
+// enroll checks a new agent, adds it and answers with its id and its key.
+func (a *API) enroll(c *rest.Call, b agentBody, id, key string) (rest.Answer, error) {
+	r := NewAgent{Name: b.Name, IP: b.IP, ID: id, Key: key, Force: b.Force.force()}
 	if len(r.Name) > schemas.AgentNameMax {
-		return r, problem.New(problem.AgentNameLength, "")
+		return nil, problem.New(problem.AgentNameLength, "")
 	}
-	if !strings.EqualFold(r.IP, schemas.AnyAddress) {
+	if r.IP == "" || strings.EqualFold(r.IP, schemas.AnyAddress) {
+		r.IP = schemas.AnyAddress
+	} else {
 		_, err := netip.ParseAddr(r.IP)
 		_, err2 := netip.ParsePrefix(r.IP)
 		if err != nil && err2 != nil && !dottedMask(r.IP) {
-			return r, problem.Newf(problem.AgentAddress, "%q is neither an address nor a network nor any", r.IP)
+			return nil, problem.Newf(problem.AgentAddress, "%q is neither an address nor a network nor any", r.IP)
 		}
-	} else {
-		r.IP = schemas.AnyAddress
 	}
-	if f, ok := c.body["force"].(map[string]any); ok {
-		given := force(f)
-		r.Force = &given
-	}
-	return r, nil
-}
-
-func (a *API) enroll(c *call, r NewAgent) (any, error) {
-	id, key, err := a.deps.Agents.Add(c.ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	return &plain{Data: ordered{{"id", id}, {"key", key}}}, nil
-}
-
-func (a *API) addAgent(c *call) (any, error) {
-	r, err := newAgent(c)
-	if err != nil {
-		return nil, err
-	}
-	return a.enroll(c, r)
-}
-
-// insertAgent is addAgent with an id and a key, as imports need it.
-func (a *API) insertAgent(c *call) (any, error) {
-	r, err := newAgent(c)
-	if err != nil {
-		return nil, err
-	}
-	r.ID, _ = c.body["id"].(string)
-	r.Key, _ = c.body["key"].(string)
 	if r.ID != "" && !schemas.ValidAgentID(r.ID) {
 		return nil, problem.Newf(problem.AgentID, "An id is 1 to %d digits, and not that of the server", schemas.AgentIDMax)
 	}
 	if r.Key != "" && (len(r.Key) < keyMin || !schemas.ValidAgentKey(r.Key)) {
 		return nil, problem.New(problem.AgentKey, "")
 	}
-	return a.enroll(c, r)
+	id, key, err := a.deps.Agents.Add(c.Ctx, r)
+	return &rest.Data{Data: rest.Ordered{{Key: "id", Value: id}, {Key: "key", Value: key}}}, err
 }
 
-func (a *API) insertAgentQuick(c *call) (any, error) {
-	return a.enroll(c, NewAgent{Name: c.str("agent_name"), IP: schemas.AnyAddress})
+type addAgent struct {
+	Body agentBody `body:"json"`
+}
+
+func (a *API) addAgent(c *rest.Call, p *addAgent) (rest.Answer, error) {
+	return a.enroll(c, p.Body, "", "")
+}
+
+type insertAgent struct {
+	Body struct {
+		agentBody
+		ID  string `json:"id"`
+		Key string `json:"key"`
+	} `body:"json"`
+}
+
+// insertAgent is addAgent with an id and a key, as imports need it.
+func (a *API) insertAgent(c *rest.Call, p *insertAgent) (rest.Answer, error) {
+	return a.enroll(c, p.Body.agentBody, p.Body.ID, p.Body.Key)
+}
+
+type insertAgentQuick struct {
+	Name string `param:"agent_name"`
+}
+
+func (a *API) insertAgentQuick(c *rest.Call, p *insertAgentQuick) (rest.Answer, error) {
+	return a.enroll(c, agentBody{Name: p.Name}, "", "")
+}
+
+// oneAgent is for operations on the agent that the path names, which answer with
+// a list: an agent that is not there is a failed item.
+type oneAgent struct {
+	Agents rest.Targets[*Agent] `param:"agent_id"`
 }
 
 // readKey answers with the line that an agent imports as its key.
-func (a *API) readKey(c *call) (any, error) {
-	l := &list{All: "Obtained keys for all selected agents", Some: "Some agent keys were not obtained", None: "No agent keys were obtained"}
-	agents, err := a.onPath(c, l)
-	if err != nil {
-		return nil, err
-	}
-	items := []ordered{}
-	for _, x := range others(l, agents, true) {
+func (a *API) readKey(c *rest.Call, p *oneAgent) (rest.Answer, error) {
+	items := []rest.Ordered{}
+	for _, x := range realAgents(c, &p.Agents) {
 		line, ok := a.deps.Agents.KeyLine(x.ID)
 		if !ok { // removed since
-			l.fail(problem.NoAgent, x.ID)
+			c.Fail(problem.NoAgent, x.ID)
 			continue
 		}
-		items = append(items, ordered{{"id", x.ID}, {"key", keyText(line)}})
+		items = append(items, rest.Ordered{{Key: "id", Value: x.ID}, {Key: "key", Value: keyText(line)}})
 	}
-	l.Items, l.Total = items, len(items)
-	return l, nil
+	return rest.Items(items, rest.Messages{All: "Obtained keys for all selected agents", Some: "Some agent keys were not obtained", None: "No agent keys were obtained"}), nil
 }
 
 // keyText is the form in which an agent's `-i` option takes a key line.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"vedette/api/rest"
 
 	"vedette/api/problem"
 	"vedette/ruleset/engine"
@@ -105,18 +106,26 @@ const (
 	logtestWarned = 1 // there are warnings
 )
 
-func (a *API) runLogtest(c *call) (any, error) {
-	text := func(name string) string { s, _ := c.body[name].(string); return s }
-	event := text("event")
+type runLogtest struct {
+	Body struct {
+		Token     string `json:"token"`
+		LogFormat string `json:"log_format"`
+		Location  string `json:"location"`
+		Event     string `json:"event"`
+	} `body:"json"`
+}
+
+func (a *API) runLogtest(c *rest.Call, p *runLogtest) (rest.Answer, error) {
+	event := p.Body.Event
 	switch {
-	case event == "" || text("log_format") == "" || text("location") == "":
+	case event == "" || p.Body.LogFormat == "" || p.Body.Location == "":
 		return nil, problem.New(problem.LogtestFailed, "event, log_format and location must not be empty")
 	case len(event) > logtestEventMax:
 		return nil, problem.Newf(problem.LogtestFailed, "The event is longer than %d bytes", logtestEventMax)
 	}
 	messages, codemsg := []string{}, logtestFine
-	token := text("token")
-	s := a.logtests.find(token, c.user.Name, c.now)
+	token := p.Body.Token
+	s := a.logtests.find(token, c.User.Name, c.Now)
 	if s == nil {
 		if token != "" {
 			messages = append(messages, fmt.Sprintf("WARNING: There is no session '%s', or it has ended; a new one takes its place", cutToken(token)))
@@ -130,7 +139,7 @@ func (a *API) runLogtest(c *call) (any, error) {
 			return nil, problem.New(problem.NotReady, "")
 		}
 		var err error
-		if s, err = a.logtests.open(c.user.Name, e, c.now); err != nil {
+		if s, err = a.logtests.open(c.User.Name, e, c.Now); err != nil {
 			return nil, err
 		}
 		messages = append(messages, fmt.Sprintf("INFO: (7202): Session initialized with token '%s'", s.token))
@@ -145,12 +154,12 @@ func (a *API) runLogtest(c *call) (any, error) {
 			codemsg = logtestWarned
 		}
 	}
-	output, alert, ok := s.judge(event, text("location"), c.now)
+	output, alert, ok := s.judge(event, p.Body.Location, c.Now)
 	if !ok {
 		return nil, problem.New(problem.LogtestFailed, "The location is malformed")
 	}
-	return &plain{Data: ordered{
-		{"messages", messages}, {"token", s.token}, {"output", output}, {"alert", alert}, {"codemsg", codemsg},
+	return &rest.Data{Data: rest.Ordered{
+		{Key: "messages", Value: messages}, {Key: "token", Value: s.token}, {Key: "output", Value: output}, {Key: "alert", Value: alert}, {Key: "codemsg", Value: codemsg},
 	}}, nil
 }
 
@@ -166,19 +175,23 @@ func (s *logtestSession) judge(log, location string, now time.Time) (output json
 	return res.AppendAlert(nil, strconv.FormatInt(now.Unix(), 10)+".0", nil), res.Alert, true
 }
 
-func (a *API) endLogtest(c *call) (any, error) {
-	token := c.gin.Param("token")
+type endLogtest struct {
+	Token string `param:"token"`
+}
+
+func (a *API) endLogtest(c *rest.Call, p *endLogtest) (rest.Answer, error) {
+	token := p.Token
 	switch {
 	case strings.TrimSpace(token) == "":
 		return nil, problem.New(problem.LogtestToken, "")
-	case !formats["alphanumeric"](token):
+	case !rest.Format("alphanumeric", token):
 		return nil, problem.Bad("%q is not a 'alphanumeric' - 'token'", cutToken(token))
 	}
-	if !a.logtests.close(token, c.user.Name) {
+	if !a.logtests.close(token, c.User.Name) {
 		return nil, problem.Newf(problem.LogtestFailed, "There is no session '%s', or it has ended", cutToken(token))
 	}
 	message := fmt.Sprintf("INFO: (7206): The session '%s' was closed successfully", cutToken(token))
-	return &plain{Data: ordered{{"messages", []string{message}}, {"codemsg", logtestFine}}}, nil
+	return &rest.Data{Data: rest.Ordered{{Key: "messages", Value: []string{message}}, {Key: "codemsg", Value: logtestFine}}}, nil
 }
 
 // cutToken bounds what an answer repeats of a request.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"vedette/api/rest"
 	"vedette/ruleset"
 	"vedette/ruleset/engine"
 )
@@ -108,7 +109,7 @@ func TestLogtestOpensANewSessionForAnUnknownToken(t *testing.T) {
 	}
 	token := data["token"].(string)
 	// Another user's session holds that user's logs.
-	s.fakes.users["other"] = User{Name: "other", Roles: []int{1}}
+	s.fakes.users["other"] = rest.User{Name: "other", Roles: []int{1}}
 	s.as("other")
 	if data, _ := tested(t, s.logtest(token, openedLog)); data["token"] == token {
 		t.Error(data)

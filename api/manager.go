@@ -3,17 +3,18 @@ package api
 import (
 	"net/http"
 	"time"
+	"vedette/api/rest"
 )
 
-func (a *API) banner(c *call) (any, error) {
-	return &plain{Data: ordered{
-		{"title", "Vedette API"},
-		{"api_version", Version},
-		{"revision", "1"},
-		{"license_name", "Apache-2.0"},
-		{"license_url", "https://www.apache.org/licenses/LICENSE-2.0"},
-		{"hostname", a.cfg.Identity.Manager},
-		{"timestamp", c.now.UTC().Format("2006-01-02T15:04:05Z")},
+func (a *API) banner(c *rest.Call, _ *rest.None) (rest.Answer, error) {
+	return &rest.Data{Data: rest.Ordered{
+		{Key: "title", Value: "Vedette API"},
+		{Key: "api_version", Value: Version},
+		{Key: "revision", Value: "1"},
+		{Key: "license_name", Value: "Apache-2.0"},
+		{Key: "license_url", Value: "https://www.apache.org/licenses/LICENSE-2.0"},
+		{Key: "hostname", Value: a.cfg.Identity.Manager},
+		{Key: "timestamp", Value: c.Now.UTC().Format("2006-01-02T15:04:05Z")},
 	}}, nil
 }
 
@@ -38,9 +39,9 @@ var daemons = []struct{ name, part string }{
 	{"wazuh-apid", "*"},
 }
 
-func (a *API) managerStatus(*call) (any, error) {
+func (a *API) managerStatus(*rest.Call, *rest.None) (rest.Answer, error) {
 	health := a.health()
-	var o ordered
+	var o rest.Ordered
 	for _, d := range daemons {
 		state := "running" // a part that is not in this process runs elsewhere
 		if d.part == "" {
@@ -48,22 +49,22 @@ func (a *API) managerStatus(*call) (any, error) {
 		} else if health[d.part] != nil {
 			state = "failed"
 		}
-		o = append(o, member{d.name, state})
+		o = append(o, rest.Member{Key: d.name, Value: state})
 	}
 	return single(o, "Processes status was successfully read in specified node"), nil
 }
 
-func (a *API) managerInfo(c *call) (any, error) {
-	zone, offset := c.now.In(time.Local).Zone()
-	return single(ordered{
-		{"path", a.cfg.Identity.Path},
-		{"version", "v" + Version},
-		{"type", "server"},
-		{"max_agents", "unlimited"},
-		{"openssl_support", "yes"},
-		{"tz_offset", tzOffset(offset)},
-		{"tz_name", zone},
-		{"uuid", a.cfg.Identity.InstallationID},
+func (a *API) managerInfo(c *rest.Call, _ *rest.None) (rest.Answer, error) {
+	zone, offset := c.Now.In(time.Local).Zone()
+	return single(rest.Ordered{
+		{Key: "path", Value: a.cfg.Identity.Path},
+		{Key: "version", Value: "v" + Version},
+		{Key: "type", Value: "server"},
+		{Key: "max_agents", Value: "unlimited"},
+		{Key: "openssl_support", Value: "yes"},
+		{Key: "tz_offset", Value: tzOffset(offset)},
+		{Key: "tz_name", Value: zone},
+		{Key: "uuid", Value: a.cfg.Identity.InstallationID},
 	}, "Basic information was successfully read in specified node"), nil
 }
 
@@ -72,8 +73,8 @@ func tzOffset(seconds int) string {
 }
 
 // single is a list of one item.
-func single(v any, message string) *list {
-	return &list{Items: []any{v}, Total: 1, All: message, Some: message, None: message}
+func single[T any](v T, message string) *rest.List[T] {
+	return rest.Items([]T{v}, rest.Always(message))
 }
 
 func (a *API) health() map[string]error {
@@ -83,12 +84,12 @@ func (a *API) health() map[string]error {
 	return a.deps.Health()
 }
 
-func (a *API) healthz(*call) (any, error) {
-	return &bare{http.StatusOK, map[string]string{"status": "ok"}}, nil
+func (a *API) healthz(*rest.Call, *rest.None) (rest.Answer, error) {
+	return &rest.Bare{Status: http.StatusOK, Value: map[string]string{"status": "ok"}}, nil
 }
 
 // readyz names the parts that fail and not why, as anybody may ask.
-func (a *API) readyz(*call) (any, error) {
+func (a *API) readyz(*rest.Call, *rest.None) (rest.Answer, error) {
 	status, word := http.StatusOK, "ready"
 	parts := map[string]string{}
 	for name, err := range a.health() {
@@ -98,5 +99,5 @@ func (a *API) readyz(*call) (any, error) {
 			status, word = http.StatusServiceUnavailable, "not ready"
 		}
 	}
-	return &bare{status, ordered{{"status", word}, {"components", parts}}}, nil
+	return &rest.Bare{Status: status, Value: rest.Ordered{{Key: "status", Value: word}, {Key: "components", Value: parts}}}, nil
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+	"vedette/api/rest"
 
 	"vedette/api/problem"
 	"vedette/internal/commands"
@@ -51,15 +51,15 @@ const stateActive = string(schemas.StateActive)
 const stateNever = string(schemas.StateNeverConnected)
 
 // give gives orders, and says so if that does not work.
-func (a *API) give(c *call, cmds []schemas.Command) error {
+func (a *API) give(c *rest.Call, cmds []schemas.Command) error {
 	if len(cmds) == 0 {
 		return nil
 	}
 	if a.deps.Orders == nil {
 		return problem.New(problem.NotReady, "")
 	}
-	err := a.deps.Orders.Give(c.ctx, cmds...)
-	if err != nil && c.ctx.Err() == nil {
+	err := a.deps.Orders.Give(c.Ctx, cmds...)
+	if err != nil && c.Ctx.Err() == nil {
 		a.log.Warn("orders not given", "err", err)
 		return problem.New(problem.OrderFailed, "")
 	}
@@ -68,40 +68,27 @@ func (a *API) give(c *call, cmds []schemas.Command) error {
 
 // order gives each agent the order that make says, or lists it as failed with
 // the code that make says.
-func (a *API) order(c *call, l *list, agents []*Agent, make func(x *Agent) (schemas.Command, problem.Code)) (any, error) {
+func (a *API) order(c *rest.Call, m rest.Messages, agents []*Agent, make func(x *Agent) (schemas.Command, problem.Code)) (rest.Answer, error) {
 	cmds, done := []schemas.Command{}, []string{}
 	for _, x := range agents {
 		cmd, refused := make(x)
 		if refused != 0 {
-			l.fail(refused, x.ID)
+			c.Fail(refused, x.ID)
 			continue
 		}
-		cmd.AgentID, cmd.Origin = x.ID, c.user.Name
+		cmd.AgentID, cmd.Origin = x.ID, c.User.Name
 		cmds, done = append(cmds, cmd), append(done, x.ID)
 	}
-	if err := a.give(c, cmds); err != nil {
-		return nil, err
-	}
-	l.Items, l.Total = done, len(done)
-	return l, nil
+	return rest.Items(done, m), a.give(c, cmds)
 }
 
-// others leaves the server out, which fails if it was named.
-func others(l *list, agents []*Agent, named bool) []*Agent {
-	return slices.DeleteFunc(agents, func(x *Agent) bool {
-		if x.ID == serverID && named {
-			l.fail(problem.NotForServer, x.ID)
-		}
-		return x.ID == serverID
-	})
-}
-
-func (a *API) restart(c *call, l *list, agents []*Agent) (any, error) {
+func (a *API) restart(c *rest.Call, agents []*Agent) (rest.Answer, error) {
 	text, err := responses.Message(restartResponse, a.cfg.Identity.Node, nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	return a.order(c, l, agents, func(x *Agent) (schemas.Command, problem.Code) {
+	m := rest.Messages{All: "Restart command was sent to all agents", Some: "Restart command was not sent to some agents", None: "Restart command was not sent to any agent"}
+	return a.order(c, m, agents, func(x *Agent) (schemas.Command, problem.Code) {
 		if x.Status != stateActive {
 			return schemas.Command{}, problem.AgentNotActive
 		}
@@ -109,54 +96,60 @@ func (a *API) restart(c *call, l *list, agents []*Agent) (any, error) {
 	})
 }
 
-func restarted() *list {
-	return &list{All: "Restart command was sent to all agents", Some: "Restart command was not sent to some agents", None: "Restart command was not sent to any agent"}
+// someAgents is for operations on the agents named, or on all.
+type someAgents struct {
+	Agents rest.Targets[*Agent] `param:"agents_list"`
 }
 
-func (a *API) restartAgents(c *call) (any, error) {
-	l := restarted()
-	agents, err := a.permitted(c, l)
-	if err != nil {
-		return nil, err
-	}
-	_, named := c.strs("agents_list")
-	return a.restart(c, l, others(l, agents, named))
+func (a *API) restartAgents(c *rest.Call, p *someAgents) (rest.Answer, error) {
+	return a.restart(c, realAgents(c, &p.Agents))
 }
 
-func (a *API) restartAgent(c *call) (any, error) {
-	l := restarted()
-	agents, err := a.onPath(c, l)
-	if err != nil {
-		return nil, err
-	}
-	return a.restart(c, l, others(l, agents, true))
+func (a *API) restartAgent(c *rest.Call, p *oneAgent) (rest.Answer, error) {
+	return a.restart(c, realAgents(c, &p.Agents))
 }
 
-func (a *API) restartGroup(c *call) (any, error) {
-	name := c.gin.Param("group_id")
-	if !formats["group_names"](name) {
-		return nil, problem.Bad("'%s' is not a 'group_names' - 'group_id'", name)
-	}
-	if !slices.ContainsFunc(a.deps.Groups.Groups(), func(g Group) bool { return g.Name == name }) {
+type restartGroup struct {
+	Group  string               `param:"group_id"`
+	Agents rest.Targets[*Agent] `all:"agent:id"`
+}
+
+func (a *API) restartGroup(c *rest.Call, p *restartGroup) (rest.Answer, error) {
+	if !slices.ContainsFunc(a.deps.Groups.Groups(), func(g Group) bool { return g.Name == p.Group }) {
 		return nil, problem.New(problem.NoGroup, "")
 	}
-	l := restarted()
-	agents, err := a.permitted(c, l)
-	if err != nil {
-		return nil, err
-	}
-	agents = slices.DeleteFunc(agents, func(x *Agent) bool { return !slices.Contains(x.Groups, name) })
-	return a.restart(c, l, agents)
+	return a.restart(c, slices.DeleteFunc(p.Agents.Items(), func(x *Agent) bool { return !slices.Contains(x.Groups, p.Group) }))
 }
 
-func (a *API) reconnectAgents(c *call) (any, error) {
-	l := &list{All: "Force reconnect command was sent to all agents", Some: "Force reconnect command was not sent to some agents", None: "Force reconnect command was not sent to any agent"}
-	agents, err := a.permitted(c, l)
-	if err != nil {
-		return nil, err
+// node is the name of a node that agents report to.
+type node string
+
+// nodes returns this node and those that agents report to.
+func (a *API) nodes() []node {
+	out := []node{node(a.cfg.Identity.Node)}
+	for _, x := range a.deps.Agents.List() {
+		if x.Node != unknownNode && !slices.Contains(out, node(x.Node)) {
+			out = append(out, node(x.Node))
+		}
 	}
-	_, named := c.strs("agents_list")
-	return a.order(c, l, others(l, agents, named), func(x *Agent) (schemas.Command, problem.Code) {
+	return out
+}
+
+type restartNode struct {
+	Node   node                 `param:"node_id"`
+	Agents rest.Targets[*Agent] `all:"agent:id"`
+}
+
+// restartNode tells the agents that report to a node to restart.
+//
+// Source: spec/api.md §11 (a node that is not known).
+func (a *API) restartNode(c *rest.Call, p *restartNode) (rest.Answer, error) {
+	return a.restart(c, slices.DeleteFunc(others(nil, p.Agents.Items()), func(x *Agent) bool { return x.Node != string(p.Node) }))
+}
+
+func (a *API) reconnectAgents(c *rest.Call, p *someAgents) (rest.Answer, error) {
+	m := rest.Messages{All: "Force reconnect command was sent to all agents", Some: "Force reconnect command was not sent to some agents", None: "Force reconnect command was not sent to any agent"}
+	return a.order(c, m, realAgents(c, &p.Agents), func(x *Agent) (schemas.Command, problem.Code) {
 		if x.Status != stateActive {
 			return schemas.Command{}, problem.AgentNotActive
 		}
@@ -164,46 +157,66 @@ func (a *API) reconnectAgents(c *call) (any, error) {
 	})
 }
 
+type runResponse struct {
+	Agents rest.Targets[*Agent] `param:"agents_list"`
+	Body   struct {
+		Command   string          `json:"command"`
+		Arguments []string        `json:"arguments"`
+		Alert     json.RawMessage `json:"alert"`
+	} `body:"json"`
+}
+
 // runResponse has agents, or the server, run an active response.
 //
 // Source: spec/active-response.md §3 and §4.
-func (a *API) runResponse(c *call) (any, error) {
-	name, args, alert, err := responseBody(c)
+func (a *API) runResponse(c *rest.Call, p *runResponse) (rest.Answer, error) {
+	text, err := a.responseText(p.Body.Command, p.Body.Arguments, p.Body.Alert)
 	if err != nil {
 		return nil, err
 	}
-	if script, ok := strings.CutPrefix(name, "!"); ok {
-		if script == "" || strings.ContainsAny(script, "/\\ \t\r\n\x00") || strings.HasPrefix(script, ".") || strings.Contains(script, "..") {
-			return nil, problem.Newf(problem.CommandUnknown, "%.100q is no script's plain name", script)
-		}
-	} else if !a.knownResponse(name) {
-		return nil, problem.Newf(problem.CommandUnknown, "There is no response %.100q; it is named as in ar.conf, with its timeout, and a script with ! in front", name)
-	}
-	text, err := responses.Message(name, a.cfg.Identity.Node, args, alert)
-	if err != nil {
-		return nil, err
-	}
-	if len(text) > schemas.MaxCommandText-64 || strings.IndexByte(text, 0) >= 0 {
-		return nil, problem.Bad("The arguments and the alert take %d bytes, at most %d", len(text), schemas.MaxCommandText-64)
-	}
-	l := &list{All: "AR command was sent to all agents", Some: "AR command was not sent to some agents", None: "AR command was not sent to any agent"}
-	agents, err := a.permitted(c, l)
-	if err != nil {
-		return nil, err
-	}
-	if _, named := c.strs("agents_list"); !named { // the server responds only when it is named
-		agents = others(l, agents, false)
+	agents := p.Agents.Items()
+	if !p.Agents.Named { // the server responds only when it is named
+		agents = others(nil, agents)
 	}
 	off := a.responsesOff(c, agents)
-	return a.order(c, l, agents, func(x *Agent) (schemas.Command, problem.Code) {
+	m := rest.Messages{All: "AR command was sent to all agents", Some: "AR command was not sent to some agents", None: "AR command was not sent to any agent"}
+	return a.order(c, m, agents, func(x *Agent) (schemas.Command, problem.Code) {
 		switch {
 		case x.Status != stateActive:
 			return schemas.Command{}, problem.AgentNotActive
 		case off[x.ID]:
 			return schemas.Command{}, problem.ResponsesOff
 		}
-		return schemas.Command{Kind: schemas.CommandResponse, Text: text, Response: name}, 0
+		return schemas.Command{Kind: schemas.CommandResponse, Text: text, Response: p.Body.Command}, 0
 	})
+}
+
+// responseText returns the message that has an agent run a response.
+func (a *API) responseText(name string, args []string, alert []byte) (string, error) {
+	script, ok := strings.CutPrefix(name, "!")
+	switch {
+	case name == "":
+		return "", problem.New(problem.NoCommand, "")
+	case ok && (script == "" || strings.ContainsAny(script, "/\\ \t\r\n\x00") || strings.HasPrefix(script, ".") || strings.Contains(script, "..")):
+		return "", problem.Newf(problem.CommandUnknown, "%.100q is no script's plain name", script)
+	case !ok && !a.knownResponse(name):
+		return "", problem.Newf(problem.CommandUnknown, "There is no response %.100q; it is named as in ar.conf, with its timeout, and a script with ! in front", name)
+	}
+	if alert != nil { // its members in the order of their names
+		var v any
+		if err := json.Unmarshal(alert, &v); err != nil {
+			return "", err
+		}
+		var err error
+		if alert, err = rest.Encode(v); err != nil {
+			return "", err
+		}
+	}
+	text, err := responses.Message(name, a.cfg.Identity.Node, args, alert)
+	if err == nil && (len(text) > schemas.MaxCommandText-64 || strings.IndexByte(text, 0) >= 0) {
+		err = problem.Bad("The arguments and the alert take %d bytes, at most %d", len(text), schemas.MaxCommandText-64)
+	}
+	return text, err
 }
 
 // responsesOff asks the active agents whether they have responses switched off,
@@ -212,7 +225,7 @@ func (a *API) runResponse(c *call) (any, error) {
 // everybody where more than responsesAskMax would have to be asked.
 //
 // Source: spec/agent-protocol.md §8a "Observed forms".
-func (a *API) responsesOff(c *call, agents []*Agent) map[string]bool {
+func (a *API) responsesOff(c *rest.Call, agents []*Agent) map[string]bool {
 	var ids []string
 	for _, x := range agents {
 		if x.Status == stateActive && x.ID != serverID {
@@ -223,7 +236,7 @@ func (a *API) responsesOff(c *call, agents []*Agent) map[string]bool {
 	if len(ids) > responsesAskMax || a.deps.Orders == nil {
 		return off
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, responsesAskTime)
+	ctx, cancel := context.WithTimeout(c.Ctx, responsesAskTime)
 	defer cancel()
 	next := make(chan string, len(ids))
 	for _, id := range ids {
@@ -240,7 +253,7 @@ func (a *API) responsesOff(c *call, agents []*Agent) map[string]bool {
 				}
 				now := time.Now()
 				r, err := a.deps.Orders.Do(ctx, schemas.Command{
-					Kind: schemas.CommandRequest, AgentID: id, Text: "com getconfig active-response", Origin: c.user.Name,
+					Kind: schemas.CommandRequest, AgentID: id, Text: "com getconfig active-response", Origin: c.User.Name,
 					Time: now.UnixMilli(), Expires: now.Add(responsesAskTime).UnixMilli(),
 				})
 				if err == nil && r.Status == schemas.ReplyAnswered && saysOff(r.Text) {
@@ -278,25 +291,6 @@ func (a *API) knownResponse(identity string) bool {
 	return false
 }
 
-func responseBody(c *call) (name string, args []string, alert []byte, err error) {
-	name, _ = c.body["command"].(string)
-	if name == "" {
-		return "", nil, nil, problem.New(problem.NoCommand, "")
-	}
-	given, _ := c.body["arguments"].([]any)
-	for _, v := range given {
-		s, ok := v.(string)
-		if !ok {
-			return "", nil, nil, problem.Bad("%s is not of type 'string' - 'arguments'", short(v))
-		}
-		args = append(args, s)
-	}
-	if v, ok := c.body["alert"]; ok {
-		alert, err = encode(v)
-	}
-	return name, args, alert, err
-}
-
 // configurations are what agents can be asked for, by component.
 //
 // Source: spec/api.md §12 "Live configuration".
@@ -308,27 +302,17 @@ var configurations = map[string][]string{
 	"request": {"global", "remote", "internal"}, "syscheck": {"syscheck", "rootcheck", "internal"}, "wazuh-db": {"wdb", "internal"}, "wmodules": {"wmodules"},
 }
 
-// pathWord is a word of the path out of a closed set, whatever its case.
-func pathWord(c *call, name string, among []string) (string, error) {
-	v := strings.ToLower(c.gin.Param(name))
-	if !slices.Contains(among, v) {
-		slices.Sort(among)
-		return "", problem.Bad("%.100q is not one of %v - '%s'", v, slices.Compact(among), name)
-	}
-	return v, nil
-}
-
 // ask puts a request to an agent and returns its answer.
-func (a *API) ask(c *call, x *Agent, text string) (string, error) {
+func (a *API) ask(c *rest.Call, x *Agent, text string) (string, error) {
 	if x.Status != stateActive {
 		return "", problem.New(problem.ActiveOnly, "")
 	}
 	if a.deps.Orders == nil {
 		return "", problem.New(problem.NotReady, "")
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, askMax)
+	ctx, cancel := context.WithTimeout(c.Ctx, askMax)
 	defer cancel()
-	r, err := a.deps.Orders.Do(ctx, schemas.Command{Kind: schemas.CommandRequest, AgentID: x.ID, Text: text, Origin: c.user.Name})
+	r, err := a.deps.Orders.Do(ctx, schemas.Command{Kind: schemas.CommandRequest, AgentID: x.ID, Text: text, Origin: c.User.Name})
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return "", ctx.Err()
@@ -343,22 +327,17 @@ func (a *API) ask(c *call, x *Agent, text string) (string, error) {
 	return r.Text, nil
 }
 
+type agentConfig struct {
+	Agent         *Agent `param:"agent_id"`
+	Component     string `param:"component"`
+	Configuration string `param:"configuration"`
+}
+
 // agentConfig answers with a part of the configuration that an agent runs.
 //
 // Source: spec/agent-protocol.md §8a; spec/api.md §12.
-func (a *API) agentConfig(c *call) (any, error) {
-	component, err := pathWord(c, "component", slices.Collect(maps.Keys(configurations)))
-	if err != nil {
-		return nil, err
-	}
-	configuration, err := pathWord(c, "configuration", slices.Concat(slices.Collect(maps.Values(configurations))...))
-	if err != nil {
-		return nil, err
-	}
-	x, err := a.pathAgent(c)
-	if err != nil {
-		return nil, err
-	}
+func (a *API) agentConfig(c *rest.Call, p *agentConfig) (rest.Answer, error) {
+	x, component, configuration := p.Agent, p.Component, p.Configuration
 	if !slices.Contains(configurations[component], configuration) {
 		return nil, problem.New(problem.ConfigPair, "")
 	}
@@ -373,7 +352,7 @@ func (a *API) agentConfig(c *call) (any, error) {
 	var data json.RawMessage
 	switch {
 	case ok && json.Unmarshal([]byte(text), &data) == nil:
-		return &plain{Data: data}, nil
+		return &rest.Data{Data: data}, nil
 	case strings.Contains(answer, "requested section"):
 		return nil, problem.New(problem.ConfigMissing, "")
 	case strings.HasPrefix(answer, "err"):
@@ -384,49 +363,49 @@ func (a *API) agentConfig(c *call) (any, error) {
 
 // ownConfig answers for the server itself. Of the daemons of 4.14 there is only
 // the name of the cluster to tell; the others are not there to be asked.
-func (a *API) ownConfig(component, configuration string) (any, error) {
+func (a *API) ownConfig(component, configuration string) (rest.Answer, error) {
 	if component != "com" || configuration != "cluster" {
 		return nil, problem.New(problem.ComponentDown, "The server has no such component; see `vedette config show`")
 	}
-	return &plain{Data: ordered{{"cluster", ordered{
-		{"name", a.cfg.Identity.Manager}, {"node_name", a.cfg.Identity.Node}, {"node_type", "master"}, {"disabled", true}, {"hidden", false},
+	return &rest.Data{Data: rest.Ordered{{Key: "cluster", Value: rest.Ordered{
+		{Key: "name", Value: a.cfg.Identity.Manager}, {Key: "node_name", Value: a.cfg.Identity.Node}, {Key: "node_type", Value: "master"}, {Key: "disabled", Value: true}, {Key: "hidden", Value: false},
 	}}}}, nil
 }
 
+type agentStats struct {
+	Agents    rest.Targets[*Agent] `param:"agent_id"`
+	Component string               `param:"component"`
+}
+
 // agentStats answers with what a component of an agent has counted.
-func (a *API) agentStats(c *call) (any, error) {
-	component, err := pathWord(c, "component", []string{"agent", "logcollector"})
-	if err != nil {
-		return nil, err
+func (a *API) agentStats(c *rest.Call, p *agentStats) (rest.Answer, error) {
+	items := []any{}
+	for _, x := range p.Agents.Items() {
+		stats, err := a.statsOf(c, x, p.Component)
+		if err == nil {
+			items = append(items, stats)
+		} else if err := c.FailWith(err, x.ID); err != nil {
+			return nil, err
+		}
 	}
-	l := &list{
+	return rest.Items(items, rest.Messages{
 		All: "Statistical information for each agent was successfully read", Some: "Statistical information for some agents was not read",
-		None: "Statistical information for no agent was read", Items: []any{},
-	}
-	agents, err := a.onPath(c, l)
-	if err != nil || len(agents) == 0 {
-		return l, err
-	}
-	stats, err := a.statsOf(c, agents[0], component)
-	if err != nil {
-		return l, l.failWith(err, agents[0].ID)
-	}
-	l.Items, l.Total = []any{stats}, 1
-	return l, nil
+		None: "Statistical information for no agent was read",
+	}), nil
 }
 
 // statsOf asks an agent for the statistics of a component. The server collects
 // no logs of its own: its log collector has counted nothing since the start.
-func (a *API) statsOf(c *call, x *Agent, component string) (any, error) {
+func (a *API) statsOf(c *rest.Call, x *Agent, component string) (any, error) {
 	if x.ID == serverID {
 		if component == "agent" {
 			return nil, problem.New(problem.OnlyRealAgents, "")
 		}
 		const form = "2006-01-02T15:04:05Z"
-		since, now := a.cfg.Identity.Started.UTC().Format(form), c.now.UTC().Format(form)
-		return ordered{
-			{"global", ordered{{"start", since}, {"end", now}, {"files", []any{}}}},
-			{"interval", ordered{{"start", now}, {"end", now}, {"files", []any{}}}},
+		since, now := a.cfg.Identity.Started.UTC().Format(form), c.Now.UTC().Format(form)
+		return rest.Ordered{
+			{Key: "global", Value: rest.Ordered{{Key: "start", Value: since}, {Key: "end", Value: now}, {Key: "files", Value: []any{}}}},
+			{Key: "interval", Value: rest.Ordered{{Key: "start", Value: now}, {Key: "end", Value: now}, {Key: "files", Value: []any{}}}},
 		}, nil
 	}
 	if v := numbers(x.Version); len(v) > 0 && slices.Compare(v, []int{4, 2}) < 0 {
@@ -447,18 +426,12 @@ func (a *API) statsOf(c *call, x *Agent, component string) (any, error) {
 }
 
 // agentSynced says whether an agent has its groups' files; deprecated.
-func (a *API) agentSynced(c *call) (any, error) {
-	l := &list{All: "Sync info was returned for all selected agents", Some: "Sync info was not returned for some agents", None: "No sync info was returned"}
-	agents, err := a.onPath(c, l)
-	if err != nil {
-		return nil, err
+func (a *API) agentSynced(c *rest.Call, p *oneAgent) (rest.Answer, error) {
+	items := []rest.Ordered{}
+	for _, x := range realAgents(c, &p.Agents) {
+		items = append(items, rest.Ordered{{Key: "id", Value: x.ID}, {Key: "synced", Value: x.ConfigStatus == synced}})
 	}
-	items := []ordered{}
-	for _, x := range others(l, agents, true) {
-		items = append(items, ordered{{"id", x.ID}, {"synced", x.Synced}})
-	}
-	l.Items, l.Total = items, len(items)
-	return l, nil
+	return rest.Items(items, rest.Messages{All: "Sync info was returned for all selected agents", Some: "Sync info was not returned for some agents", None: "No sync info was returned"}), nil
 }
 
 // Statuses of orders that nobody has answered.
@@ -477,44 +450,46 @@ func orderStatus(o *commands.Order, now time.Time) string {
 	return orderWaiting
 }
 
+type listResponses struct {
+	Agents  rest.Targets[*Agent] `param:"agents_list"`
+	Status  []string             `param:"status"`
+	AlertID string               `param:"alert_id"`
+}
+
 // listResponses is ours: which active responses were ordered and what came of
 // them, as far as the topics reach back.
-func (a *API) listResponses(c *call) (any, error) {
-	l := &list{All: "All responses asked for are listed", Some: "Some responses asked for are not listed", None: "No response is listed", Items: []any{}}
-	agents, err := a.permitted(c, l)
-	if err != nil || a.deps.Orders == nil {
-		return l, err
+func (a *API) listResponses(c *rest.Call, p *listResponses) (rest.Answer, error) {
+	l := rest.Items([]rest.Ordered{}, rest.Messages{All: "All responses asked for are listed", Some: "Some responses asked for are not listed", None: "No response is listed"})
+	if a.deps.Orders == nil {
+		return l, nil
 	}
-	_, named := c.strs("agents_list")
-	everyone := !named && c.perms.AllowsAll(c.op.action, "agent:id") // removed agents too
-	visible := make(map[string]bool, len(agents))
-	for _, x := range agents {
-		visible[x.ID] = true
+	visible := map[string]bool{}
+	if !p.Agents.All { // removed agents too
+		for _, x := range p.Agents.Items() {
+			visible[x.ID] = true
+		}
 	}
-	states, byState := c.strs("status")
-	alert := c.str("alert_id")
 	found := a.deps.Orders.Recent(ordersListed, func(o *commands.Order) bool {
-		return o.Kind == schemas.CommandResponse && (everyone || visible[o.AgentID]) && (alert == "" || o.AlertID == alert) &&
-			(!byState || slices.Contains(states, orderStatus(o, c.now)))
+		return o.Kind == schemas.CommandResponse && (p.Agents.All || visible[o.AgentID]) && (p.AlertID == "" || o.AlertID == p.AlertID) &&
+			(p.Status == nil || slices.Contains(p.Status, orderStatus(o, c.Now)))
 	})
-	items := []ordered{}
-	for _, o := range page(found, c.num("offset"), c.num("limit")) {
-		items = append(items, orderItem(&o, c.now))
+	for _, o := range rest.Cut(found, c.Offset, c.Limit) {
+		l.Items = append(l.Items, orderItem(&o, c.Now))
 	}
-	l.Items, l.Total = items, len(found)
+	l.Total = len(found)
 	return l, nil
 }
 
-func orderItem(o *commands.Order, now time.Time) ordered {
-	m := ordered{{"id", o.ID}, {"agent_id", o.AgentID}, {"response", o.Response}, {"status", orderStatus(o, now)}}
+func orderItem(o *commands.Order, now time.Time) rest.Ordered {
+	m := rest.Ordered{{Key: "id", Value: o.ID}, {Key: "agent_id", Value: o.AgentID}, {Key: "response", Value: o.Response}, {Key: "status", Value: orderStatus(o, now)}}
 	add := func(key, value string) {
 		if value != "" {
-			m = append(m, member{key, value})
+			m = append(m, rest.Member{Key: key, Value: value})
 		}
 	}
 	date := func(key string, t time.Time) {
 		if !t.IsZero() {
-			add(key, t.UTC().Format(dateForm))
+			add(key, t.UTC().Format("2006-01-02T15:04:05+00:00"))
 		}
 	}
 	add("result", o.Text)

@@ -289,7 +289,7 @@ func TestWhatCameOfResponsesIsListed(t *testing.T) {
 	r := s.do("GET", "/active-response?limit=1", "")
 	item := dug(r.json, "data.affected_items").([]any)[0].(map[string]any)
 	for k, v := range map[string]any{
-		"agent_id": "001", "response": "block600", "status": "sent", "alert_id": "17.1", "rule_id": "5712", "ordered_by": "node1", "node": "gw1", "time": now.Format(dateForm),
+		"agent_id": "001", "response": "block600", "status": "sent", "alert_id": "17.1", "rule_id": "5712", "ordered_by": "node1", "node": "gw1", "time": now.Format("2006-01-02T15:04:05+00:00"),
 	} {
 		if item[k] != v {
 			t.Errorf("%s is %v", k, item[k])

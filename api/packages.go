@@ -63,7 +63,15 @@ func parsePackage(name string) (knownPackage, bool) {
 	return knownPackage{file: name, version: numbers(m[1]), system: m[2], arch: architecture(m[3]), format: m[4]}, true
 }
 
-func (p *knownPackage) detail() int { return boolean(p.arch != "") + boolean(p.format != "") }
+func (p *knownPackage) detail() int {
+	n := 0
+	for _, s := range []string{p.arch, p.format} {
+		if s != "" {
+			n++
+		}
+	}
+	return n
+}
 
 // fits reports whether a package is for an agent; format, if not empty, says how
 // the agent was installed, which its platform tells of otherwise.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"vedette/api/rest"
 
 	"vedette/api/auth"
 	"vedette/api/problem"
@@ -48,9 +50,9 @@ type Registry struct {
 }
 
 var (
-	_ Agents = (*Registry)(nil)
-	_ Groups = (*Registry)(nil)
-	_ Users  = (*Registry)(nil)
+	_ Agents     = (*Registry)(nil)
+	_ Groups     = (*Registry)(nil)
+	_ rest.Users = (*Registry)(nil)
 )
 
 // NewRegistry returns the adapter. policy says when an agent gives way to one
@@ -149,7 +151,8 @@ func (r *Registry) current(groups []string) string {
 // agent is an entry of the registry with what gateways know of it.
 func (r *Registry) agent(e *registry.Agent) *Agent {
 	a := &Agent{
-		ID: e.ID, Name: e.Name, IP: e.IP, RegisterIP: e.IP, Groups: e.Groups, DateAdd: e.Registered, Status: stateNever,
+		ID: e.ID, Name: e.Name, IP: e.IP, RegisterIP: e.IP, Groups: e.Groups, DateAdd: rest.Date{Time: e.Registered}, Status: stateNever,
+		Node: unknownNode, ConfigStatus: notSynced,
 	}
 	p, ok := r.reg.Presence(e.ID)
 	if !ok {
@@ -157,18 +160,17 @@ func (r *Registry) agent(e *registry.Agent) *Agent {
 	}
 	a.Status, a.StatusCode, a.Version, a.Manager = string(p.State), int(p.StatusCode), p.Version, r.manager
 	a.ConfigSum, a.MergedSum = p.ConfigSum, p.MergedSum
-	a.OS = AgentOS{p.OS.Name, p.OS.Platform, p.OS.Version, p.OS.Major, p.OS.Minor, p.OS.Codename, p.OS.Uname, p.OS.Arch, p.OS.Build}
-	a.LastKeepAlive, a.DisconnectedTime = millis(p.LastKeepalive), millis(p.DisconnectionTime)
-	if a.Node = p.Node; a.Node == "" {
-		a.Node = p.Gateway
+	a.OS = AgentOS{
+		Name: p.OS.Name, Platform: p.OS.Platform, Version: p.OS.Version, Major: p.OS.Major, Minor: p.OS.Minor,
+		Codename: p.OS.Codename, Uname: p.OS.Uname, Arch: p.OS.Arch, Build: p.OS.Build,
 	}
-	if p.AgentIP != "" {
-		a.IP = p.AgentIP
-	} else if p.Address != "" {
-		a.IP = p.Address
-	}
+	a.LastKeepAlive.Time, a.DisconnectedTime.Time = millis(p.LastKeepalive), millis(p.DisconnectionTime)
+	a.Node = cmp.Or(p.Node, p.Gateway, unknownNode)
+	a.IP = cmp.Or(p.AgentIP, p.Address, a.IP)
 	// An agent reports the sum of the files it has once it has any.
-	a.Synced = p.MergedSum != "" && (r.mergedSum == nil || p.MergedSum == r.current(e.Groups))
+	if p.MergedSum != "" && (r.mergedSum == nil || p.MergedSum == r.current(e.Groups)) {
+		a.ConfigStatus = synced
+	}
 	return a
 }
 
@@ -238,6 +240,16 @@ func (r *Registry) Remove(ctx context.Context, id string, purge bool) error {
 	return registryProblem(r.reg.Remove(ctx, id, purge))
 }
 
+// refusals are the codes of the registry's refusals.
+var refusals = map[registry.Reason]problem.Code{
+	registry.ReasonNotFound: problem.NoAgent, registry.ReasonDuplicateName: problem.AgentName, registry.ReasonHostName: problem.AgentName,
+	registry.ReasonAddress: problem.AgentAddress, registry.ReasonDuplicateAddress: problem.AgentAddress,
+	registry.ReasonDuplicateID: problem.AgentID, registry.ReasonID: problem.AgentID, registry.ReasonKey: problem.AgentKey,
+	registry.ReasonNoGroup: problem.NoGroup, registry.ReasonGroupExists: problem.GroupExists, registry.ReasonDefaultGroup: problem.GroupDefault,
+	registry.ReasonGroups: problem.GroupName, registry.ReasonTooManyGroups: problem.TooManyGroups,
+	registry.ReasonNotMember: problem.GroupNotMember, registry.ReasonOnlyDefault: problem.GroupOnlyDefault,
+}
+
 // registryProblem gives a refusal of the registry its code.
 func registryProblem(err error) error {
 	if err == nil {
@@ -247,44 +259,22 @@ func registryProblem(err error) error {
 	if !errors.As(err, &ref) {
 		return problem.New(problem.EnrolmentDown, "")
 	}
-	switch ref.Reason {
-	case registry.ReasonNotFound:
-		return problem.New(problem.NoAgent, "")
-	case registry.ReasonDuplicateName, registry.ReasonHostName:
-		return problem.New(problem.AgentName, "")
-	case registry.ReasonAddress, registry.ReasonDuplicateAddress:
-		return problem.New(problem.AgentAddress, "")
-	case registry.ReasonDuplicateID, registry.ReasonID:
-		return problem.New(problem.AgentID, "")
-	case registry.ReasonKey:
-		return problem.New(problem.AgentKey, "")
-	case registry.ReasonNoGroup:
-		return problem.New(problem.NoGroup, "")
-	case registry.ReasonGroupExists:
-		return problem.New(problem.GroupExists, "")
-	case registry.ReasonDefaultGroup:
-		return problem.New(problem.GroupDefault, "")
-	case registry.ReasonGroups:
-		return problem.New(problem.GroupName, "")
-	case registry.ReasonTooManyGroups:
-		return problem.New(problem.TooManyGroups, "")
-	case registry.ReasonNotMember:
-		return problem.New(problem.GroupNotMember, "")
-	case registry.ReasonOnlyDefault:
-		return problem.New(problem.GroupOnlyDefault, "")
-	case registry.ReasonName:
+	if code, ok := refusals[ref.Reason]; ok {
+		return problem.New(code, "")
+	}
+	if ref.Reason == registry.ReasonName {
 		return problem.New(problem.EnrolmentFailed, "The name must be 2 to 128 of letters, digits, - _ and ., and not begin with a dot")
 	}
 	return problem.New(problem.EnrolmentFailed, "")
 }
 
 // User implements Users.
-func (r *Registry) User(name string) (User, bool) {
+func (r *Registry) User(name string) (rest.User, bool) {
 	u, ok := r.reg.User(name)
 	if !ok {
-		return User{}, false
+		return rest.User{}, false
 	}
-	out := User{Name: u.Name}
+	out := rest.User{Name: u.Name}
 	for _, role := range u.Roles {
 		if id, ok := rbac.RoleID(role); ok {
 			out.Roles = append(out.Roles, id)
@@ -292,11 +282,12 @@ func (r *Registry) User(name string) (User, bool) {
 			out.Roles = append(out.Roles, id)
 		}
 	}
+	out.Policies = rbac.PoliciesOf(out.Roles)
 	return out, true
 }
 
 // Authenticate implements Users.
-func (r *Registry) Authenticate(name, password string) (User, bool) {
+func (r *Registry) Authenticate(name, password string) (rest.User, bool) {
 	hash := r.decoy
 	u, known := r.reg.User(name)
 	if known {
@@ -304,7 +295,7 @@ func (r *Registry) Authenticate(name, password string) (User, bool) {
 	}
 	ok, err := auth.VerifyPassword(hash, password)
 	if !known || !ok || err != nil {
-		return User{}, false
+		return rest.User{}, false
 	}
 	return r.User(name)
 }

@@ -84,7 +84,7 @@ func TestRegistryAdapter(t *testing.T) {
 			t.Fatal("the presence does not show")
 		}
 	}
-	if a := r.List()[0]; a.IP != "10.0.0.5" || a.RegisterIP != "any" || a.OS.Platform != "ubuntu" || a.Node != "gw" || !a.LastKeepAlive.Equal(at) || !a.Synced {
+	if a := r.List()[0]; a.IP != "10.0.0.5" || a.RegisterIP != "any" || a.OS.Platform != "ubuntu" || a.Node != "gw" || !a.LastKeepAlive.Equal(at) || a.ConfigStatus != synced {
 		t.Errorf("%+v", a)
 	}
 	if err := r.Remove(ctx, id, false); err != nil || len(r.List()) != 0 {

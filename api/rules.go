@@ -13,7 +13,46 @@ import (
 	"sync"
 
 	"vedette/api/problem"
+	"vedette/api/rest"
 	"vedette/ruleset/program"
+)
+
+// ruleItem is a rule as lists show it.
+type ruleItem struct {
+	Description string         `json:"description"`
+	Details     map[string]any `json:"details"`
+	Filename    string         `json:"filename"`
+	GDPR        []string       `json:"gdpr"`
+	GPG13       []string       `json:"gpg13"`
+	Groups      []string       `json:"groups"`
+	HIPAA       []string       `json:"hipaa"`
+	ID          int            `json:"id"`
+	Level       int            `json:"level"`
+	Mitre       []string       `json:"mitre"`
+	NIST        []string       `json:"nist_800_53"`
+	PCI         []string       `json:"pci_dss"`
+	Dir         string         `json:"relative_dirname"`
+	Status      string         `json:"status"`
+	TSC         []string       `json:"tsc"`
+}
+
+// decoderItem is a decoder as lists show it.
+type decoderItem struct {
+	Details  map[string]any `json:"details"`
+	Filename string         `json:"filename"`
+	Name     string         `json:"name"`
+	Position int            `json:"position"`
+	Dir      string         `json:"relative_dirname"`
+	Status   string         `json:"status"`
+}
+
+var (
+	ruleView = rest.View[ruleItem]{
+		Sortable: []string{"filename", "relative_dirname", "description", "id", "level", "status"}, Keys: []string{"id"},
+	}.Init()
+	decoderView = rest.View[decoderItem]{
+		Sortable: []string{"filename", "relative_dirname", "name", "position", "status"}, Keys: []string{"name"},
+	}.Init()
 )
 
 // rulesetCache holds the items of the ruleset in use, which are made once per
@@ -21,72 +60,72 @@ import (
 type rulesetCache struct {
 	mu       sync.Mutex
 	of       *program.Program
-	rules    []item
-	decoders []item
+	rules    []*ruleItem
+	decoders []*decoderItem
 }
 
-func (a *API) rulesetItems() (rules, decoders []item, err error) {
-	if a.deps.Rules == nil {
-		return nil, nil, nil
+// items returns the rules and decoders in use and those of excluded files, in
+// the order in which files load. The slices belong to the caller.
+func (r *rulesetCache) items(from Rules) ([]*ruleItem, []*decoderItem) {
+	var p *program.Program
+	if from != nil {
+		p = from.Program()
 	}
-	p := a.deps.Rules.Program()
 	if p == nil {
-		return nil, nil, nil
+		return nil, nil
 	}
-	r := &a.ruleset
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.of == p {
-		return r.rules, r.decoders, nil
+	if r.of != p {
+		r.of, r.rules, r.decoders = p, nil, nil
+		r.add("enabled", p.Rules(), p.Decoders())
+		if rules, decoders := from.Excluded(); len(rules)+len(decoders) > 0 {
+			r.add("disabled", rules, decoders)
+			slices.SortStableFunc(r.rules, func(a, b *ruleItem) int { return cmp.Compare(a.Filename, b.Filename) })
+			slices.SortStableFunc(r.decoders, func(a, b *decoderItem) int { return cmp.Compare(a.Filename, b.Filename) })
+		}
 	}
-	if rules, decoders, err = rulesetList("enabled", p.Rules(), p.Decoders()); err != nil {
-		return nil, nil, err
-	}
-	moreRules, moreDecoders := a.deps.Rules.Excluded()
-	excludedRules, excludedDecoders, err := rulesetList("disabled", moreRules, moreDecoders)
-	if err != nil {
-		return nil, nil, err
-	}
-	rules, decoders = append(rules, excludedRules...), append(decoders, excludedDecoders...)
-	byFile := func(a, b item) int { return cmp.Compare(first(a, "filename").(string), first(b, "filename").(string)) }
-	if len(moreRules)+len(moreDecoders) > 0 { // files are listed in the order in which they load
-		slices.SortStableFunc(rules, byFile)
-		slices.SortStableFunc(decoders, byFile)
-	}
-	r.of, r.rules, r.decoders = p, rules, decoders
-	return rules, decoders, nil
+	return slices.Clone(r.rules), slices.Clone(r.decoders)
 }
 
-// rulesetList makes items of rules and decoders whose files have a status.
-func rulesetList(status string, infos []program.RuleInfo, decoderInfos []program.DecoderInfo) (rules, decoders []item, err error) {
-	rules = make([]item, 0, len(infos))
-	for i := range infos {
-		if infos[i].File == "" {
+// add makes items of rules and decoders whose files have a status.
+func (r *rulesetCache) add(status string, rules []program.RuleInfo, decoders []program.DecoderInfo) {
+	list := func(s []string) []string { return append([]string{}, s...) }
+	for _, x := range rules {
+		if x.File == "" {
 			continue // a root that the engine supplies; nobody wrote it
 		}
-		it, err := normalize(ruleJSON(&infos[i], status))
-		if err != nil {
-			return nil, nil, fmt.Errorf("rule %d: %w", infos[i].ID, err)
-		}
-		rules = append(rules, it)
-	}
-	for _, d := range decoderInfos {
-		details := d.Details
-		if d.Parent != "" && details["parent"] == nil {
-			details = map[string]any{"parent": d.Parent}
-			for k, v := range d.Details {
-				details[k] = v
-			}
-		}
-		it, err := normalize(map[string]any{
-			"filename": d.File, "relative_dirname": shownDir(d.Dir, "decoders"), "status": status, "name": d.Name, "position": d.Position, "details": orEmpty(details),
+		r.rules = append(r.rules, &ruleItem{
+			Filename: x.File, Dir: shownDir(x.Dir, "rules"), ID: x.ID, Level: x.Level, Status: status, Details: plain(x.Details),
+			Mitre: list(x.Mitre), Groups: list(x.Groups), Description: x.Description,
+			PCI: list(x.Compliance["pci_dss"]), GPG13: list(x.Compliance["gpg13"]), GDPR: list(x.Compliance["gdpr"]),
+			HIPAA: list(x.Compliance["hipaa"]), NIST: list(x.Compliance["nist_800_53"]), TSC: list(x.Compliance["tsc"]),
 		})
-		if err != nil {
-			return nil, nil, fmt.Errorf("decoder %s: %w", d.Name, err)
-		}
-		decoders = append(decoders, it)
 	}
-	return rules, decoders, nil
+	for _, x := range decoders {
+		details := plain(x.Details)
+		if x.Parent != "" && details["parent"] == nil {
+			details["parent"] = x.Parent
+		}
+		r.decoders = append(r.decoders, &decoderItem{
+			Filename: x.File, Dir: shownDir(x.Dir, "decoders"), Status: status, Name: x.Name, Position: x.Position, Details: details,
+		})
+	}
+}
+
+// plain returns details as nothing but JSON's own kinds, never nil.
+func plain(details map[string]any) map[string]any {
+	out := map[string]any{}
+	b, err := json.Marshal(details)
+	if err != nil {
+		panic(fmt.Sprintf("api: details of the ruleset did not encode: %v", err))
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	if err := dec.Decode(&out); err != nil || out == nil {
+		return map[string]any{}
+	}
+	return out
 }
 
 // folders are the parts of a path from which on clients know it.
@@ -106,131 +145,58 @@ func shownDir(dir, kind string) string {
 	return "etc/" + kind
 }
 
-func orEmpty(m map[string]any) map[string]any {
-	if m == nil {
-		return map[string]any{}
-	}
-	return m
+// fileFilter is the parameters that rules and decoders share.
+type fileFilter struct {
+	Filename []string `param:"filename"`
+	Dir      string   `param:"relative_dirname"`
+	Status   string   `param:"status"`
 }
 
-// standards are the compliance members of a rule item.
-var standards = []string{"pci_dss", "gpg13", "gdpr", "hipaa", "nist_800_53", "tsc"}
-
-func ruleJSON(r *program.RuleInfo, status string) map[string]any {
-	list := func(s []string) []string {
-		if s == nil {
-			return []string{}
-		}
-		return s
-	}
-	m := map[string]any{
-		"filename": r.File, "relative_dirname": shownDir(r.Dir, "rules"), "id": r.ID, "level": r.Level, "status": status, "details": orEmpty(r.Details),
-		"mitre": list(r.Mitre), "groups": list(r.Groups), "description": r.Description,
-	}
-	for _, s := range standards {
-		m[s] = list(r.Compliance[s])
-	}
-	return m
+func (p *fileFilter) keeps(file, dir, status string) bool {
+	return (p.Filename == nil || slices.Contains(p.Filename, file)) && (p.Dir == "" || p.Dir == dir) &&
+		(p.Status == "" || p.Status == "all" || p.Status == status)
 }
 
-// normalize makes an item of nothing but JSON's own kinds.
-func normalize(m map[string]any) (item, error) {
-	b, err := json.Marshal(m)
+type listRules struct {
+	Rules rest.Targets[*ruleItem] `all:"rule:file"`
+	fileFilter
+	IDs   []int  `param:"rule_ids"`
+	Group string `param:"group"`
+	Level string `param:"level"`
+	PCI   string `param:"pci_dss"`
+	GDPR  string `param:"gdpr"`
+	GPG13 string `param:"gpg13"`
+	HIPAA string `param:"hipaa"`
+	NIST  string `param:"nist-800-53"`
+	TSC   string `param:"tsc"`
+	Mitre string `param:"mitre"`
+}
+
+func (a *API) listRules(c *rest.Call, p *listRules) (rest.Answer, error) {
+	low, high, err := levels(p.Level)
 	if err != nil {
 		return nil, err
 	}
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.UseNumber()
-	var out map[string]any
-	if err := dec.Decode(&out); err != nil {
-		return nil, err
-	}
-	for k, v := range out {
-		if n, ok := v.(json.Number); ok {
-			if i, err := strconv.Atoi(n.String()); err == nil {
-				out[k] = i // sorts as a number
-			}
-		}
-	}
-	return object{out}, nil
-}
-
-var ruleListing = listing{
-	fields: []string{
-		"description", "details", "filename", "gdpr", "groups", "id", "level", "relative_dirname", "pci_dss", "status", "gpg13", "hipaa",
-		"nist_800_53", "tsc", "mitre",
-	},
-	sortable: []string{"filename", "relative_dirname", "description", "id", "level", "status"},
-	keys:     []string{"id"},
-}
-
-var decoderListing = listing{
-	fields:   []string{"filename", "relative_dirname", "name", "position", "status", "details"},
-	sortable: []string{"filename", "relative_dirname", "name", "position", "status"},
-	keys:     []string{"name"},
-}
-
-// fileFilter keeps items by the parameters that rules and decoders share.
-func fileFilter(c *call, kind string) func(item) bool {
-	files, byFile := c.strs("filename")
-	dir, status := c.str("relative_dirname"), c.str("status")
-	return func(it item) bool {
-		file, _ := first(it, "filename").(string)
-		if byFile && !slices.Contains(files, file) || dir != "" && first(it, "relative_dirname") != dir {
-			return false
-		}
-		if status != "" && status != "all" && first(it, "status") != status {
-			return false
-		}
-		return c.may(kind + ":file:" + file)
-	}
-}
-
-func has(it item, field, value string) bool {
-	return value == "" || slices.Contains(it.Values(field), any(value))
-}
-
-func (a *API) listRules(c *call) (any, error) {
-	rules, _, err := a.rulesetItems()
-	if err != nil {
-		return nil, err
-	}
-	low, high, err := levels(c.str("level"))
-	if err != nil {
-		return nil, err
-	}
-	l := &list{All: "All selected rules were returned", Some: "Some rules were not returned", None: "No rule was returned", numeric: true}
-	wanted := map[int]bool{}
-	ids, byID := c.params["rule_ids"].([]any)
-	for _, id := range ids {
-		wanted[id.(int)] = true
-	}
-	keep := fileFilter(c, "rule")
-	var items []item
+	has := func(want string, have []string) bool { return want == "" || slices.Contains(have, want) }
 	found := map[int]bool{}
-	for _, it := range rules {
-		id := first(it, "id").(int)
-		if byID && !wanted[id] || !keep(it) {
-			continue
+	rules := slices.DeleteFunc(p.Rules.Items(), func(x *ruleItem) bool {
+		if p.IDs != nil && !slices.Contains(p.IDs, x.ID) || !p.keeps(x.Filename, x.Dir, x.Status) {
+			return true
 		}
-		found[id] = true
-		if level := first(it, "level").(int); level < low || level > high {
-			continue
-		}
-		if !has(it, "groups", c.str("group")) || !has(it, "mitre", c.str("mitre")) || !has(it, "nist_800_53", c.str("nist-800-53")) {
-			continue
-		}
-		if slices.ContainsFunc([]string{"pci_dss", "gdpr", "gpg13", "hipaa", "tsc"}, func(s string) bool { return !has(it, s, c.str(s)) }) {
-			continue
-		}
-		items = append(items, it)
-	}
-	for id := range wanted {
+		found[x.ID] = true
+		return x.Level < low || x.Level > high || !has(p.Group, x.Groups) || !has(p.Mitre, x.Mitre) || !has(p.NIST, x.NIST) ||
+			!has(p.PCI, x.PCI) || !has(p.GDPR, x.GDPR) || !has(p.GPG13, x.GPG13) || !has(p.HIPAA, x.HIPAA) || !has(p.TSC, x.TSC)
+	})
+	slices.Sort(p.IDs)
+	for _, id := range slices.Compact(p.IDs) {
 		if !found[id] {
-			l.fail(problem.NoRule, strconv.Itoa(id))
+			c.Fail(problem.NoRule, strconv.Itoa(id))
 		}
 	}
-	l.Items, l.Total, err = ruleListing.cut(c, items)
+	l, err := ruleView.Page(c, rules, rest.Messages{All: "All selected rules were returned", Some: "Some rules were not returned", None: "No rule was returned"})
+	if l != nil {
+		l.NumericIDs = true
+	}
 	return l, err
 }
 
@@ -250,30 +216,26 @@ func levels(s string) (low, high int, err error) {
 	return low, high, nil
 }
 
-func (a *API) listDecoders(c *call) (any, error) {
-	_, decoders, err := a.rulesetItems()
-	if err != nil {
-		return nil, err
-	}
-	l := &list{All: "All selected decoders were returned", Some: "Some decoders were not returned", None: "No decoder was returned"}
-	names, byName := c.strs("decoder_names")
-	keep := fileFilter(c, "decoder")
-	var items []item
+type listDecoders struct {
+	Decoders rest.Targets[*decoderItem] `all:"decoder:file"`
+	fileFilter
+	Names []string `param:"decoder_names"`
+}
+
+func (a *API) listDecoders(c *rest.Call, p *listDecoders) (rest.Answer, error) {
 	found := map[string]bool{}
-	for _, it := range decoders {
-		name, _ := first(it, "name").(string)
-		if byName && !slices.Contains(names, name) || !keep(it) {
-			continue
+	decoders := slices.DeleteFunc(p.Decoders.Items(), func(x *decoderItem) bool {
+		if p.Names != nil && !slices.Contains(p.Names, x.Name) || !p.keeps(x.Filename, x.Dir, x.Status) {
+			return true
 		}
-		found[name] = true
-		items = append(items, it)
-	}
-	slices.Sort(names)
-	for _, n := range slices.Compact(names) {
+		found[x.Name] = true
+		return false
+	})
+	slices.Sort(p.Names)
+	for _, n := range slices.Compact(p.Names) {
 		if !found[n] {
-			l.fail(problem.NoDecoder, n)
+			c.Fail(problem.NoDecoder, n)
 		}
 	}
-	l.Items, l.Total, err = decoderListing.cut(c, items)
-	return l, err
+	return decoderView.Page(c, decoders, rest.Messages{All: "All selected decoders were returned", Some: "Some decoders were not returned", None: "No decoder was returned"})
 }

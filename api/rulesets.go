@@ -4,89 +4,94 @@ import (
 	"errors"
 	"slices"
 	"time"
+	"vedette/api/rest"
 
 	"vedette/api/problem"
 )
 
-func (a *API) listRulesets(*call) (any, error) {
-	l := &list{Items: []any{}, All: "The versions of the ruleset are listed", None: "No ruleset has been published"}
-	l.Some = l.All
-	if a.deps.Rulesets == nil {
-		return l, nil
-	}
-	items := []any{}
-	for _, v := range a.deps.Rulesets.Versions() {
-		workers := []ordered{}
-		for _, w := range v.Workers {
-			workers = append(workers, ordered{{"node", w.Node}, {"partitions", w.Partitions}})
+func (a *API) listRulesets(*rest.Call, *rest.None) (rest.Answer, error) {
+	items := []rest.Ordered{}
+	if a.deps.Rulesets != nil {
+		for _, v := range a.deps.Rulesets.Versions() {
+			workers := []rest.Ordered{}
+			for _, w := range v.Workers {
+				workers = append(workers, rest.Ordered{{Key: "node", Value: w.Node}, {Key: "partitions", Value: w.Partitions}})
+			}
+			items = append(items, rest.Ordered{
+				{Key: "version", Value: v.Version}, {Key: "published", Value: v.Published.UTC().Format(time.RFC3339)}, {Key: "node", Value: v.Node}, {Key: "files", Value: v.Files},
+				{Key: "current", Value: v.Current}, {Key: "workers", Value: workers},
+			})
 		}
-		items = append(items, ordered{
-			{"version", v.Version}, {"published", v.Published.UTC().Format(time.RFC3339)}, {"node", v.Node}, {"files", v.Files},
-			{"current", v.Current}, {"workers", workers},
-		})
 	}
-	l.Items, l.Total = items, len(items)
-	return l, nil
+	const all = "The versions of the ruleset are listed"
+	return rest.Items(items, rest.Messages{All: all, Some: all, None: "No ruleset has been published"}), nil
 }
 
-func (a *API) reloadRuleset(c *call) (any, error) {
+func (a *API) reloadRuleset(c *rest.Call, _ *rest.None) (rest.Answer, error) {
 	if a.deps.Rulesets == nil {
 		return nil, problem.New(problem.ReloadFailed, "No ruleset runs in this process")
 	}
-	if err := a.deps.Rulesets.Reload(c.ctx); err != nil {
+	if err := a.deps.Rulesets.Reload(c.Ctx); err != nil {
 		return nil, problem.New(problem.ReloadFailed, err.Error())
 	}
-	return single(ordered{{"name", a.cfg.Identity.Node}, {"msg", "Ruleset reload request sent successfully."}}, "Reload request sent to all specified nodes"), nil
+	return single(rest.Ordered{{Key: "name", Value: a.cfg.Identity.Node}, {Key: "msg", Value: "Ruleset reload request sent successfully."}}, "Reload request sent to all specified nodes"), nil
 }
 
-func (a *API) promoteRuleset(c *call) (any, error) {
+type promoteRuleset struct {
+	Version string `param:"version"`
+}
+
+func (a *API) promoteRuleset(c *rest.Call, p *promoteRuleset) (rest.Answer, error) {
 	if a.deps.Rulesets == nil {
 		return nil, problem.New(problem.ReloadFailed, "No ruleset runs in this process")
 	}
-	version, err := a.deps.Rulesets.Promote(c.ctx, c.str("version"))
+	version, err := a.deps.Rulesets.Promote(c.Ctx, p.Version)
 	switch {
 	case errors.Is(err, ErrNoRuleset):
 		return nil, problem.New(problem.NoRuleset, "")
-	case err != nil && c.ctx.Err() != nil:
-		return nil, c.ctx.Err()
+	case err != nil && c.Ctx.Err() != nil:
+		return nil, c.Ctx.Err()
 	case err != nil:
 		return nil, problem.New(problem.ReloadFailed, err.Error())
 	}
-	return single(ordered{{"version", version}, {"msg", "Each worker changes over at the next event of each partition"}}, "The version of the ruleset is current"), nil
+	return single(rest.Ordered{{Key: "version", Value: version}, {Key: "msg", Value: "Each worker changes over at the next event of each partition"}}, "The version of the ruleset is current"), nil
 }
 
 // summarizeShadow shows logs only of agents whose alerts the caller may read.
-func (a *API) summarizeShadow(c *call) (any, error) {
-	l := &list{Items: []any{}, All: "What the shadow ruleset would change is listed", None: "The shadow ruleset would change nothing, or there is none"}
-	l.Some = l.All
-	ids, all := a.visibleAgents(c)
-	if a.deps.Shadow == nil || !all && len(ids) == 0 {
+func (a *API) summarizeShadow(c *rest.Call, p *allAgents) (rest.Answer, error) {
+	const listed = "What the shadow ruleset would change is listed"
+	l := &rest.List[rest.Ordered]{Messages: rest.Messages{All: listed, Some: listed, None: "The shadow ruleset would change nothing, or there is none"}}
+	var agents []*Agent
+	if !p.Agents.All {
+		agents = p.Agents.Items()
+	}
+	if a.deps.Shadow == nil || !p.Agents.All && len(agents) == 0 {
 		return l, nil
 	}
-	s, err := a.deps.Shadow(c.ctx)
+	s, err := a.deps.Shadow(c.Ctx)
 	if err != nil {
-		if c.ctx.Err() != nil {
-			return nil, c.ctx.Err()
+		if c.Ctx.Err() != nil {
+			return nil, c.Ctx.Err()
 		}
 		a.log.Warn("the shadow ruleset's differences were not read", "err", err)
 		return nil, problem.New(problem.ShadowFailed, "")
 	}
-	items := []any{}
+	items := []rest.Ordered{}
 	for _, r := range s.Rules {
-		o := ordered{{"rule", r.ID}, {"level", r.Level}}
-		if all || slices.Contains(ids, r.Last.AgentID) {
+		o := rest.Ordered{{Key: "rule", Value: r.ID}, {Key: "level", Value: r.Level}}
+		if p.Agents.All || slices.ContainsFunc(agents, func(x *Agent) bool { return x.ID == r.Last.AgentID }) {
 			x := &r.Last
-			o = append(o, member{"description", r.Description}, member{"last", ordered{
-				{"kind", x.Kind}, {"timestamp", x.Time.Format("2006-01-02T15:04:05.000Z")}, {"agent", ordered{{"id", x.AgentID}, {"name", x.AgentName}}}, {"location", x.Location},
-				{"was", x.Was}, {"now", x.Now}, {"event", ordered{{"partition", x.Partition}, {"offset", x.Offset}}}, {"full_log", x.FullLog},
+			o = append(o, rest.Member{Key: "description", Value: r.Description}, rest.Member{Key: "last", Value: rest.Ordered{
+				{Key: "kind", Value: x.Kind}, {Key: "timestamp", Value: x.Time.Format("2006-01-02T15:04:05.000Z")}, {Key: "agent", Value: rest.Ordered{{Key: "id", Value: x.AgentID}, {Key: "name", Value: x.AgentName}}}, {Key: "location", Value: x.Location},
+				{Key: "was", Value: x.Was}, {Key: "now", Value: x.Now}, {Key: "event", Value: rest.Ordered{{Key: "partition", Value: x.Partition}, {Key: "offset", Value: x.Offset}}}, {Key: "full_log", Value: x.FullLog},
 			}})
 		}
-		items = append(items, append(o, member{"added", r.Added}, member{"removed", r.Removed}, member{"changed", r.Changed}))
+		items = append(items, append(o, rest.Member{Key: "added", Value: r.Added}, rest.Member{Key: "removed", Value: r.Removed}, rest.Member{Key: "changed", Value: r.Changed}))
 	}
-	l.Items, l.Total = page(items, c.num("offset"), c.num("limit")), len(items)
-	l.Extra = map[string]any{"shadow": ordered{
-		{"ruleset", s.Ruleset}, {"against", s.Against}, {"problem", s.Problem}, {"lag", s.Lag},
-		{"differences", s.Differences}, {"others", s.Others}, {"cut", s.Cut},
-	}}
+	l.Items, l.Total = rest.Cut(items, c.Offset, c.Limit), len(items)
+	l.Extra = rest.Ordered{{Key: "shadow", Value: rest.Ordered{
+		{Key: "ruleset", Value: s.Ruleset}, {Key: "against", Value: s.Against}, {Key: "problem", Value: s.Problem}, {Key: "lag", Value: s.Lag},
+		{Key: "differences", Value: s.Differences}, {Key: "others", Value: s.Others}, {Key: "cut", Value: s.Cut},
+	}}}
 	return l, nil
 }

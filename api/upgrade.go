@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"vedette/api/rest"
 
 	"vedette/api/problem"
 	"vedette/internal/commands"
@@ -35,42 +36,12 @@ const (
 	// upgradeCustom and upgradeKnown tell orders of the two operations apart.
 	upgradeCustom = "upgrade_custom"
 	upgradeKnown  = "upgrade"
-	// taskDate is how tasks' dates are shown.
-	taskDate = "2006-01-02T15:04:05Z"
 )
 
 // oldestUpgradable is the first version that takes packages in the form used here.
 //
 // Source: spec/agent-protocol.md §8a, end.
 var oldestUpgradable = []int{4, 1}
-
-// choose returns the agents that the request's ids and filters are about, without
-// the server; what was named and is not among them fails in l.
-func (a *API) choose(c *call, l *list) (agents []*Agent, named bool, err error) {
-	agents, err = a.permitted(c, l)
-	if err != nil {
-		return nil, false, err
-	}
-	ids, named := c.strs("agents_list")
-	named = named && !slices.Contains(ids, "all")
-	keep := agentFilter(c)
-	match := func(*Agent) bool { return true }
-	if q := c.str("q"); q != "" {
-		m, err := agentListing.query(q, c.now)
-		if err != nil {
-			return nil, false, err
-		}
-		match = func(x *Agent) bool { return m.Match(x) }
-	}
-	agents = slices.DeleteFunc(others(l, agents, named), func(x *Agent) bool {
-		out := !keep(x) || !match(x)
-		if out && named {
-			l.fail(problem.AgentFilter, x.ID)
-		}
-		return out
-	})
-	return agents, named, nil
-}
 
 // upgrading returns the agents that an order for an upgrade has not ended for.
 func (a *API) upgrading(now time.Time) map[string]bool {
@@ -85,23 +56,19 @@ func (a *API) upgrading(now time.Time) map[string]bool {
 }
 
 // upgrade orders what pick says for each agent.
-func (a *API) upgrade(c *call, kind string, pick func(x *Agent, version []int) (*agentPackage, problem.Code)) (any, error) {
-	l := &list{All: "All upgrade tasks were created", Some: "Some upgrade tasks were not created", None: "No upgrade task was created", Items: []any{}}
-	agents, _, err := a.choose(c, l)
-	if err != nil {
-		return nil, err
-	}
+func (a *API) upgrade(c *rest.Call, kind string, agents []*Agent, pick func(x *Agent, version []int) (*agentPackage, problem.Code)) (rest.Answer, error) {
 	if a.deps.Packages == nil || a.deps.Orders == nil {
 		return nil, problem.New(problem.NotReady, "")
 	}
 	// A package is in memory as a whole; that is enough for one request at a time.
-	if err := hold(c.ctx, a.packaging); err != nil {
+	if err := hold(c.Ctx, a.packaging); err != nil {
 		return nil, err
 	}
 	defer func() { <-a.packaging }()
-	busy, put := a.upgrading(c.now), map[string]*schemas.AgentUpgrade{}
+	busy, put := a.upgrading(c.Now), map[string]*schemas.AgentUpgrade{}
 	var cmds []schemas.Command
-	items := []ordered{}
+	items := []rest.Ordered{}
+	var err error
 	for _, x := range agents {
 		version := numbers(x.Version)
 		var p *agentPackage
@@ -117,7 +84,7 @@ func (a *API) upgrade(c *call, kind string, pick func(x *Agent, version []int) (
 			p, refused = pick(x, version)
 		}
 		if refused != 0 {
-			l.fail(refused, x.ID)
+			c.Fail(refused, x.ID)
 			continue
 		}
 		u := put[p.file]
@@ -125,7 +92,7 @@ func (a *API) upgrade(c *call, kind string, pick func(x *Agent, version []int) (
 			if len(put) >= packageKinds {
 				return nil, problem.Newf(problem.NoPackage, "The agents need more than %d packages; name fewer of them", packageKinds)
 			}
-			if u, err = a.putPackage(c.ctx, p.file); err != nil {
+			if u, err = a.putPackage(c.Ctx, p.file); err != nil {
 				return nil, err
 			}
 			put[p.file] = u
@@ -133,14 +100,13 @@ func (a *API) upgrade(c *call, kind string, pick func(x *Agent, version []int) (
 		mine := *u
 		mine.Installer = p.installer
 		id := secret.RandomHex(16)
-		cmds = append(cmds, schemas.Command{ID: id, Kind: schemas.CommandUpgrade, AgentID: x.ID, Origin: c.user.Name, Response: kind, Upgrade: &mine})
-		items = append(items, ordered{{"agent", x.ID}, {"task_id", taskID(id)}})
+		cmds = append(cmds, schemas.Command{ID: id, Kind: schemas.CommandUpgrade, AgentID: x.ID, Origin: c.User.Name, Response: kind, Upgrade: &mine})
+		items = append(items, rest.Ordered{{Key: "agent", Value: x.ID}, {Key: "task_id", Value: taskID(id)}})
 	}
 	if err := a.give(c, cmds); err != nil {
 		return nil, err
 	}
-	l.Items, l.Total = items, len(items)
-	return l, nil
+	return rest.Items(items, rest.Messages{All: "All upgrade tasks were created", Some: "Some upgrade tasks were not created", None: "No upgrade task was created"}), nil
 }
 
 // hold takes one of a channel's places, which the caller gives back.
@@ -221,12 +187,19 @@ func (a *API) readPackage(file string) ([]byte, error) {
 	return data, err
 }
 
+type upgradeByFile struct {
+	Agents rest.Targets[*Agent] `param:"agents_list"`
+	agentFilter
+	File      string `param:"file_path"`
+	Installer string `param:"installer"`
+}
+
 // upgradeByFile upgrades by a package that the request names.
-func (a *API) upgradeByFile(c *call) (any, error) {
+func (a *API) upgradeByFile(c *rest.Call, p *upgradeByFile) (rest.Answer, error) {
 	if a.cfg.PackagesDir == "" {
 		return nil, problem.New(problem.NoPackage, "agents.packages_dir is not configured on this node")
 	}
-	file := c.str("file_path")
+	file := p.File
 	if dir, name := filepath.Split(file); dir != "" {
 		have, err := filepath.Abs(a.cfg.PackagesDir)
 		if err != nil || filepath.Clean(dir) != have {
@@ -237,11 +210,15 @@ func (a *API) upgradeByFile(c *call) (any, error) {
 	if !plainFile(file) {
 		return nil, problem.Bad("%.200q is no plain name - 'file_path'", file)
 	}
-	installer := c.str("installer")
+	installer := p.Installer
 	if installer != "" && !plainFile(installer) {
 		return nil, problem.Bad("%.200q is no plain name - 'installer'", installer)
 	}
-	return a.upgrade(c, upgradeCustom, func(x *Agent, _ []int) (*agentPackage, problem.Code) {
+	agents, err := p.choose(c, &p.Agents, nil)
+	if err != nil {
+		return nil, err
+	}
+	return a.upgrade(c, upgradeCustom, agents, func(x *Agent, _ []int) (*agentPackage, problem.Code) {
 		if installer != "" {
 			return &agentPackage{file, installer}, 0
 		}
@@ -253,9 +230,19 @@ func plainFile(name string) bool {
 	return schemas.ValidSharedPath(name) && !strings.ContainsAny(name, "/ \t,") && len(name) <= 255
 }
 
+type upgradeAgents struct {
+	Agents rest.Targets[*Agent] `param:"agents_list"`
+	agentFilter
+	Repository  string `param:"wpk_repo"`
+	To          string `param:"upgrade_version"`
+	HTTP        bool   `param:"use_http"`
+	Force       bool   `param:"force"`
+	PackageType string `param:"package_type"`
+}
+
 // upgradeAgents upgrades by the newest package that fits, or one of a version.
-func (a *API) upgradeAgents(c *call) (any, error) {
-	if c.str("wpk_repo") != "" {
+func (a *API) upgradeAgents(c *rest.Call, p *upgradeAgents) (rest.Answer, error) {
+	if p.Repository != "" {
 		return nil, problem.New(problem.NoPackage, "Packages come from agents.packages_dir; no repository is asked")
 	}
 	if a.cfg.PackagesDir == "" {
@@ -266,32 +253,40 @@ func (a *API) upgradeAgents(c *call) (any, error) {
 		a.log.Warn("upgrade packages not listed", "err", err)
 		return nil, problem.New(problem.NoPackage, "agents.packages_dir cannot be read on this node")
 	}
-	server, want, force := numbers(Version), numbers(c.str("upgrade_version")), c.flag("force")
-	return a.upgrade(c, upgradeKnown, func(x *Agent, version []int) (*agentPackage, problem.Code) {
+	server, want, force := numbers(Version), numbers(p.To), p.Force
+	agents, err := p.choose(c, &p.Agents, nil)
+	if err != nil {
+		return nil, err
+	}
+	return a.upgrade(c, upgradeKnown, agents, func(x *Agent, version []int) (*agentPackage, problem.Code) {
 		if len(want) > 0 && slices.Compare(want, server) > 0 && !force {
 			return nil, problem.NeedsForce
 		}
-		for _, p := range have {
+		for _, pkg := range have {
 			switch {
-			case !p.fits(x, c.str("package_type")):
+			case !pkg.fits(x, p.PackageType):
 				continue
-			case len(want) > 0 && slices.Compare(p.version, want) != 0:
+			case len(want) > 0 && slices.Compare(pkg.version, want) != 0:
 				continue
-			case len(want) == 0 && slices.Compare(p.version, server) > 0: // it would be refused at its next connection
+			case len(want) == 0 && slices.Compare(pkg.version, server) > 0: // it would be refused at its next connection
 				continue
-			case slices.Compare(p.version, version) <= 0 && !force:
+			case slices.Compare(pkg.version, version) <= 0 && !force:
 				return nil, problem.NotNewer
 			}
-			return &agentPackage{p.file, installerOf(x)}, 0
+			return &agentPackage{pkg.file, installerOf(x)}, 0
 		}
 		return nil, problem.NoPackage
 	})
 }
 
+type upgradeResults struct {
+	Agents rest.Targets[*Agent] `param:"agents_list"`
+	agentFilter
+}
+
 // upgradeResults lists the last upgrade of each agent.
-func (a *API) upgradeResults(c *call) (any, error) {
-	l := &list{All: "All upgrade tasks were returned", Some: "Some upgrade tasks were not returned", None: "No upgrade task was returned"}
-	agents, named, err := a.choose(c, l)
+func (a *API) upgradeResults(c *rest.Call, p *upgradeResults) (rest.Answer, error) {
+	agents, err := p.choose(c, &p.Agents, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -303,59 +298,15 @@ func (a *API) upgradeResults(c *call) (any, error) {
 			}
 		}
 	}
-	items := []ordered{}
+	items := []*task{}
 	for _, x := range agents {
 		o, ok := last[x.ID]
 		switch {
 		case ok:
-			items = append(items, taskItem(&o, c.now))
-		case named:
-			l.fail(problem.NoTask, x.ID)
+			items = append(items, newTask(&o, c.Now))
+		case p.Agents.Named:
+			c.Fail(problem.NoTask, x.ID)
 		}
 	}
-	l.Items, l.Total = items, len(items)
-	return l, nil
-}
-
-// taskItem is an upgrade as clients know it.
-//
-// Source: spec/api.md §12 "Tasks".
-func taskItem(o *commands.Order, now time.Time) ordered {
-	status, message := "In progress", o.Text
-	switch o.Status {
-	case "":
-		if status, message = "In queue", "Waiting for the node that holds the agent's connection"; o.Final(now) {
-			status, message = "Timeout", "No node held the agent's connection in time"
-		}
-	case schemas.ReplyProgress:
-		if o.Final(now) {
-			status = "Timeout"
-		}
-	case schemas.ReplyDone:
-		status = "Done"
-	case schemas.ReplyTimedOut, schemas.ReplyExpired:
-		status = "Timeout"
-	default:
-		status = "Failed"
-	}
-	command := o.Response
-	if command == "" {
-		command = upgradeKnown
-	}
-	m := ordered{{"message", message}, {"agent", o.AgentID}, {"task_id", taskID(o.ID)}, {"node", o.Node}, {"module", "upgrade_module"}, {"command", command}, {"status", status}}
-	if status == "Failed" || status == "Timeout" {
-		m = append(m, member{"error_message", message})
-	}
-	for _, d := range []struct {
-		key string
-		at  time.Time
-	}{{"create_time", o.Given}, {"update_time", o.Changed}} {
-		if !d.at.IsZero() {
-			m = append(m, member{d.key, d.at.UTC().Format(taskDate)})
-		}
-	}
-	if o.Package != "" {
-		m = append(m, member{"file", o.Package})
-	}
-	return m
+	return rest.Items(items, rest.Messages{All: "All upgrade tasks were returned", Some: "Some upgrade tasks were not returned", None: "No upgrade task was returned"}), nil
 }

@@ -121,7 +121,7 @@ func TestEachAgentIsUpgradedByThePackageThatFits(t *testing.T) {
 	if n := len(s.fakes.packages.put); n != 8 {
 		t.Errorf("%d packages put: %q", n, s.fakes.packages.put)
 	}
-	s.fakes.orders.recent = []commands.Order{{ID: "x", Kind: schemas.CommandUpgrade, AgentID: "001", Given: now, Expires: now.Add(time.Minute)}}
+	s.fakes.orders.recent = []commands.Order{{ID: "x", Kind: schemas.CommandUpgrade, AgentID: "001", Given: now, Expires: now.Add(24 * time.Hour)}}
 	f("agents_list=001", "1820:[001]")
 	r := s.do("PUT", "/agents/upgrade?agents_list=001&wpk_repo=packages.example.org", "")
 	s.refused(r, 400, "Bad Request", 1819, "packages_dir")
@@ -176,7 +176,7 @@ func TestUpgradesAreFollowedToTheirEnd(t *testing.T) {
 	order := func(id, agent string, status schemas.ReplyStatus, text string) commands.Order {
 		return commands.Order{
 			ID: id, Kind: schemas.CommandUpgrade, AgentID: agent, Status: status, Text: text, Node: "gw1", Response: "upgrade_custom", Package: "own.wpk",
-			Given: now, Expires: now.Add(time.Minute), Changed: now,
+			Given: now, Expires: now.Add(24 * time.Hour), Changed: now,
 		}
 	}
 	late, stuck := order("4", "004", "", ""), order("5", "005", schemas.ReplyProgress, "1 of 2 bytes")
@@ -193,7 +193,7 @@ func TestUpgradesAreFollowedToTheirEnd(t *testing.T) {
 	item := dug(r.json, "data.affected_items").([]any)[0].(map[string]any)
 	for k, v := range map[string]any{
 		"agent": "003", "message": "no room", "error_message": "no room", "node": "gw1", "module": "upgrade_module", "command": "upgrade_custom",
-		"task_id": float64(taskID("3")), "create_time": now.Format(taskDate), "file": "own.wpk",
+		"task_id": float64(taskID("3")), "create_time": now.Format("2006-01-02T15:04:05Z"), "file": "own.wpk",
 	} {
 		if item[k] != v {
 			t.Errorf("%s is %v", k, item[k])
@@ -228,7 +228,7 @@ func TestUpgradesAreFollowedToTheirEnd(t *testing.T) {
 	f("?sort=-agent_id&limit=2", "006 In queue, 005 Timeout")
 	f("?search=no+room", "003 Failed")
 	r = s.do("GET", "/tasks/status?select=agent_id,last_update_time&agents_list=002", "")
-	if got := fmt.Sprint(dug(r.json, "data.affected_items")); got != fmt.Sprintf("[map[agent:002 task_id:%v update_time:%s]]", float64(taskID("2")), now.UTC().Format(taskDate)) {
+	if got := fmt.Sprint(dug(r.json, "data.affected_items")); got != fmt.Sprintf("[map[agent:002 task_id:%v update_time:%s]]", float64(taskID("2")), now.UTC().Format("2006-01-02T15:04:05Z")) {
 		t.Error(got)
 	}
 	s.refused(s.do("GET", "/tasks/status?q=agent=1", ""), 400, "Bad Request", 1408, "")

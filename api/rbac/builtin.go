@@ -1,6 +1,9 @@
 package rbac
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Action of ours: 4.14 has no endpoint for alerts.
 const AlertRead = "alert:read"
@@ -97,12 +100,16 @@ func PoliciesOf(ids []int) []Policy {
 	return out
 }
 
-// Actions returns every action there is.
-func Actions() map[string]bool {
-	out := map[string]bool{}
+// Actions returns every action there is with the types of its resources.
+func Actions() map[string][]string {
+	out := map[string][]string{}
 	for _, p := range policies {
 		for _, a := range p.Actions {
-			out[a] = true
+			for _, r := range p.Resources {
+				if typ := strings.TrimSuffix(r, ":*"); !slices.Contains(out[a], typ) {
+					out[a] = append(out[a], typ)
+				}
+			}
 		}
 	}
 	return out

@@ -1,6 +1,7 @@
-package api
+package rest
 
 import (
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,7 +44,7 @@ func (l *requestLimit) allow(now time.Time, addr string, user func() string) (wa
 	if now.Sub(l.since) >= time.Minute || l.by == nil {
 		l.since, l.n, l.spare, l.by = now, 0, 0, map[string]int{}
 	}
-	since, wait, key := l.since, l.since.Add(time.Minute).Sub(now), "address "+source(addr)
+	since, wait, key := l.since, l.since.Add(time.Minute).Sub(now), "address "+Source(addr)
 	switch {
 	case l.n < l.max:
 		l.n++
@@ -80,12 +81,12 @@ func (l *requestLimit) used(name string) {
 }
 
 // bearer is the user of a request's token, if the token is good; else empty.
-func (a *API) bearer(c *gin.Context, now time.Time) string {
+func (f *Frame) bearer(c *gin.Context, now time.Time) string {
 	scheme, token, _ := strings.Cut(c.GetHeader("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		return ""
 	}
-	key, err := a.deps.Users.TokenKey(c.Request.Context())
+	key, err := f.users.TokenKey(c.Request.Context())
 	if err != nil {
 		return ""
 	}
@@ -99,4 +100,15 @@ func (a *API) bearer(c *gin.Context, now time.Time) string {
 // retryAfter is a time as the header of that name has it: whole seconds, at least one.
 func retryAfter(wait time.Duration) string {
 	return strconv.Itoa(max(1, int((wait+time.Second-1)/time.Second)))
+}
+
+// Source returns what an address counts as: an IPv6 network of 64 bits is one
+// customer's.
+func Source(addr string) string {
+	if ip, err := netip.ParseAddr(addr); err == nil && ip.Is6() && !ip.Is4In6() {
+		if p, err := ip.Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return addr
 }

@@ -1,10 +1,11 @@
-package api
+package rest
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/gin-gonic/gin"
@@ -77,7 +79,7 @@ func (op *operation) query(raw string) (map[string]any, error) {
 	}
 	var extra []string
 	for name := range q {
-		if op.params[name] == nil {
+		if p := op.params[name]; p == nil || p.path {
 			extra = append(extra, name)
 		}
 	}
@@ -86,7 +88,11 @@ func (op *operation) query(raw string) (map[string]any, error) {
 		return nil, problem.Bad("Extra query parameter(s) %s not in spec", strings.Join(extra, ", "))
 	}
 	out := make(map[string]any, len(op.params))
-	for name, p := range op.params {
+	for _, p := range op.order {
+		name := p.name
+		if p.path {
+			continue
+		}
 		vs, ok := q[name]
 		if !ok {
 			if p.required {
@@ -168,21 +174,42 @@ func (p *param) scalar(v string, s *openapi3.Schema) (any, error) {
 	return v, nil
 }
 
+// pathValues checks the parameters of the path and adds them to the values.
+func (op *operation) pathValues(c *gin.Context, values map[string]any) error {
+	for _, p := range op.order {
+		if !p.path {
+			continue
+		}
+		v, s := c.Param(p.name), p.schema
+		if p.lower {
+			v = strings.ToLower(v)
+		}
+		switch {
+		case s.Format != "" && !formats[s.Format](v), uint64(len(v)) < s.MinLength:
+			return problem.Bad("'%.100s' is not a '%s' - '%s'", v, s.Format, p.name)
+		case len(s.Enum) > 0 && !slices.Contains(s.Enum, any(v)):
+			return problem.Bad("%.100q is not one of %v - '%s'", v, s.Enum, p.name)
+		}
+		values[p.name] = v
+	}
+	return nil
+}
+
 // limited returns the body, bounded by the upload limit.
-func (a *API) limited(c *gin.Context) (io.Reader, error) {
+func (f *Frame) limited(c *gin.Context) (io.Reader, error) {
 	body := c.Request.Body
 	if e := c.GetHeader("Expect"); e != "" && !strings.EqualFold(e, "100-continue") {
 		return nil, problem.HTTP(http.StatusExpectationFailed, "Only 100-continue can be expected")
 	}
-	if a.cfg.MaxUploadBytes > 0 {
-		if c.Request.ContentLength > a.cfg.MaxUploadBytes {
+	if f.cfg.MaxUploadBytes > 0 {
+		if c.Request.ContentLength > f.cfg.MaxUploadBytes {
 			status := http.StatusRequestEntityTooLarge
 			if strings.EqualFold(c.GetHeader("Expect"), "100-continue") {
 				status = http.StatusExpectationFailed
 			}
-			return nil, problem.HTTP(status, fmt.Sprintf("The body is larger than %d bytes", a.cfg.MaxUploadBytes))
+			return nil, problem.HTTP(status, fmt.Sprintf("The body is larger than %d bytes", f.cfg.MaxUploadBytes))
 		}
-		body = http.MaxBytesReader(c.Writer, body, a.cfg.MaxUploadBytes)
+		body = http.MaxBytesReader(c.Writer, body, f.cfg.MaxUploadBytes)
 	}
 	return body, nil
 }
@@ -216,19 +243,10 @@ func needed(c *gin.Context, body io.Reader, want string) ([]byte, error) {
 	return b, bodyIs(c, want)
 }
 
-// readXML reads a body that is a file.
-func (a *API) readXML(c *gin.Context) ([]byte, error) {
-	body, err := a.limited(c)
-	if err != nil {
-		return nil, err
-	}
-	return needed(c, body, xmlBody)
-}
-
 // readBody reads and checks the operation's body. What operations without a
 // body get is read and ignored, as clients send `{}` with everything.
-func (a *API) readBody(c *gin.Context, op *operation) (map[string]any, error) {
-	body, err := a.limited(c)
+func (f *Frame) readBody(c *gin.Context, op *operation) ([]byte, error) {
+	body, err := f.limited(c)
 	if err != nil {
 		return nil, err
 	}
@@ -238,9 +256,9 @@ func (a *API) readBody(c *gin.Context, op *operation) (map[string]any, error) {
 		}
 		return nil, nil
 	}
-	b, err := needed(c, body, "application/json")
-	if err != nil {
-		return nil, err
+	b, err := needed(c, body, op.bodyType)
+	if err != nil || op.bodyType != jsonBody {
+		return b, err
 	}
 	if depth(b) > jsonDepthMax {
 		return nil, problem.Bad("Maximum recursion depth exceeded.")
@@ -253,10 +271,7 @@ func (a *API) readBody(c *gin.Context, op *operation) (map[string]any, error) {
 	if !ok {
 		return nil, problem.Bad("The body must be a JSON object")
 	}
-	if err := checkObject(op.body, obj, ""); err != nil {
-		return nil, err
-	}
-	return obj, nil
+	return b, checkObject(op.body, obj, "")
 }
 
 // depth returns how deep brackets nest outside of strings.
@@ -297,37 +312,42 @@ func checkObject(s *openapi3.Schema, obj map[string]any, prefix string) error {
 		}
 	}
 	for k, v := range obj {
-		ps, name := s.Properties[k].Value, prefix+k
-		wrong := problem.Bad("%s is not of type '%s' - '%s'", short(v), strings.Join(ps.Type.Slice(), ", "), name)
-		switch {
-		case ps.Type.Is("object"):
-			o, ok := v.(map[string]any)
-			if !ok {
-				return wrong
-			}
-			if ps.Properties == nil {
-				continue // anything may stand in it
-			}
-			if err := checkObject(ps, o, name+"."); err != nil {
-				return err
-			}
-		case ps.Type.Is("array"):
-			if _, ok := v.([]any); !ok {
-				return wrong
-			}
-		case ps.Type.Is("boolean"):
-			if _, ok := v.(bool); !ok {
-				return wrong
-			}
-		case ps.Type.Is("string"):
-			t, ok := v.(string)
-			if !ok {
-				return wrong
-			}
-			if ps.Format != "" && !formats[ps.Format](t) || uint64(len(t)) < ps.MinLength || ps.MaxLength != nil && uint64(len(t)) > *ps.MaxLength {
-				return problem.Bad("%s is not a '%s' - '%s'", short(v), ps.Format, name)
+		if err := checkValue(s.Properties[k].Value, v, prefix+k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkValue checks one member of a body, or one element of an array.
+func checkValue(s *openapi3.Schema, v any, name string) error {
+	ok := true
+	switch t := v.(type) {
+	case map[string]any:
+		if ok = s.Type.Is("object"); ok && s.Properties != nil { // without them it may hold anything
+			return checkObject(s, t, name+".")
+		}
+	case []any:
+		if ok = s.Type.Is("array"); ok {
+			for _, e := range t {
+				if err := checkValue(s.Items.Value, e, name); err != nil {
+					return err
+				}
 			}
 		}
+	case bool:
+		ok = s.Type.Is("boolean")
+	case float64:
+		ok = s.Type.Is("number") || s.Type.Is("integer") && t == math.Trunc(t)
+	case string:
+		if ok = s.Type.Is("string"); ok && (s.Format != "" && !formats[s.Format](t) || uint64(len(t)) < s.MinLength || s.MaxLength != nil && uint64(len(t)) > *s.MaxLength) {
+			return problem.Bad("%s is not a '%s' - '%s'", short(v), s.Format, name)
+		}
+	default:
+		ok = false
+	}
+	if !ok && s.Type != nil {
+		return problem.Bad("%s is not of type '%s' - '%s'", short(v), strings.Join(s.Type.Slice(), ", "), name)
 	}
 	return nil
 }
@@ -337,12 +357,24 @@ func short(v any) string {
 	return string(b[:min(len(b), 100)])
 }
 
-// period reads a parameter of the format timeframe, which the format has checked.
-func (c *call) period(name string) (d int64, ok bool) {
-	s, ok := c.params[name].(string)
-	if !ok {
-		return 0, false
-	}
-	p, ok := qlang.ParsePeriod(s)
-	return int64(p.Seconds()), ok
+// momentForm reports whether s is a moment.
+func momentForm(s string) bool {
+	_, ok := Moment(s, time.Unix(0, 0))
+	return ok
 }
+
+// Moment reads a date, an RFC 3339 time, `now` or `now-1h`.
+func Moment(s string, now time.Time) (time.Time, bool) {
+	if t, ok := qlang.ParseTime(s); ok {
+		return t, true
+	}
+	rest, ok := strings.CutPrefix(s, "now")
+	if !ok || rest == "" {
+		return now, ok
+	}
+	d, ok := qlang.ParsePeriod(strings.TrimPrefix(rest, "-"))
+	return now.Add(-d), ok && rest[0] == '-'
+}
+
+// Format reports whether s has one of the named forms of parameters.
+func Format(name, s string) bool { return formats[name](s) }

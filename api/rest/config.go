@@ -1,0 +1,90 @@
+package rest
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"time"
+
+	"vedette/api/rbac"
+)
+
+// Config is what the frame needs to know.
+type Config struct {
+	Listen      string
+	Certificate tls.Certificate
+	// MaxUploadBytes bounds a body; 0 is no bound.
+	MaxUploadBytes int64
+	// RequestTimeout bounds a request without wait_for_complete.
+	RequestTimeout time.Duration
+	// MaxRequestsPerMinute bounds all requests together; 0 is no bound.
+	MaxRequestsPerMinute int
+	// TokenLifetime is how long a token is good for.
+	TokenLifetime time.Duration
+	// Node is the node's name, which errors show to callers who may read it.
+	Node string
+}
+
+// Default returns the settings used when nothing is configured.
+//
+// Source: spec/api.md §1, §2 and §8.
+func Default() Config {
+	return Config{
+		Listen: ":55000", MaxUploadBytes: 10 << 20, RequestTimeout: 10 * time.Second, MaxRequestsPerMinute: 300, TokenLifetime: 900 * time.Second,
+	}
+}
+
+// Bounds of the listener.
+const (
+	headerTimeout  = 10 * time.Second
+	readTimeout    = 60 * time.Second
+	writeTimeout   = 10 * time.Minute
+	idleTimeout    = 2 * time.Minute
+	headerBytesMax = 64 << 10
+	drainTimeout   = 10 * time.Second
+	jsonDepthMax   = 100
+)
+
+// Validate reports every problem of the configuration.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
+	if len(c.Certificate.Certificate) == 0 {
+		bad("api: no certificate")
+	}
+	if c.TokenLifetime < 30*time.Second {
+		bad("api.token_lifetime: %s, at least 30s is needed", c.TokenLifetime)
+	}
+	if c.RequestTimeout <= 0 {
+		bad("api: request_timeout must be above 0")
+	}
+	if c.MaxUploadBytes < 0 || c.MaxRequestsPerMinute < 0 {
+		bad("api: max_upload_bytes and max_requests_per_minute must not be negative")
+	}
+	if c.Node == "" {
+		bad("api: the name of the node is needed")
+	}
+	return errors.Join(errs...)
+}
+
+// Users are who may log in.
+type Users interface {
+	// Authenticate checks a password, in the same time for unknown users.
+	Authenticate(name, password string) (User, bool)
+	User(name string) (User, bool)
+	// TokenKey returns the key that signs tokens on every node.
+	TokenKey(ctx context.Context) (*ecdsa.PrivateKey, error)
+}
+
+// User is one API user.
+type User struct {
+	Name string
+	// Roles are role ids in order; 1 is the administrator.
+	Roles []int
+	// Policies are those of the roles, in order.
+	Policies []rbac.Policy
+	// NotBefore (Unix seconds) ends every token that is not younger; 0: none.
+	NotBefore int64
+}
