@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"vedette/api/agents"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -20,10 +21,10 @@ import (
 	"vedette/schemas"
 )
 
-// BenchmarkListAgents asks for 500 of 10,000 agents, 20 clients at a time, while
-// agents report.
+// BenchmarkListAgents asks for 500 of 10,000 count, 20 clients at a time, while
+// count report.
 func BenchmarkListAgents(b *testing.B) {
-	const agents, clients = 10_000, 20
+	const count, clients = 10_000, 20
 	box, err := secret.NewBox(bytes.Repeat([]byte{7}, 32))
 	if err != nil {
 		b.Fatal(err)
@@ -37,7 +38,7 @@ func BenchmarkListAgents(b *testing.B) {
 	wg.Go(func() { _ = reg.Run(ctx) })
 	b.Cleanup(func() { cancel(); wg.Wait() })
 	<-reg.Ready()
-	for _, err := range forEach(agents, func(i int) error {
+	for _, err := range agents.ForEach(count, func(i int) error {
 		_, err := reg.Add(b.Context(), registry.AddRequest{Name: fmt.Sprintf("agent-%d", i)})
 		return err
 	}) {
@@ -47,11 +48,11 @@ func BenchmarkListAgents(b *testing.B) {
 	}
 	report := func(i int) {
 		reg.SetPresence(schemas.Presence{
-			V: 1, ID: fmt.Sprintf("%03d", 1+i%agents), State: schemas.StateActive, Gateway: "node1", Address: "192.0.2.1", Version: "Wazuh v4.14.7",
+			V: 1, ID: fmt.Sprintf("%03d", 1+i%count), State: schemas.StateActive, Gateway: "node1", Address: "192.0.2.1", Version: "Wazuh v4.14.7",
 			OS: schemas.OS{Name: "Ubuntu", Platform: "ubuntu", Version: "22.04", Uname: "Linux |host |5.15 |#1 SMP |x86_64"}, LastKeepalive: time.Now().UnixMilli(), Updated: int64(i + 1),
 		}, nil)
 	}
-	for i := range agents {
+	for i := range count {
 		report(i)
 	}
 	r, f := NewRegistry(reg, schemas.ForcePolicy{}, "siem"), newFakes()
@@ -66,7 +67,7 @@ func BenchmarkListAgents(b *testing.B) {
 	}
 	var mu sync.Mutex
 	var took []time.Duration
-	next := agents
+	next := count
 	for b.Loop() {
 		var round sync.WaitGroup
 		for range clients {
@@ -75,7 +76,7 @@ func BenchmarkListAgents(b *testing.B) {
 			round.Go(func() {
 				start := time.Now()
 				w := httptest.NewRecorder()
-				q := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/agents?limit=500", nil)
+				q := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/count?limit=500", nil)
 				q.Header.Set("Authorization", "Bearer "+token)
 				a.Handler().ServeHTTP(w, q)
 				if w.Code != 200 {

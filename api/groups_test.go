@@ -5,13 +5,10 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"vedette/internal/kafka/kafkatest"
 	"vedette/internal/registry"
@@ -51,13 +48,7 @@ func serveRegistry(t *testing.T) (*server, *registry.Registry) {
 		}
 		return "", ""
 	}
-	a, err := build(testConfig(t), Deps{Agents: r, Groups: r, GroupSums: sums, Users: f, Rules: f}, quiet, prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &server{Server: httptest.NewServer(a.Handler()), t: t, fakes: f, api: a}
-	t.Cleanup(s.Close)
-	s.as("wazuh")
+	s := start(t, testConfig(t), Deps{Agents: r, Groups: r, GroupSums: sums, Users: f, Rules: f}, f)
 	return s, reg
 }
 

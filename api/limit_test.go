@@ -15,7 +15,7 @@ func (s *server) statusFrom(addr, token string) int {
 	r := httptest.NewRequestWithContext(s.t.Context(), http.MethodGet, "/", nil)
 	r.RemoteAddr = net.JoinHostPort(addr, "1234")
 	r.Header.Set("Authorization", "Bearer "+token)
-	s.api.Handler().ServeHTTP(w, r)
+	s.api.Load().Handler().ServeHTTP(w, r)
 	return w.Code
 }
 

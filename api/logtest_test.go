@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"vedette/api/rest"
 	"vedette/ruleset"
@@ -132,35 +131,6 @@ func TestLogtestSessionsEnd(t *testing.T) {
 	s.refused(s.do("DELETE", "/logtest/sessions/%20", ""), 400, "Bad Request", 7001, "")
 }
 
-func TestLogtestSessionsAreBounded(t *testing.T) {
-	t.Parallel()
-	s := serve(t)
-	s.withLogtest("Often.")
-	start := time.Now()
-	l, e := &s.api.logtests, func() *engine.Engine { e, _ := s.fakes.logtest(); return e }()
-	open := func(at time.Time) string {
-		x, err := l.open("ann", e, at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return x.token
-	}
-	first, second := open(start), open(start.Add(time.Second))
-	for i := range logtestSessions - 2 {
-		open(start.Add(time.Minute + time.Duration(i)))
-	}
-	if l.find(first, "ann", start.Add(2*time.Minute)) == nil {
-		t.Error("the first session is gone too early")
-	}
-	open(start.Add(2 * time.Minute))
-	if l.find(first, "ann", start.Add(2*time.Minute)) == nil || l.find(second, "ann", start.Add(2*time.Minute)) != nil || len(l.sessions) != logtestSessions {
-		t.Errorf("not the one used longest ago made room; %d sessions", len(l.sessions))
-	}
-	if l.find(first, "ann", start.Add(2*time.Minute+logtestIdle+1)) != nil || len(l.sessions) != 0 {
-		t.Errorf("%d sessions outlive their time", len(l.sessions))
-	}
-}
-
 func TestLogtestOfANewRuleset(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
@@ -192,7 +162,7 @@ func TestLogtestRefuses(t *testing.T) {
 	s := serve(t)
 	s.refused(s.logtest("", openedLog), 500, "Wazuh Internal Error", 1017, "")
 	s.withLogtest("Often.")
-	long := strings.Repeat("x", logtestEventMax)
+	long := strings.Repeat("x", 65_536)
 	if r := s.logtest("", long); r.status != 200 {
 		t.Errorf("%d %s", r.status, r.body)
 	}

@@ -194,9 +194,8 @@ func TestAnAgentThatHasResponsesSwitchedOffIsNotTold(t *testing.T) {
 	s.fakes.orders.mu.Lock()
 	delete(s.fakes.orders.answers, "com getconfig active-response") // nobody has the agent
 	s.fakes.orders.mu.Unlock()
-	begin := time.Now()
-	if r := s.do("PUT", "/active-response?agents_list=001", `{"command":"!block"}`); fmt.Sprint(dug(r.json, "data.affected_items")) != "[001]" || time.Since(begin) > 2*responsesAskTime {
-		t.Errorf("%s after %s", r.body, time.Since(begin))
+	if r := s.do("PUT", "/active-response?agents_list=001", `{"command":"!block"}`); fmt.Sprint(dug(r.json, "data.affected_items")) != "[001]" {
+		t.Errorf("an agent that does not say whether it responds is not told to: %s", r.body)
 	}
 }
 

@@ -13,7 +13,9 @@ import (
 	"time"
 	"vedette/api/rest"
 
+	"vedette/api/agents"
 	"vedette/api/auth"
+	"vedette/api/groups"
 	"vedette/api/problem"
 	"vedette/api/rbac"
 	"vedette/internal/registry"
@@ -34,8 +36,8 @@ type Registry struct {
 	// listing guards what List remembers. known holds all agents, which are never
 	// changed once made; sorted is nil if it is to be made anew.
 	listing sync.Mutex
-	known   map[string]*Agent
-	sorted  []*Agent
+	known   map[string]*agents.Agent
+	sorted  []*agents.Agent
 	sums    map[string]string // by the list of groups
 
 	touching sync.Mutex // guards what the registry says has changed
@@ -50,9 +52,9 @@ type Registry struct {
 }
 
 var (
-	_ Agents     = (*Registry)(nil)
-	_ Groups     = (*Registry)(nil)
-	_ rest.Users = (*Registry)(nil)
+	_ agents.Directory = (*Registry)(nil)
+	_ groups.Groups    = (*Registry)(nil)
+	_ rest.Users       = (*Registry)(nil)
 )
 
 // NewRegistry returns the adapter. policy says when an agent gives way to one
@@ -85,7 +87,7 @@ func (r *Registry) CompareFiles(sum func(groups []string) string) { r.mergedSum 
 
 // List implements Agents. Only agents that have changed since the last call are
 // made anew, so that a request costs little beside what it shows.
-func (r *Registry) List() []*Agent {
+func (r *Registry) List() []*agents.Agent {
 	r.listing.Lock()
 	defer r.listing.Unlock()
 	r.touching.Lock()
@@ -103,7 +105,7 @@ func (r *Registry) List() []*Agent {
 		}
 	}
 	if all {
-		r.known, r.sorted = map[string]*Agent{}, nil
+		r.known, r.sorted = map[string]*agents.Agent{}, nil
 		for _, e := range r.reg.Agents() {
 			if !e.Removed {
 				r.known[e.ID] = r.agent(&e)
@@ -118,7 +120,7 @@ func (r *Registry) List() []*Agent {
 		} else {
 			delete(r.known, id)
 		}
-		switch i, there := slices.BinarySearchFunc(r.sorted, id, func(a *Agent, id string) int { return compareIDs(a.ID, id) }); {
+		switch i, there := slices.BinarySearchFunc(r.sorted, id, func(a *agents.Agent, id string) int { return agents.CompareIDs(a.ID, id) }); {
 		case ok != had:
 			r.sorted = nil
 		case ok && there:
@@ -126,7 +128,7 @@ func (r *Registry) List() []*Agent {
 		}
 	}
 	if r.sorted == nil {
-		r.sorted = slices.SortedFunc(maps.Values(r.known), func(a, b *Agent) int { return compareIDs(a.ID, b.ID) })
+		r.sorted = slices.SortedFunc(maps.Values(r.known), func(a, b *agents.Agent) int { return agents.CompareIDs(a.ID, b.ID) })
 	}
 	return slices.Clone(r.sorted)
 }
@@ -149,10 +151,10 @@ func (r *Registry) current(groups []string) string {
 }
 
 // agent is an entry of the registry with what gateways know of it.
-func (r *Registry) agent(e *registry.Agent) *Agent {
-	a := &Agent{
-		ID: e.ID, Name: e.Name, IP: e.IP, RegisterIP: e.IP, Groups: e.Groups, DateAdd: rest.Date{Time: e.Registered}, Status: stateNever,
-		Node: unknownNode, ConfigStatus: notSynced,
+func (r *Registry) agent(e *registry.Agent) *agents.Agent {
+	a := &agents.Agent{
+		ID: e.ID, Name: e.Name, IP: e.IP, RegisterIP: e.IP, Groups: e.Groups, DateAdd: rest.Date{Time: e.Registered}, Status: agents.StateNever,
+		Node: agents.UnknownNode, ConfigStatus: agents.NotSynced,
 	}
 	p, ok := r.reg.Presence(e.ID)
 	if !ok {
@@ -160,16 +162,16 @@ func (r *Registry) agent(e *registry.Agent) *Agent {
 	}
 	a.Status, a.StatusCode, a.Version, a.Manager = string(p.State), int(p.StatusCode), p.Version, r.manager
 	a.ConfigSum, a.MergedSum = p.ConfigSum, p.MergedSum
-	a.OS = AgentOS{
+	a.OS = agents.OS{
 		Name: p.OS.Name, Platform: p.OS.Platform, Version: p.OS.Version, Major: p.OS.Major, Minor: p.OS.Minor,
 		Codename: p.OS.Codename, Uname: p.OS.Uname, Arch: p.OS.Arch, Build: p.OS.Build,
 	}
 	a.LastKeepAlive.Time, a.DisconnectedTime.Time = millis(p.LastKeepalive), millis(p.DisconnectionTime)
-	a.Node = cmp.Or(p.Node, p.Gateway, unknownNode)
+	a.Node = cmp.Or(p.Node, p.Gateway, agents.UnknownNode)
 	a.IP = cmp.Or(p.AgentIP, p.Address, a.IP)
 	// An agent reports the sum of the files it has once it has any.
 	if p.MergedSum != "" && (r.mergedSum == nil || p.MergedSum == r.current(e.Groups)) {
-		a.ConfigStatus = synced
+		a.ConfigStatus = agents.Synced
 	}
 	return a
 }
@@ -182,7 +184,7 @@ func millis(ms int64) time.Time {
 }
 
 // Add implements Agents.
-func (r *Registry) Add(ctx context.Context, n NewAgent) (id, key string, err error) {
+func (r *Registry) Add(ctx context.Context, n agents.NewAgent) (id, key string, err error) {
 	policy := r.policy
 	if f := n.Force; f != nil {
 		policy = schemas.ForcePolicy{
@@ -194,7 +196,7 @@ func (r *Registry) Add(ctx context.Context, n NewAgent) (id, key string, err err
 	if err != nil {
 		return "", "", registryProblem(err)
 	}
-	return a.ID, keyText(keyLine(&a)), nil
+	return a.ID, agents.KeyText(keyLine(&a)), nil
 }
 
 func keyLine(a *registry.Agent) string {
@@ -211,11 +213,11 @@ func (r *Registry) KeyLine(id string) (string, bool) {
 }
 
 // Groups implements Groups.
-func (r *Registry) Groups() []Group {
+func (r *Registry) Groups() []groups.Group {
 	all := r.reg.Groups()
-	out := make([]Group, len(all))
+	out := make([]groups.Group, len(all))
 	for i, g := range all {
-		out[i] = Group{g.Name, g.Agents}
+		out[i] = groups.Group{Name: g.Name, Agents: g.Agents}
 	}
 	return out
 }

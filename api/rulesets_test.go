@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"vedette/api/rulesets"
 
 	"vedette/internal/shadowlog"
 	"vedette/schemas"
@@ -14,10 +15,10 @@ import (
 
 type fakeRulesets struct{ refused error }
 
-func (fakeRulesets) Versions() []RulesetVersion {
+func (fakeRulesets) Versions() []rulesets.RulesetVersion {
 	at := time.Date(2026, 11, 22, 1, 2, 3, 0, time.UTC)
-	return []RulesetVersion{
-		{Version: "bb", Published: at, Node: "n2", Files: 3, Current: true, Workers: []RulesetWorker{{Node: "n1", Partitions: 4}}},
+	return []rulesets.RulesetVersion{
+		{Version: "bb", Published: at, Node: "n2", Files: 3, Current: true, Workers: []rulesets.RulesetWorker{{Node: "n1", Partitions: 4}}},
 		{Version: "aa", Published: at, Node: "n1", Files: 2},
 	}
 }
@@ -28,10 +29,10 @@ func (f fakeRulesets) Promote(_ context.Context, version string) (string, error)
 	switch version {
 	case "aa":
 		return version, f.refused
-	case PreviousRuleset:
+	case rulesets.PreviousRuleset:
 		return "aa", f.refused
 	}
-	return "", fmt.Errorf("%w: %s", ErrNoRuleset, version)
+	return "", fmt.Errorf("%w: %s", rulesets.ErrNoRuleset, version)
 }
 
 func TestTheVersionsOfTheRulesetAreListed(t *testing.T) {
@@ -40,7 +41,8 @@ func TestTheVersionsOfTheRulesetAreListed(t *testing.T) {
 	if got, total := s.items("/rulesets", "version"); len(got) != 0 || total != 0 {
 		t.Error(got, total)
 	}
-	s.api.deps.Rulesets = fakeRulesets{}
+	s.deps.Rulesets = fakeRulesets{}
+	s.rebuild()
 	if got, total := s.items("/rulesets", "version"); total != 2 || strings.Join(got, " ") != "bb aa" {
 		t.Error(got, total)
 	}
@@ -54,11 +56,13 @@ func TestTheVersionsOfTheRulesetAreListed(t *testing.T) {
 func TestAReloadSaysWhyARulesetIsRefused(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	s.api.deps.Rulesets = fakeRulesets{}
+	s.deps.Rulesets = fakeRulesets{}
+	s.rebuild()
 	if r := s.do("PUT", "/manager/analysisd/reload", ""); r.status != 200 || r.json["error"] != 0.0 {
 		t.Error(r.status, r.body)
 	}
-	s.api.deps.Rulesets = fakeRulesets{errors.New("rules/a.xml:2:1: <group> lacks its >")}
+	s.deps.Rulesets = fakeRulesets{errors.New("rules/a.xml:2:1: <group> lacks its >")}
+	s.rebuild()
 	if r := s.do("PUT", "/manager/analysisd/reload", ""); r.status != 400 || r.json["error"] != 1914.0 || !strings.Contains(r.body, "a.xml:2:1") {
 		t.Error(r.status, r.body)
 	}
@@ -74,12 +78,14 @@ func TestAVersionIsPromoted(t *testing.T) {
 		}
 	}
 	f("?version=aa", 400, "No ruleset runs")
-	s.api.deps.Rulesets = fakeRulesets{}
+	s.deps.Rulesets = fakeRulesets{}
+	s.rebuild()
 	f("?version=aa", 200, `"aa"`)
 	f("?version=previous", 200, `"aa"`)
 	f("?version=cc", 400, "1915")
 	f("", 400, "version")
-	s.api.deps.Rulesets = fakeRulesets{errors.New("rules/a.xml:2:1: <group> lacks its >")}
+	s.deps.Rulesets = fakeRulesets{errors.New("rules/a.xml:2:1: <group> lacks its >")}
+	s.rebuild()
 	f("?version=aa", 400, "a.xml:2:1")
 }
 
@@ -101,7 +107,8 @@ func TestTheShadowIsSummedUp(t *testing.T) {
 		{ID: 2, Level: 6, Removed: 1, Last: sample("010")},
 	}}
 	var err error
-	s.api.deps.Shadow = func(context.Context) (*shadowlog.Summary, error) { return sum, err }
+	s.deps.Shadow = func(context.Context) (*shadowlog.Summary, error) { return sum, err }
+	s.rebuild()
 	r := s.do("GET", "/shadow?limit=1", "")
 	body := strings.ReplaceAll(r.body, ": ", ":")
 	for _, want := range []string{

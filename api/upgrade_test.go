@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"vedette/api/upgrades"
 
 	"vedette/internal/commands"
 	"vedette/schemas"
@@ -144,7 +145,7 @@ func TestANamedPackageComesFromTheConfiguredDirectoryOnly(t *testing.T) {
 	if got := s.fakes.orders.upgrades(); fmt.Sprint(got) != "[001 own.wpk upgrade.sh 003 own.wpk upgrade.bat]" {
 		t.Errorf("%q", got)
 	}
-	if r := put("installer=mine.sh&file_path=" + s.api.cfg.PackagesDir + "/own.wpk"); r.status != 200 {
+	if r := put("installer=mine.sh&file_path=" + s.cfg.PackagesDir + "/own.wpk"); r.status != 200 {
 		t.Errorf("%d %s", r.status, r.body)
 	}
 	if got := s.fakes.orders.upgrades(); fmt.Sprint(got) != "[001 own.wpk mine.sh 003 own.wpk mine.sh]" {
@@ -166,7 +167,8 @@ func TestANamedPackageComesFromTheConfiguredDirectoryOnly(t *testing.T) {
 	if got := s.fakes.orders.upgrades(); len(got) != 0 {
 		t.Errorf("%q", got)
 	}
-	s.api.cfg.PackagesDir = ""
+	s.cfg.PackagesDir = ""
+	s.rebuild()
 	f("file_path=own.wpk", 1819)
 }
 
@@ -193,7 +195,7 @@ func TestUpgradesAreFollowedToTheirEnd(t *testing.T) {
 	item := dug(r.json, "data.affected_items").([]any)[0].(map[string]any)
 	for k, v := range map[string]any{
 		"agent": "003", "message": "no room", "error_message": "no room", "node": "gw1", "module": "upgrade_module", "command": "upgrade_custom",
-		"task_id": float64(taskID("3")), "create_time": now.Format("2006-01-02T15:04:05Z"), "file": "own.wpk",
+		"task_id": float64(upgrades.TaskID("3")), "create_time": now.Format("2006-01-02T15:04:05Z"), "file": "own.wpk",
 	} {
 		if item[k] != v {
 			t.Errorf("%s is %v", k, item[k])
@@ -222,13 +224,13 @@ func TestUpgradesAreFollowedToTheirEnd(t *testing.T) {
 	f("?command=upgrade_custom&status=Done&limit=1&offset=1", "001 Done")
 	f("?command=upgrade", "")
 	f("?node=gw1&module=upgrade_module&agents_list=001", "001 Done, 001 In progress")
-	f(fmt.Sprintf("?tasks_list=%d,7", taskID("3")), "003 Failed")
+	f(fmt.Sprintf("?tasks_list=%d,7", upgrades.TaskID("3")), "003 Failed")
 	f("?q=(status=failed;error_message~room),agent_id=002", "003 Failed, 002 Done")
 	f("?q=last_update_time%3E"+now.Add(-time.Minute).UTC().Format("2006-01-02T15:04:05Z")+";status=timeout", "004 Timeout")
 	f("?sort=-agent_id&limit=2", "006 In queue, 005 Timeout")
 	f("?search=no+room", "003 Failed")
 	r = s.do("GET", "/tasks/status?select=agent_id,last_update_time&agents_list=002", "")
-	if got := fmt.Sprint(dug(r.json, "data.affected_items")); got != fmt.Sprintf("[map[agent:002 task_id:%v update_time:%s]]", float64(taskID("2")), now.UTC().Format("2006-01-02T15:04:05Z")) {
+	if got := fmt.Sprint(dug(r.json, "data.affected_items")); got != fmt.Sprintf("[map[agent:002 task_id:%v update_time:%s]]", float64(upgrades.TaskID("2")), now.UTC().Format("2006-01-02T15:04:05Z")) {
 		t.Error(got)
 	}
 	s.refused(s.do("GET", "/tasks/status?q=agent=1", ""), 400, "Bad Request", 1408, "")

@@ -49,7 +49,7 @@ func newWalker(t *testing.T, user rest.User) *walker {
 	s.withLogtest("outside")
 	w := &walker{s, t}
 	f := s.fakes
-	f.groups = []Group{{outsideGroup, 1}, {insideGroup, 1}}
+	f.groups = []Group{{Name: outsideGroup, Agents: 1}, {Name: insideGroup, Agents: 1}}
 	f.users[user.Name] = user
 	f.prog = program.NewProgram(program.Program{
 		AllRules:    []*program.Rule{rule(5710, 5, "outside rule", "outside.xml", nil, "")},
@@ -69,10 +69,11 @@ func newWalker(t *testing.T, user rest.User) *walker {
 		rules = append(rules, shadowlog.Rule{ID: 1, Description: side, Last: shadowlog.Sample{AgentID: id, AgentName: side, FullLog: side}})
 	}
 	f.orders.recent = orders
-	if _, err := s.api.deps.Alerts.Put(t.Context(), alerts); err != nil {
+	if _, err := s.deps.Alerts.Put(t.Context(), alerts); err != nil {
 		t.Fatal(err)
 	}
-	s.api.deps.Shadow = func(context.Context) (*shadowlog.Summary, error) { return &shadowlog.Summary{Rules: rules}, nil }
+	s.deps.Shadow = func(context.Context) (*shadowlog.Summary, error) { return &shadowlog.Summary{Rules: rules}, nil }
+	s.rebuild()
 	w.restore()
 	w.as(user.Name)
 	return w

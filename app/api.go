@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"vedette/api"
+	apigroups "vedette/api/groups"
 	"vedette/api/problem"
+	"vedette/api/rest"
 	"vedette/internal/commands"
 	"vedette/internal/datadir"
 	"vedette/internal/groups"
@@ -30,7 +32,7 @@ func (a *App) buildAPI(alerts store.Store) error {
 	}
 	cfg := api.Default()
 	cfg.Listen, cfg.Certificate, cfg.PackagesDir = a.cfg.API.Listen, cert, a.cfg.Agents.PackagesDir
-	cfg.Identity = api.Identity{
+	cfg.Identity = rest.Identity{
 		Manager: a.cfg.Cluster.Name, Node: a.node, InstallationID: a.installationID(), Path: a.cfg.DataDir, Started: time.Now(),
 	}
 	deps, err := a.apiDeps(alerts)
@@ -71,7 +73,7 @@ func (a *App) apiDeps(alerts store.Store) (api.Deps, error) {
 	reg := api.NewRegistry(a.registry, a.cfg.Enroll.Policy(), a.cfg.Cluster.Name)
 	reg.CompareFiles(func(groups []string) string { return files.Merged(groups).Sum })
 	return api.Deps{
-		Agents: reg, Groups: groupsWithFiles{reg, files}, GroupSums: api.GroupSums(files), GroupFiles: files, Users: reg,
+		Agents: reg, Groups: groupsWithFiles{reg, files}, GroupSums: apigroups.Sums(files), GroupFiles: files, Users: reg,
 		Rules: a.rules, Alerts: alerts, Logtest: a.rules.Logtest, Rulesets: a.rules, Shadow: a.rules.shadowSummary(a.cluster),
 		Orders: orders, Packages: upgrades, ARConf: set.ARConf(), Health: a.Health,
 	}, nil

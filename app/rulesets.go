@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vedette/analyze"
-	"vedette/api"
+	apirulesets "vedette/api/rulesets"
 	"vedette/config"
 	"vedette/internal/kafka"
 	"vedette/internal/rulesets"
@@ -202,15 +202,15 @@ func (l *liveRulesets) Logtest() (*engine.Engine, []string) {
 }
 
 // Versions returns the published versions, the newest first.
-func (l *liveRulesets) Versions() []api.RulesetVersion {
+func (l *liveRulesets) Versions() []apirulesets.RulesetVersion {
 	current, _, _ := l.store.Current()
 	workers := l.store.Workers()
-	var out []api.RulesetVersion
+	var out []apirulesets.RulesetVersion
 	for _, v := range slices.Backward(l.store.Versions()) {
-		x := api.RulesetVersion{Version: v.Version, Published: v.Time, Node: v.Node, Files: len(v.Files), Current: v.Version == current.Version}
+		x := apirulesets.RulesetVersion{Version: v.Version, Published: v.Time, Node: v.Node, Files: len(v.Files), Current: v.Version == current.Version}
 		for _, w := range workers {
 			if n := w.Partitions[v.Version]; n > 0 || w.Version == v.Version {
-				x.Workers = append(x.Workers, api.RulesetWorker{Node: w.Node, Partitions: n})
+				x.Workers = append(x.Workers, apirulesets.RulesetWorker{Node: w.Node, Partitions: n})
 			}
 		}
 		out = append(out, x)

@@ -13,7 +13,7 @@ import (
 
 	"vedette/analyze"
 	"vedette/analyze/shadow"
-	"vedette/api"
+	apirulesets "vedette/api/rulesets"
 	"vedette/config"
 	"vedette/internal/kafka"
 	"vedette/internal/rulesets"
@@ -205,10 +205,10 @@ func shadowSummary(s *rulesets.Store, read func(shadowlog.Pair) (*shadowlog.Summ
 
 // Promote implements api.Rulesets.
 func (l *liveRulesets) Promote(ctx context.Context, version string) (string, error) {
-	if version == api.PreviousRuleset {
+	if version == apirulesets.PreviousRuleset {
 		current, _, _ := l.store.Current()
 		if version = current.Previous; version == "" {
-			return "", api.ErrNoRuleset
+			return "", apirulesets.ErrNoRuleset
 		}
 	}
 	if l.shadow != nil && !l.store.Known(version) {
@@ -218,7 +218,7 @@ func (l *liveRulesets) Promote(ctx context.Context, version string) (string, err
 	}
 	err := PromoteRuleset(ctx, l.store, version)
 	if errors.Is(err, rulesets.ErrUnknown) {
-		err = fmt.Errorf("%w: %w", api.ErrNoRuleset, err)
+		err = fmt.Errorf("%w: %w", apirulesets.ErrNoRuleset, err)
 	}
 	return version, err
 }

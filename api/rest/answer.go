@@ -42,6 +42,9 @@ func Items[T any](items []T, m Messages) *List[T] {
 	return &List[T]{Items: items, Total: len(items), Messages: m}
 }
 
+// Single returns a list of one item.
+func Single[T any](v T, message string) *List[T] { return Items([]T{v}, Always(message)) }
+
 func (l *List[T]) body(c *Call) (int, string, []byte, any) {
 	failed, n := c.failedItems(l.NumericIDs)
 	outcome, message := 0, l.Messages.All

@@ -23,9 +23,27 @@ type Config struct {
 	MaxRequestsPerMinute int
 	// TokenLifetime is how long a token is good for.
 	TokenLifetime time.Duration
-	// Node is the node's name, which errors show to callers who may read it.
-	Node string
+	// Identity is what the server says of itself. Errors show its node to callers
+	// who may read it.
+	Identity Identity
 }
+
+// Identity is what the server says of itself.
+type Identity struct {
+	// Manager is the host name that alerts carry as manager.name.
+	Manager string
+	// Node is the node's name.
+	Node string
+	// InstallationID is a UUID that stays for the life of the installation.
+	InstallationID string
+	// Path is the data directory.
+	Path string
+	// Started is the registration time shown for agent 000.
+	Started time.Time
+}
+
+// Version is the version of the API that clients compare.
+const Version = "4.14.7"
 
 // Default returns the settings used when nothing is configured.
 //
@@ -63,8 +81,8 @@ func (c Config) Validate() error {
 	if c.MaxUploadBytes < 0 || c.MaxRequestsPerMinute < 0 {
 		bad("api: max_upload_bytes and max_requests_per_minute must not be negative")
 	}
-	if c.Node == "" {
-		bad("api: the name of the node is needed")
+	if c.Identity.Manager == "" || c.Identity.Node == "" {
+		bad("api: the names of the manager and the node are needed")
 	}
 	return errors.Join(errs...)
 }

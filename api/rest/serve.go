@@ -212,8 +212,8 @@ func (f *Frame) refuse(c *gin.Context, p *problem.Problem) {
 		}
 		if p.Code < int(problem.AddressBlocked) {
 			node := "unknown-node"
-			if perms, ok := c.Get(keyPerms); ok && perms.(*rbac.Permissions).Allows("cluster:read", "node:id:"+f.cfg.Node) {
-				node = f.cfg.Node
+			if perms, ok := c.Get(keyPerms); ok && perms.(*rbac.Permissions).Allows("cluster:read", "node:id:"+f.cfg.Identity.Node) {
+				node = f.cfg.Identity.Node
 			}
 			o = append(o, Member{"dapi_errors", map[string]any{node: map[string]string{"error": detail}}})
 		}
@@ -234,4 +234,14 @@ func (f *Frame) write(c *gin.Context, status int, contentType string, v any) {
 		}
 	}
 	c.Data(status, contentType, b)
+}
+
+// Hold takes one of a channel's places, which the caller gives back.
+func Hold(ctx context.Context, places chan struct{}) error {
+	select {
+	case places <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

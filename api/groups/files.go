@@ -1,4 +1,4 @@
-package api
+package groups
 
 import (
 	"context"
@@ -13,23 +13,23 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
-	"vedette/api/rest"
 
 	"golang.org/x/crypto/blake2b"
 	"golang.org/x/crypto/blake2s"
 
 	"vedette/api/problem"
-	"vedette/internal/groups"
+	"vedette/api/rest"
+	content "vedette/internal/groups"
 )
 
-// GroupFiles are the files that agents of each group share; *groups.Store is one.
-type GroupFiles interface {
+// Files are the files that agents of each group share; *groups.Store is one.
+type Files interface {
 	// Files returns a group's files sorted by path, and whether any were ever published.
-	Files(group string) ([]groups.File, bool)
+	Files(group string) ([]content.File, bool)
 	// Merged returns what an agent in these groups is sent.
-	Merged(groups []string) *groups.Merged
+	Merged(groups []string) *content.Merged
 	// Publish replaces a group's files.
-	Publish(ctx context.Context, group string, files []groups.File) error
+	Publish(ctx context.Context, group string, files []content.File) error
 }
 
 const (
@@ -56,8 +56,8 @@ func sum(algorithm string, data []byte) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// GroupSums returns Deps.GroupSums over the groups' files.
-func GroupSums(files GroupFiles) func(group, algorithm string) (merged, config string) {
+// Sums returns Service.Sums over the groups' files.
+func Sums(files Files) func(group, algorithm string) (merged, config string) {
 	return func(group, algorithm string) (merged, config string) {
 		m := files.Merged([]string{group})
 		if merged = m.Sum; algorithm != "" && algorithm != "md5" {
@@ -72,8 +72,8 @@ func GroupSums(files GroupFiles) func(group, algorithm string) (merged, config s
 	}
 }
 
-func fileOf(files []groups.File, path string) ([]byte, bool) {
-	i := slices.IndexFunc(files, func(f groups.File) bool { return f.Path == path })
+func fileOf(files []content.File, path string) ([]byte, bool) {
+	i := slices.IndexFunc(files, func(f content.File) bool { return f.Path == path })
 	if i < 0 {
 		return nil, false
 	}
@@ -82,17 +82,17 @@ func fileOf(files []groups.File, path string) ([]byte, bool) {
 
 // groupFiles returns all files of a group's folder: those shared, and the two
 // that the server makes.
-func (a *API) groupFiles(g Group) ([]groups.File, error) {
-	if a.deps.GroupFiles == nil {
+func (a *Service) groupFiles(g Group) ([]content.File, error) {
+	if a.Files == nil {
 		return nil, problem.New(problem.NotReady, "")
 	}
-	shared, _ := a.deps.GroupFiles.Files(g.Name)
-	out := slices.DeleteFunc(slices.Clone(shared), func(f groups.File) bool { return f.Path == arConf })
-	if a.deps.ARConf != nil {
-		out = append(out, groups.File{Path: arConf, Data: a.deps.ARConf})
+	shared, _ := a.Files.Files(g.Name)
+	out := slices.DeleteFunc(slices.Clone(shared), func(f content.File) bool { return f.Path == arConf })
+	if a.ARConf != nil {
+		out = append(out, content.File{Path: arConf, Data: a.ARConf})
 	}
-	out = append(out, groups.File{Path: groups.MergedName, Data: a.deps.GroupFiles.Merged([]string{g.Name}).Data})
-	slices.SortFunc(out, func(a, b groups.File) int { return strings.Compare(a.Path, b.Path) })
+	out = append(out, content.File{Path: content.MergedName, Data: a.Files.Merged([]string{g.Name}).Data})
+	slices.SortFunc(out, func(a, b content.File) int { return strings.Compare(a.Path, b.Path) })
 	return out, nil
 }
 
@@ -109,7 +109,7 @@ type listGroupFiles struct {
 	Hash  string `param:"hash"`
 }
 
-func (a *API) listGroupFiles(c *rest.Call, p *listGroupFiles) (rest.Answer, error) {
+func (a *Service) listGroupFiles(c *rest.Call, p *listGroupFiles) (rest.Answer, error) {
 	files, err := a.groupFiles(p.Group)
 	if err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ type readGroupFile struct {
 // readGroupFile answers with one file of a group: with raw as it is, else an
 // agent.conf or a list of settings taken apart, any other file as an array of its
 // lines.
-func (a *API) readGroupFile(_ *rest.Call, p *readGroupFile) (rest.Answer, error) {
+func (a *Service) readGroupFile(_ *rest.Call, p *readGroupFile) (rest.Answer, error) {
 	files, err := a.groupFiles(p.Group)
 	if err != nil {
 		return nil, err
@@ -152,13 +152,13 @@ func (a *API) readGroupFile(_ *rest.Call, p *readGroupFile) (rest.Answer, error)
 		return &rest.File{ContentType: kind, Data: data}, nil
 	}
 	if name == agentConf {
-		blocks, err := groups.Blocks(data)
+		blocks, err := content.Blocks(data)
 		if err != nil {
 			return nil, confProblem(err)
 		}
 		return &rest.Data{Data: blocks}, nil
 	}
-	if audit, ok := groups.ParseAuditList(name, data); ok {
+	if audit, ok := content.ParseAuditList(name, data); ok {
 		return &rest.Data{Data: audit}, nil
 	}
 	lines := []string{}
@@ -174,14 +174,14 @@ type groupID struct {
 
 // readGroupConfig answers with a group's agent.conf, taken apart; without one
 // there are no parts.
-func (a *API) readGroupConfig(c *rest.Call, p *groupID) (rest.Answer, error) {
+func (a *Service) readGroupConfig(c *rest.Call, p *groupID) (rest.Answer, error) {
 	files, err := a.groupFiles(p.Group)
 	if err != nil {
 		return nil, err
 	}
-	blocks := []groups.Block{}
+	blocks := []content.Block{}
 	if data, ok := fileOf(files, agentConf); ok {
-		if blocks, err = groups.Blocks(data); err != nil {
+		if blocks, err = content.Blocks(data); err != nil {
 			return nil, confProblem(err)
 		}
 	}
@@ -192,7 +192,7 @@ func (a *API) readGroupConfig(c *rest.Call, p *groupID) (rest.Answer, error) {
 
 // confProblem says what is wrong with an agent.conf, and where.
 func confProblem(err error) error {
-	var bad *groups.ConfError
+	var bad *content.ConfError
 	if errors.As(err, &bad) {
 		code := problem.BadConfig
 		if bad.Syntax {
@@ -210,34 +210,34 @@ type writeGroupConfig struct {
 
 // writeGroupConfig replaces a group's agent.conf and leaves its other files. It
 // ends when this node's agents are about to be sent it.
-func (a *API) writeGroupConfig(c *rest.Call, p *writeGroupConfig) (rest.Answer, error) {
+func (a *Service) writeGroupConfig(c *rest.Call, p *writeGroupConfig) (rest.Answer, error) {
 	switch {
-	case a.deps.GroupFiles == nil:
+	case a.Files == nil:
 		return nil, problem.New(problem.NotReady, "")
 	case len(strings.TrimSpace(string(p.File))) == 0:
 		return nil, problem.New(problem.EmptyBody, "")
 	case !utf8.Valid(p.File):
 		return nil, problem.New(problem.NotUTF8, "")
 	}
-	if err := groups.CheckAgentConf(p.File); err != nil {
+	if err := content.CheckAgentConf(p.File); err != nil {
 		return nil, confProblem(err)
 	}
 	// Two changes at once would each publish what the other one replaces.
-	if err := hold(c.Ctx, a.publishing); err != nil {
+	if err := rest.Hold(c.Ctx, a.publishing); err != nil {
 		return nil, err
 	}
 	defer func() { <-a.publishing }()
-	shared, _ := a.deps.GroupFiles.Files(p.Group.Name)
-	files := slices.DeleteFunc(slices.Clone(shared), func(f groups.File) bool { return f.Path == agentConf })
-	err := a.deps.GroupFiles.Publish(c.Ctx, p.Group.Name, append(files, groups.File{Path: agentConf, Data: p.File}))
+	shared, _ := a.Files.Files(p.Group.Name)
+	files := slices.DeleteFunc(slices.Clone(shared), func(f content.File) bool { return f.Path == agentConf })
+	err := a.Files.Publish(c.Ctx, p.Group.Name, append(files, content.File{Path: agentConf, Data: p.File}))
 	switch {
 	case err == nil:
 	case c.Ctx.Err() != nil:
 		return nil, c.Ctx.Err()
-	case errors.Is(err, groups.ErrTooLarge):
+	case errors.Is(err, content.ErrTooLarge):
 		return nil, problem.New(problem.GroupsTooLarge, "")
 	default:
-		a.log.Warn("a group's configuration was not published", "group", p.Group.Name, "err", err)
+		a.Log.Warn("a group's configuration was not published", "group", p.Group.Name, "err", err)
 		return nil, problem.New(problem.OrderFailed, "The brokers do not answer; the configuration may have been published or not")
 	}
 	return &rest.Data{Message: "Agent configuration was successfully updated"}, nil

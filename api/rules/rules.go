@@ -1,4 +1,4 @@
-package api
+package rules
 
 import (
 	"bytes"
@@ -16,6 +16,37 @@ import (
 	"vedette/api/rest"
 	"vedette/ruleset/program"
 )
+
+// Service answers the operations on rules and decoders.
+type Service struct {
+	Rules Rules
+	cache rulesetCache
+}
+
+// Part returns the operations and the kinds of this package.
+func (a *Service) Part() rest.Part {
+	return rest.Part{
+		Kinds: []rest.AnyKind{
+			&rest.Kind[*ruleItem]{
+				Resource: "rule:file", All: func() []*ruleItem { rules, _ := a.cache.items(a.Rules); return rules },
+				ID: func(x *ruleItem) string { return x.Filename },
+			},
+			&rest.Kind[*decoderItem]{
+				Resource: "decoder:file", All: func() []*decoderItem { _, decoders := a.cache.items(a.Rules); return decoders },
+				ID: func(x *decoderItem) string { return x.Filename },
+			},
+		},
+		Operations: []rest.Operation{rest.Op("list_rules", a.listRules), rest.Op("list_decoders", a.listDecoders)},
+	}
+}
+
+// Rules give the ruleset in use; nil before the first is loaded.
+type Rules interface {
+	Program() *program.Program
+	// Excluded returns the rules and decoders of files that the configuration
+	// excludes, which are shown and do not run.
+	Excluded() ([]program.RuleInfo, []program.DecoderInfo)
+}
 
 // ruleItem is a rule as lists show it.
 type ruleItem struct {
@@ -172,7 +203,7 @@ type listRules struct {
 	Mitre string `param:"mitre"`
 }
 
-func (a *API) listRules(c *rest.Call, p *listRules) (rest.Answer, error) {
+func (a *Service) listRules(c *rest.Call, p *listRules) (rest.Answer, error) {
 	low, high, err := levels(p.Level)
 	if err != nil {
 		return nil, err
@@ -222,7 +253,7 @@ type listDecoders struct {
 	Names []string `param:"decoder_names"`
 }
 
-func (a *API) listDecoders(c *rest.Call, p *listDecoders) (rest.Answer, error) {
+func (a *Service) listDecoders(c *rest.Call, p *listDecoders) (rest.Answer, error) {
 	found := map[string]bool{}
 	decoders := slices.DeleteFunc(p.Decoders.Items(), func(x *decoderItem) bool {
 		if p.Names != nil && !slices.Contains(p.Names, x.Name) || !p.keeps(x.Filename, x.Dir, x.Status) {

@@ -1,19 +1,35 @@
-package api
+package manager
 
 import (
 	"net/http"
 	"time"
+
 	"vedette/api/rest"
 )
 
-func (a *API) banner(c *rest.Call, _ *rest.None) (rest.Answer, error) {
+// Service answers the operations on the server itself.
+type Service struct {
+	Identity rest.Identity
+	// Health returns the state of each part of the process by name; nil is well.
+	Health func() map[string]error
+}
+
+// Part returns the operations of this package.
+func (a *Service) Part() rest.Part {
+	return rest.Part{Operations: []rest.Operation{
+		rest.Op("banner", a.banner), rest.Op("healthz", a.healthz), rest.Op("readyz", a.readyz),
+		rest.Op("manager_status", a.managerStatus), rest.Op("manager_info", a.managerInfo),
+	}}
+}
+
+func (a *Service) banner(c *rest.Call, _ *rest.None) (rest.Answer, error) {
 	return &rest.Data{Data: rest.Ordered{
 		{Key: "title", Value: "Vedette API"},
-		{Key: "api_version", Value: Version},
+		{Key: "api_version", Value: rest.Version},
 		{Key: "revision", Value: "1"},
 		{Key: "license_name", Value: "Apache-2.0"},
 		{Key: "license_url", Value: "https://www.apache.org/licenses/LICENSE-2.0"},
-		{Key: "hostname", Value: a.cfg.Identity.Manager},
+		{Key: "hostname", Value: a.Identity.Manager},
 		{Key: "timestamp", Value: c.Now.UTC().Format("2006-01-02T15:04:05Z")},
 	}}, nil
 }
@@ -39,7 +55,7 @@ var daemons = []struct{ name, part string }{
 	{"wazuh-apid", "*"},
 }
 
-func (a *API) managerStatus(*rest.Call, *rest.None) (rest.Answer, error) {
+func (a *Service) managerStatus(*rest.Call, *rest.None) (rest.Answer, error) {
 	health := a.health()
 	var o rest.Ordered
 	for _, d := range daemons {
@@ -51,20 +67,20 @@ func (a *API) managerStatus(*rest.Call, *rest.None) (rest.Answer, error) {
 		}
 		o = append(o, rest.Member{Key: d.name, Value: state})
 	}
-	return single(o, "Processes status was successfully read in specified node"), nil
+	return rest.Single(o, "Processes status was successfully read in specified node"), nil
 }
 
-func (a *API) managerInfo(c *rest.Call, _ *rest.None) (rest.Answer, error) {
+func (a *Service) managerInfo(c *rest.Call, _ *rest.None) (rest.Answer, error) {
 	zone, offset := c.Now.In(time.Local).Zone()
-	return single(rest.Ordered{
-		{Key: "path", Value: a.cfg.Identity.Path},
-		{Key: "version", Value: "v" + Version},
+	return rest.Single(rest.Ordered{
+		{Key: "path", Value: a.Identity.Path},
+		{Key: "version", Value: "v" + rest.Version},
 		{Key: "type", Value: "server"},
 		{Key: "max_agents", Value: "unlimited"},
 		{Key: "openssl_support", Value: "yes"},
 		{Key: "tz_offset", Value: tzOffset(offset)},
 		{Key: "tz_name", Value: zone},
-		{Key: "uuid", Value: a.cfg.Identity.InstallationID},
+		{Key: "uuid", Value: a.Identity.InstallationID},
 	}, "Basic information was successfully read in specified node"), nil
 }
 
@@ -72,24 +88,19 @@ func tzOffset(seconds int) string {
 	return time.Unix(0, 0).In(time.FixedZone("", seconds)).Format("-0700")
 }
 
-// single is a list of one item.
-func single[T any](v T, message string) *rest.List[T] {
-	return rest.Items([]T{v}, rest.Always(message))
-}
-
-func (a *API) health() map[string]error {
-	if a.deps.Health == nil {
+func (a *Service) health() map[string]error {
+	if a.Health == nil {
 		return nil
 	}
-	return a.deps.Health()
+	return a.Health()
 }
 
-func (a *API) healthz(*rest.Call, *rest.None) (rest.Answer, error) {
+func (a *Service) healthz(*rest.Call, *rest.None) (rest.Answer, error) {
 	return &rest.Bare{Status: http.StatusOK, Value: map[string]string{"status": "ok"}}, nil
 }
 
 // readyz names the parts that fail and not why, as anybody may ask.
-func (a *API) readyz(*rest.Call, *rest.None) (rest.Answer, error) {
+func (a *Service) readyz(*rest.Call, *rest.None) (rest.Answer, error) {
 	status, word := http.StatusOK, "ready"
 	parts := map[string]string{}
 	for name, err := range a.health() {

@@ -1,4 +1,4 @@
-package api
+package upgrades
 
 import (
 	"slices"
@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"vedette/api/agents"
 	"vedette/api/rest"
 	"vedette/internal/commands"
 	"vedette/internal/qlang"
@@ -31,7 +32,7 @@ type task struct {
 
 func newTask(o *commands.Order, now time.Time) *task {
 	t := &task{
-		Message: o.Text, Agent: o.AgentID, ID: taskID(o.ID), Node: o.Node, Module: "upgrade_module", Command: o.Response, Status: "In progress",
+		Message: o.Text, Agent: o.AgentID, ID: TaskID(o.ID), Node: o.Node, Module: "upgrade_module", Command: o.Response, Status: "In progress",
 		Created: rest.ZuluDate{Time: o.Given}, Updated: rest.ZuluDate{Time: o.Changed}, File: o.Package,
 	}
 	switch o.Status {
@@ -78,13 +79,13 @@ type listTasks struct {
 }
 
 // listTasks lists the upgrades of the last day, the oldest first.
-func (a *API) listTasks(c *rest.Call, p *listTasks) (rest.Answer, error) {
+func (a *Service) listTasks(c *rest.Call, p *listTasks) (rest.Answer, error) {
 	is := func(want, have string) bool { return want == "" || strings.EqualFold(want, have) }
 	var items []*task
-	if a.deps.Orders != nil {
-		found := a.deps.Orders.Recent(ordersListed, func(o *commands.Order) bool {
+	if a.Orders != nil {
+		found := a.Orders.Recent(agents.OrdersListed, func(o *commands.Order) bool {
 			return o.Kind == schemas.CommandUpgrade && (p.Agents == nil || slices.Contains(p.Agents, o.AgentID)) &&
-				(p.Tasks == nil || slices.Contains(p.Tasks, strconv.Itoa(taskID(o.ID))))
+				(p.Tasks == nil || slices.Contains(p.Tasks, strconv.Itoa(TaskID(o.ID))))
 		})
 		slices.Reverse(found)
 		for i := range found {

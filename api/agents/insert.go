@@ -1,12 +1,12 @@
-package api
+package agents
 
 import (
 	"encoding/base64"
 	"net/netip"
 	"strings"
-	"vedette/api/rest"
 
 	"vedette/api/problem"
+	"vedette/api/rest"
 	"vedette/schemas"
 )
 
@@ -22,7 +22,7 @@ type agentBody struct {
 }
 
 // enroll checks a new agent, adds it and answers with its id and its key.
-func (a *API) enroll(c *rest.Call, b agentBody, id, key string) (rest.Answer, error) {
+func (a *Service) enroll(c *rest.Call, b agentBody, id, key string) (rest.Answer, error) {
 	r := NewAgent{Name: b.Name, IP: b.IP, ID: id, Key: key, Force: b.Force.force()}
 	if len(r.Name) > schemas.AgentNameMax {
 		return nil, problem.New(problem.AgentNameLength, "")
@@ -42,7 +42,7 @@ func (a *API) enroll(c *rest.Call, b agentBody, id, key string) (rest.Answer, er
 	if r.Key != "" && (len(r.Key) < keyMin || !schemas.ValidAgentKey(r.Key)) {
 		return nil, problem.New(problem.AgentKey, "")
 	}
-	id, key, err := a.deps.Agents.Add(c.Ctx, r)
+	id, key, err := a.Agents.Add(c.Ctx, r)
 	return &rest.Data{Data: rest.Ordered{{Key: "id", Value: id}, {Key: "key", Value: key}}}, err
 }
 
@@ -50,7 +50,7 @@ type addAgent struct {
 	Body agentBody `body:"json"`
 }
 
-func (a *API) addAgent(c *rest.Call, p *addAgent) (rest.Answer, error) {
+func (a *Service) addAgent(c *rest.Call, p *addAgent) (rest.Answer, error) {
 	return a.enroll(c, p.Body, "", "")
 }
 
@@ -63,7 +63,7 @@ type insertAgent struct {
 }
 
 // insertAgent is addAgent with an id and a key, as imports need it.
-func (a *API) insertAgent(c *rest.Call, p *insertAgent) (rest.Answer, error) {
+func (a *Service) insertAgent(c *rest.Call, p *insertAgent) (rest.Answer, error) {
 	return a.enroll(c, p.Body.agentBody, p.Body.ID, p.Body.Key)
 }
 
@@ -71,29 +71,29 @@ type insertAgentQuick struct {
 	Name string `param:"agent_name"`
 }
 
-func (a *API) insertAgentQuick(c *rest.Call, p *insertAgentQuick) (rest.Answer, error) {
+func (a *Service) insertAgentQuick(c *rest.Call, p *insertAgentQuick) (rest.Answer, error) {
 	return a.enroll(c, agentBody{Name: p.Name}, "", "")
 }
 
-// oneAgent is for operations on the agent that the path names, which answer with
+// One is for operations on the agent that the path names, which answer with
 // a list: an agent that is not there is a failed item.
-type oneAgent struct {
+type One struct {
 	Agents rest.Targets[*Agent] `param:"agent_id"`
 }
 
 // readKey answers with the line that an agent imports as its key.
-func (a *API) readKey(c *rest.Call, p *oneAgent) (rest.Answer, error) {
+func (a *Service) readKey(c *rest.Call, p *One) (rest.Answer, error) {
 	items := []rest.Ordered{}
-	for _, x := range realAgents(c, &p.Agents) {
-		line, ok := a.deps.Agents.KeyLine(x.ID)
+	for _, x := range Real(c, &p.Agents) {
+		line, ok := a.Agents.KeyLine(x.ID)
 		if !ok { // removed since
 			c.Fail(problem.NoAgent, x.ID)
 			continue
 		}
-		items = append(items, rest.Ordered{{Key: "id", Value: x.ID}, {Key: "key", Value: keyText(line)}})
+		items = append(items, rest.Ordered{{Key: "id", Value: x.ID}, {Key: "key", Value: KeyText(line)}})
 	}
 	return rest.Items(items, rest.Messages{All: "Obtained keys for all selected agents", Some: "Some agent keys were not obtained", None: "No agent keys were obtained"}), nil
 }
 
-// keyText is the form in which an agent's `-i` option takes a key line.
-func keyText(line string) string { return base64.StdEncoding.EncodeToString([]byte(line)) }
+// KeyText is the form in which an agent's `-i` option takes a key line.
+func KeyText(line string) string { return base64.StdEncoding.EncodeToString([]byte(line)) }

@@ -1,4 +1,4 @@
-package api
+package logtest
 
 import (
 	"crypto/rand"
@@ -9,12 +9,27 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"vedette/api/rest"
 
 	"vedette/api/problem"
+	"vedette/api/rest"
 	"vedette/ruleset/engine"
 	"vedette/schemas"
 )
+
+// Service answers the operations on log tests.
+type Service struct {
+	// Logtest gives the engine of the ruleset in use, made with
+	// engine.Config.Logtest and limits that 64 sessions can have, and what loading
+	// that ruleset had to say. It is called for each new session; a nil engine is
+	// one that is not there yet.
+	Logtest func() (*engine.Engine, []string)
+	tests   logtests
+}
+
+// Part returns the operations of this package.
+func (a *Service) Part() rest.Part {
+	return rest.Part{Operations: []rest.Operation{rest.Op("run_logtest", a.runLogtest), rest.Op("end_logtest", a.endLogtest)}}
+}
 
 // Bounds of log tests over the API.
 //
@@ -115,7 +130,7 @@ type runLogtest struct {
 	} `body:"json"`
 }
 
-func (a *API) runLogtest(c *rest.Call, p *runLogtest) (rest.Answer, error) {
+func (a *Service) runLogtest(c *rest.Call, p *runLogtest) (rest.Answer, error) {
 	event := p.Body.Event
 	switch {
 	case event == "" || p.Body.LogFormat == "" || p.Body.Location == "":
@@ -125,21 +140,21 @@ func (a *API) runLogtest(c *rest.Call, p *runLogtest) (rest.Answer, error) {
 	}
 	messages, codemsg := []string{}, logtestFine
 	token := p.Body.Token
-	s := a.logtests.find(token, c.User.Name, c.Now)
+	s := a.tests.find(token, c.User.Name, c.Now)
 	if s == nil {
 		if token != "" {
 			messages = append(messages, fmt.Sprintf("WARNING: There is no session '%s', or it has ended; a new one takes its place", cutToken(token)))
 		}
 		var e *engine.Engine
 		var warnings []string
-		if a.deps.Logtest != nil {
-			e, warnings = a.deps.Logtest()
+		if a.Logtest != nil {
+			e, warnings = a.Logtest()
 		}
 		if e == nil {
 			return nil, problem.New(problem.NotReady, "")
 		}
 		var err error
-		if s, err = a.logtests.open(c.User.Name, e, c.Now); err != nil {
+		if s, err = a.tests.open(c.User.Name, e, c.Now); err != nil {
 			return nil, err
 		}
 		messages = append(messages, fmt.Sprintf("INFO: (7202): Session initialized with token '%s'", s.token))
@@ -179,7 +194,7 @@ type endLogtest struct {
 	Token string `param:"token"`
 }
 
-func (a *API) endLogtest(c *rest.Call, p *endLogtest) (rest.Answer, error) {
+func (a *Service) endLogtest(c *rest.Call, p *endLogtest) (rest.Answer, error) {
 	token := p.Token
 	switch {
 	case strings.TrimSpace(token) == "":
@@ -187,7 +202,7 @@ func (a *API) endLogtest(c *rest.Call, p *endLogtest) (rest.Answer, error) {
 	case !rest.Format("alphanumeric", token):
 		return nil, problem.Bad("%q is not a 'alphanumeric' - 'token'", cutToken(token))
 	}
-	if !a.logtests.close(token, c.User.Name) {
+	if !a.tests.close(token, c.User.Name) {
 		return nil, problem.Newf(problem.LogtestFailed, "There is no session '%s', or it has ended", cutToken(token))
 	}
 	message := fmt.Sprintf("INFO: (7206): The session '%s' was closed successfully", cutToken(token))

@@ -1,27 +1,40 @@
-package api
+package alerts
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
-	"vedette/api/rest"
 
+	"vedette/api/agents"
 	"vedette/api/problem"
+	"vedette/api/rest"
 	"vedette/internal/qlang"
 	"vedette/internal/store"
 )
+
+// Service answers the operations on alerts.
+type Service struct {
+	Alerts store.Store
+	Log    *slog.Logger
+}
+
+// Part returns the operations of this package.
+func (a *Service) Part() rest.Part {
+	return rest.Part{Operations: []rest.Operation{rest.Op("list_alerts", a.listAlerts)}}
+}
 
 // visibleAgentsMax bounds the agents a caller who may not see all can search.
 const visibleAgentsMax = 1000
 
 type listAlerts struct {
-	Agents rest.Targets[*Agent] `all:"agent:id"`
-	From   string               `param:"from"`
-	To     string               `param:"to"`
-	Text   string               `param:"text"`
+	Agents rest.Targets[*agents.Agent] `all:"agent:id"`
+	From   string                      `param:"from"`
+	To     string                      `param:"to"`
+	Text   string                      `param:"text"`
 }
 
 // query returns the search that a request asks for, without its agents.
@@ -56,27 +69,27 @@ func (p *listAlerts) query(c *rest.Call) (q store.Query, err error) {
 }
 
 // listAlerts is ours: 4.14 has no endpoint for alerts.
-func (a *API) listAlerts(c *rest.Call, p *listAlerts) (rest.Answer, error) {
+func (a *Service) listAlerts(c *rest.Call, p *listAlerts) (rest.Answer, error) {
 	l := &rest.List[any]{Messages: rest.Messages{All: "All alerts asked for are listed", Some: "Some alerts asked for are not listed", None: "No alert is listed"}}
 	q, err := p.query(c)
 	if err != nil {
 		return nil, err
 	}
 	if !p.Agents.All {
-		agents := p.Agents.Items()
+		chosen := p.Agents.Items()
 		switch {
-		case len(agents) == 0:
+		case len(chosen) == 0:
 			return l, nil
-		case len(agents) > visibleAgentsMax:
-			return nil, problem.Bad("The caller may read the alerts of %d agents, but not of all; more than %d cannot be searched at once", len(agents), visibleAgentsMax)
+		case len(chosen) > visibleAgentsMax:
+			return nil, problem.Bad("The caller may read the alerts of %d agents, but not of all; more than %d cannot be searched at once", len(chosen), visibleAgentsMax)
 		}
 		var some []*qlang.Expr
-		for _, x := range agents {
+		for _, x := range chosen {
 			some = append(some, qlang.Is("agent.id", x.ID))
 		}
 		q.Filter = qlang.AllOf(q.Filter, qlang.AnyOf(some...))
 	}
-	found, err := a.deps.Alerts.Search(c.Ctx, q)
+	found, err := a.Alerts.Search(c.Ctx, q)
 	if err != nil {
 		return nil, a.searchProblem(c, err)
 	}
@@ -86,7 +99,7 @@ func (a *API) listAlerts(c *rest.Call, p *listAlerts) (rest.Answer, error) {
 }
 
 // searchProblem gives an error of the store its code.
-func (a *API) searchProblem(c *rest.Call, err error) error {
+func (a *Service) searchProblem(c *rest.Call, err error) error {
 	var syntax *qlang.Error
 	switch {
 	case errors.As(err, &syntax):
@@ -96,7 +109,7 @@ func (a *API) searchProblem(c *rest.Call, err error) error {
 	case c.Ctx.Err() != nil:
 		return c.Ctx.Err()
 	}
-	a.log.Warn("alerts not searched", "err", err)
+	a.Log.Warn("alerts not searched", "err", err)
 	return problem.New(problem.StoreFailed, "")
 }
 

@@ -1,4 +1,4 @@
-package api
+package agents
 
 import (
 	"cmp"
@@ -10,14 +10,14 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"vedette/api/rest"
 
 	"vedette/api/problem"
+	"vedette/api/rest"
 	"vedette/internal/qlang"
 )
 
-// serverID is the agent that is the server itself.
-const serverID = "000"
+// ServerID is the agent that is the server itself.
+const ServerID = "000"
 
 // Encoded returns the agent's JSON, which it keeps.
 func (a *Agent) Encoded() (json.RawMessage, error) {
@@ -43,7 +43,8 @@ func (a *Agent) names() []string {
 	return out
 }
 
-var agentView = rest.View[Agent]{
+// View is how lists of agents are filtered, sorted and cut.
+var View = rest.View[Agent]{
 	Keys: []string{"id"}, Database: true, Encoded: (*Agent).Encoded,
 	Options: qlang.Options{
 		Numeric: func(name string) bool { return name == "id" || name == "status_code" },
@@ -60,11 +61,11 @@ var agentView = rest.View[Agent]{
 		var key func(*Agent) []int
 		switch field {
 		case "id":
-			key = func(a *Agent) []int { return numbers(a.ID) }
+			key = func(a *Agent) []int { return Numbers(a.ID) }
 		case "version":
-			key = func(a *Agent) []int { return numbers(a.Version) }
+			key = func(a *Agent) []int { return Numbers(a.Version) }
 		case "os.version":
-			key = func(a *Agent) []int { return append(numbers(a.OS.Major), numbers(a.OS.Minor)...) }
+			key = func(a *Agent) []int { return append(Numbers(a.OS.Major), Numbers(a.OS.Minor)...) }
 		default:
 			return nil
 		}
@@ -77,8 +78,8 @@ var agentView = rest.View[Agent]{
 	},
 }.Init()
 
-// numbers returns the numbers in a text, so that 4.10 sorts after 4.9.
-func numbers(s string) []int {
+// Numbers returns the numbers in a text, so that 4.10 sorts after 4.9.
+func Numbers(s string) []int {
 	var out []int
 	for f := range strings.FieldsFuncSeq(s, func(r rune) bool { return r < '0' || r > '9' }) {
 		n, _ := strconv.Atoi(f)
@@ -88,29 +89,29 @@ func numbers(s string) []int {
 }
 
 // server is agent 000.
-func (a *API) server() *Agent {
-	id := a.cfg.Identity
+func (a *Service) server() *Agent {
+	id := a.Identity
 	return &Agent{
-		ID: serverID, Name: id.Manager, IP: "127.0.0.1", RegisterIP: "127.0.0.1", Status: "active", Version: "Wazuh v" + Version,
-		Manager: id.Manager, Node: id.Node, ConfigStatus: synced, DateAdd: rest.Date{Time: id.Started},
+		ID: ServerID, Name: id.Manager, IP: "127.0.0.1", RegisterIP: "127.0.0.1", Status: "active", Version: "Wazuh v" + rest.Version,
+		Manager: id.Manager, Node: id.Node, ConfigStatus: Synced, DateAdd: rest.Date{Time: id.Started},
 		LastKeepAlive: rest.Date{Time: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)},
 	}
 }
 
-// agents returns every agent in the order of ids, the server first.
-func (a *API) agents() []*Agent {
-	return slices.Insert(a.deps.Agents.List(), 0, a.server())
+// all returns every agent in the order of ids, the server first.
+func (a *Service) all() []*Agent {
+	return slices.Insert(a.Agents.List(), 0, a.server())
 }
 
-// compareIDs orders ids by their numbers, then by their texts.
-func compareIDs(a, b string) int {
+// CompareIDs orders ids by their numbers, then by their texts.
+func CompareIDs(a, b string) int {
 	n, _ := strconv.Atoi(a)
 	m, _ := strconv.Atoi(b)
 	return cmp.Or(cmp.Compare(n, m), cmp.Compare(a, b))
 }
 
-// agentFilter is the parameters that name one field of agents.
-type agentFilter struct {
+// Filter is the parameters that name one field of agents.
+type Filter struct {
 	OSPlatform string `param:"os.platform"`
 	OSVersion  string `param:"os.version"`
 	OSName     string `param:"os.name"`
@@ -123,7 +124,7 @@ type agentFilter struct {
 	RegisterIP string `param:"registerIP"`
 }
 
-func (p *agentFilter) keeps(a *Agent) bool {
+func (p *Filter) keeps(a *Agent) bool {
 	is := func(want, have string) bool { return want == "" || want == "all" || strings.EqualFold(want, have) }
 	return is(p.OSPlatform, a.OS.Platform) && is(p.OSVersion, a.OS.Version) && is(p.OSName, a.OS.Name) && is(p.Manager, a.Manager) &&
 		is(p.NodeName, a.Node) && is(p.Name, a.Name) && is(p.IP, a.IP) && is(p.RegisterIP, a.RegisterIP) &&
@@ -137,8 +138,8 @@ func versionForm(s string) string {
 	return "wazuhv" + strings.TrimPrefix(s, "v")
 }
 
-// inState reports whether the agent is in one of the states; none are all.
-func (a *Agent) inState(states []string) bool {
+// InState reports whether the agent is in one of the states; none are all.
+func (a *Agent) InState(states []string) bool {
 	return states == nil || slices.Contains(states, "all") || slices.Contains(states, a.Status)
 }
 
@@ -156,34 +157,35 @@ func (a *Agent) silentFor(timeframe string, now time.Time) bool {
 	return last.Before(now.Add(-d.Truncate(time.Second)))
 }
 
-var agentMessages = rest.Messages{All: "All selected agents information was returned", Some: "Some agents information was not returned", None: "No agent information was returned"}
+// Messages are those of lists of agents.
+var Messages = rest.Messages{All: "All selected agents information was returned", Some: "Some agents information was not returned", None: "No agent information was returned"}
 
 type listAgents struct {
 	Agents rest.Targets[*Agent] `param:"agents_list"`
-	agentFilter
+	Filter
 	Status       []string `param:"status"`
 	OlderThan    string   `param:"older_than"`
 	ConfigStatus string   `param:"group_config_status"`
 }
 
-func (a *API) listAgents(c *rest.Call, p *listAgents) (rest.Answer, error) {
+func (a *Service) listAgents(c *rest.Call, p *listAgents) (rest.Answer, error) {
 	// A comparison with a date is about agents that come and go.
-	dated := agentView.Dated(c.Query)
+	dated := View.Dated(c.Query)
 	agents := slices.DeleteFunc(p.Agents.Items(), func(x *Agent) bool {
-		return !p.keeps(x) || !x.inState(p.Status) || !x.silentFor(p.OlderThan, c.Now) || p.ConfigStatus != "" && p.ConfigStatus != x.ConfigStatus || dated && x.ID == serverID
+		return !p.keeps(x) || !x.InState(p.Status) || !x.silentFor(p.OlderThan, c.Now) || p.ConfigStatus != "" && p.ConfigStatus != x.ConfigStatus || dated && x.ID == ServerID
 	})
-	return agentView.Page(c, agents, agentMessages)
+	return View.Page(c, agents, Messages)
 }
 
-// allAgents is for operations on all agents that the caller may use.
-type allAgents struct {
+// All is for operations on all agents that the caller may use.
+type All struct {
 	Agents rest.Targets[*Agent] `all:"agent:id"`
 }
 
-func (a *API) summarizeAgentStatus(_ *rest.Call, p *allAgents) (rest.Answer, error) {
+func (a *Service) summarizeAgentStatus(_ *rest.Call, p *All) (rest.Answer, error) {
 	conn := map[string]int{"active": 0, "disconnected": 0, "never_connected": 0, "pending": 0, "total": 0}
 	conf := map[string]int{"synced": 0, "not_synced": 0, "total": 0}
-	for _, x := range others(nil, p.Agents.Items()) {
+	for _, x := range Others(nil, p.Agents.Items()) {
 		conn[x.Status]++
 		conn["total"]++
 		conf["total"]++
@@ -231,34 +233,34 @@ func (f *forceBody) force() *Force {
 
 type deleteAgents struct {
 	Agents rest.Targets[*Agent] `param:"agents_list"`
-	agentFilter
+	Filter
 	Purge     bool     `param:"purge"`
 	Status    []string `param:"status"`
 	OlderThan string   `param:"older_than"`
 }
 
-func (a *API) deleteAgents(c *rest.Call, p *deleteAgents) (rest.Answer, error) {
-	chosen, err := p.choose(c, &p.Agents, func(x *Agent) bool { return x.inState(p.Status) && x.silentFor(p.OlderThan, c.Now) })
+func (a *Service) deleteAgents(c *rest.Call, p *deleteAgents) (rest.Answer, error) {
+	chosen, err := p.Choose(c, &p.Agents, func(x *Agent) bool { return x.InState(p.Status) && x.silentFor(p.OlderThan, c.Now) })
 	if err != nil {
 		return nil, err
 	}
-	removed, err := doneFor(c, chosen, func(x *Agent) error { return a.deps.Agents.Remove(c.Ctx, x.ID, p.Purge) })
+	removed, err := DoneFor(c, chosen, func(x *Agent) error { return a.Agents.Remove(c.Ctx, x.ID, p.Purge) })
 	l := rest.Items(removed, rest.Messages{All: "All selected agents were deleted", Some: "Some agents were not deleted", None: "No agents were deleted"})
 	l.Extra = rest.Ordered{{Key: "older_than", Value: p.OlderThan}}
 	return l, err
 }
 
-// choose returns the agents that a request's ids and filters are about, without
+// Choose returns the agents that a request's ids and filters are about, without
 // the server; named agents that do not fit are failed items.
-func (p *agentFilter) choose(c *rest.Call, from *rest.Targets[*Agent], keep func(*Agent) bool) ([]*Agent, error) {
+func (p *Filter) Choose(c *rest.Call, from *rest.Targets[*Agent], keep func(*Agent) bool) ([]*Agent, error) {
 	match := func(*Agent) bool { return true }
 	if c.Query != "" {
 		var err error
-		if match, err = agentView.Match(c.Query, c.Now); err != nil {
+		if match, err = View.Match(c.Query, c.Now); err != nil {
 			return nil, err
 		}
 	}
-	return slices.DeleteFunc(realAgents(c, from), func(x *Agent) bool {
+	return slices.DeleteFunc(Real(c, from), func(x *Agent) bool {
 		out := !p.keeps(x) || keep != nil && !keep(x) || !match(x)
 		if out && from.Named {
 			c.Fail(problem.AgentFilter, x.ID)
@@ -267,35 +269,35 @@ func (p *agentFilter) choose(c *rest.Call, from *rest.Targets[*Agent], keep func
 	}), nil
 }
 
-// realAgents returns the agents of a request but the server, which is a failed
+// Real returns the agents of a request but the server, which is a failed
 // item if the request names it.
-func realAgents(c *rest.Call, from *rest.Targets[*Agent]) []*Agent {
+func Real(c *rest.Call, from *rest.Targets[*Agent]) []*Agent {
 	if !from.Named {
 		c = nil
 	}
-	return others(c, from.Items())
+	return Others(c, from.Items())
 }
 
-// others leaves the server out, as a failed item of c unless c is nil.
-func others(c *rest.Call, agents []*Agent) []*Agent {
+// Others leaves the server out, as a failed item of c unless c is nil.
+func Others(c *rest.Call, agents []*Agent) []*Agent {
 	return slices.DeleteFunc(agents, func(x *Agent) bool {
-		if x.ID == serverID && c != nil {
+		if x.ID == ServerID && c != nil {
 			c.Fail(problem.NotForServer, x.ID)
 		}
-		return x.ID == serverID
+		return x.ID == ServerID
 	})
 }
 
 // changesAtOnce is how many changes of the registry one request has under way.
 const changesAtOnce = 256
 
-// doneFor changes agents, changesAtOnce at a time, and returns the ids of those
+// DoneFor changes agents, changesAtOnce at a time, and returns the ids of those
 // for which that worked. The others are failed items.
-func doneFor(c *rest.Call, agents []*Agent, change func(*Agent) error) ([]string, error) {
+func DoneFor(c *rest.Call, agents []*Agent, change func(*Agent) error) ([]string, error) {
 	done := []string{}
-	for i, err := range forEach(len(agents), func(i int) error { return change(agents[i]) }) {
+	for i, err := range ForEach(len(agents), func(i int) error { return change(agents[i]) }) {
 		switch {
-		case errors.Is(err, errUnasked):
+		case errors.Is(err, ErrUnasked):
 		case err == nil:
 			done = append(done, agents[i].ID)
 		default:
@@ -307,11 +309,11 @@ func doneFor(c *rest.Call, agents []*Agent, change func(*Agent) error) ([]string
 	return done, nil
 }
 
-// errUnasked says that a change was not meant for an agent.
-var errUnasked = errors.New("not asked for")
+// ErrUnasked says that a change was not meant for an agent.
+var ErrUnasked = errors.New("not asked for")
 
-// forEach calls fn for each index, changesAtOnce at a time, and returns the errors.
-func forEach(n int, fn func(i int) error) []error {
+// ForEach calls fn for each index, changesAtOnce at a time, and returns the errors.
+func ForEach(n int, fn func(i int) error) []error {
 	errs := make([]error, n)
 	next := make(chan int)
 	var wg sync.WaitGroup

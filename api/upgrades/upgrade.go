@@ -1,4 +1,4 @@
-package api
+package upgrades
 
 import (
 	"context"
@@ -12,13 +12,39 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"vedette/api/rest"
 
+	"vedette/api/agents"
 	"vedette/api/problem"
+	"vedette/api/rest"
 	"vedette/internal/commands"
 	"vedette/internal/secret"
 	"vedette/schemas"
 )
+
+// Service answers the operations on upgrades.
+type Service struct {
+	*agents.Service
+	// Packages take what agents are upgraded by; nil where there are none.
+	Packages Packages
+	// Dir holds the packages that agents are upgraded by; empty: none.
+	Dir string
+
+	packaging chan struct{} // holds a token while packages are read and put
+}
+
+// New returns the service.
+func New(s Service) *Service {
+	s.packaging = make(chan struct{}, 1)
+	return &s
+}
+
+// Part returns the operations of this package.
+func (a *Service) Part() rest.Part {
+	return rest.Part{Operations: []rest.Operation{
+		rest.Op("upgrade_agents", a.upgradeAgents), rest.Op("upgrade_agents_custom", a.upgradeByFile), rest.Op("list_upgrades", a.upgradeResults),
+		rest.Op("list_tasks", a.listTasks),
+	}}
+}
 
 // Packages take what agents are upgraded by; *packages.Store is one.
 type Packages interface {
@@ -44,24 +70,24 @@ const (
 var oldestUpgradable = []int{4, 1}
 
 // upgrading returns the agents that an order for an upgrade has not ended for.
-func (a *API) upgrading(now time.Time) map[string]bool {
+func (a *Service) upgrading(now time.Time) map[string]bool {
 	out := map[string]bool{}
-	if a.deps.Orders == nil {
+	if a.Orders == nil {
 		return out
 	}
-	for _, o := range a.deps.Orders.Recent(ordersListed, func(o *commands.Order) bool { return o.Kind == schemas.CommandUpgrade && !o.Final(now) }) {
+	for _, o := range a.Orders.Recent(agents.OrdersListed, func(o *commands.Order) bool { return o.Kind == schemas.CommandUpgrade && !o.Final(now) }) {
 		out[o.AgentID] = true
 	}
 	return out
 }
 
 // upgrade orders what pick says for each agent.
-func (a *API) upgrade(c *rest.Call, kind string, agents []*Agent, pick func(x *Agent, version []int) (*agentPackage, problem.Code)) (rest.Answer, error) {
-	if a.deps.Packages == nil || a.deps.Orders == nil {
+func (a *Service) upgrade(c *rest.Call, kind string, chosen []*agents.Agent, pick func(x *agents.Agent, version []int) (*agentPackage, problem.Code)) (rest.Answer, error) {
+	if a.Packages == nil || a.Orders == nil {
 		return nil, problem.New(problem.NotReady, "")
 	}
 	// A package is in memory as a whole; that is enough for one request at a time.
-	if err := hold(c.Ctx, a.packaging); err != nil {
+	if err := rest.Hold(c.Ctx, a.packaging); err != nil {
 		return nil, err
 	}
 	defer func() { <-a.packaging }()
@@ -69,12 +95,12 @@ func (a *API) upgrade(c *rest.Call, kind string, agents []*Agent, pick func(x *A
 	var cmds []schemas.Command
 	items := []rest.Ordered{}
 	var err error
-	for _, x := range agents {
-		version := numbers(x.Version)
+	for _, x := range chosen {
+		version := agents.Numbers(x.Version)
 		var p *agentPackage
 		var refused problem.Code
 		switch {
-		case x.Status != stateActive:
+		case x.Status != agents.StateActive:
 			refused = problem.AgentNotActive
 		case busy[x.ID]:
 			refused = problem.Upgrading
@@ -101,49 +127,39 @@ func (a *API) upgrade(c *rest.Call, kind string, agents []*Agent, pick func(x *A
 		mine.Installer = p.installer
 		id := secret.RandomHex(16)
 		cmds = append(cmds, schemas.Command{ID: id, Kind: schemas.CommandUpgrade, AgentID: x.ID, Origin: c.User.Name, Response: kind, Upgrade: &mine})
-		items = append(items, rest.Ordered{{Key: "agent", Value: x.ID}, {Key: "task_id", Value: taskID(id)}})
+		items = append(items, rest.Ordered{{Key: "agent", Value: x.ID}, {Key: "task_id", Value: TaskID(id)}})
 	}
-	if err := a.give(c, cmds); err != nil {
+	if err := a.Give(c, cmds); err != nil {
 		return nil, err
 	}
 	return rest.Items(items, rest.Messages{All: "All upgrade tasks were created", Some: "Some upgrade tasks were not created", None: "No upgrade task was created"}), nil
-}
-
-// hold takes one of a channel's places, which the caller gives back.
-func hold(ctx context.Context, places chan struct{}) error {
-	select {
-	case places <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // agentPackage is the package for one agent and what of it is run there.
 type agentPackage struct{ file, installer string }
 
 // installerOf is the script that a package has for an agent's system.
-func installerOf(x *Agent) string {
+func installerOf(x *agents.Agent) string {
 	if strings.EqualFold(x.OS.Platform, "windows") {
 		return "upgrade.bat"
 	}
 	return "upgrade.sh"
 }
 
-// taskID is the number that clients know an upgrade by.
-func taskID(commandID string) int {
+// TaskID is the number that clients know an upgrade by.
+func TaskID(commandID string) int {
 	h := fnv.New32a()
 	_, _ = io.WriteString(h, commandID)
 	return int(h.Sum32() >> 1)
 }
 
 // putPackage reads a package of the configured directory and puts it.
-func (a *API) putPackage(ctx context.Context, file string) (*schemas.AgentUpgrade, error) {
+func (a *Service) putPackage(ctx context.Context, file string) (*schemas.AgentUpgrade, error) {
 	data, err := a.readPackage(file)
 	if err != nil {
 		var p *problem.Problem
 		if !errors.As(err, &p) {
-			a.log.Warn("an upgrade package was not read", "file", file, "err", err)
+			a.Log.Warn("an upgrade package was not read", "file", file, "err", err)
 			p = problem.Newf(problem.NoPackage, "The package %.200s does not exist below agents.packages_dir of this node, or may not be read", file)
 		}
 		return nil, p
@@ -151,18 +167,18 @@ func (a *API) putPackage(ctx context.Context, file string) (*schemas.AgentUpgrad
 	u := &schemas.AgentUpgrade{File: file, Size: int64(len(data)), ChunkBytes: packageChunk}
 	hash := sha1.Sum(data)
 	u.SHA1 = hex.EncodeToString(hash[:])
-	if u.SHA256, err = a.deps.Packages.Put(ctx, file, data); err != nil {
+	if u.SHA256, err = a.Packages.Put(ctx, file, data); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		a.log.Warn("an upgrade package was not put", "file", file, "err", err)
+		a.Log.Warn("an upgrade package was not put", "file", file, "err", err)
 		return nil, problem.New(problem.OrderFailed, "The brokers do not answer; nothing was ordered")
 	}
 	return u, nil
 }
 
-func (a *API) readPackage(file string) ([]byte, error) {
-	root, err := os.OpenRoot(a.cfg.PackagesDir) // links do not lead out of it
+func (a *Service) readPackage(file string) ([]byte, error) {
+	root, err := os.OpenRoot(a.Dir) // links do not lead out of it
 	if err != nil {
 		return nil, err
 	}
@@ -188,20 +204,20 @@ func (a *API) readPackage(file string) ([]byte, error) {
 }
 
 type upgradeByFile struct {
-	Agents rest.Targets[*Agent] `param:"agents_list"`
-	agentFilter
+	Agents rest.Targets[*agents.Agent] `param:"agents_list"`
+	agents.Filter
 	File      string `param:"file_path"`
 	Installer string `param:"installer"`
 }
 
 // upgradeByFile upgrades by a package that the request names.
-func (a *API) upgradeByFile(c *rest.Call, p *upgradeByFile) (rest.Answer, error) {
-	if a.cfg.PackagesDir == "" {
+func (a *Service) upgradeByFile(c *rest.Call, p *upgradeByFile) (rest.Answer, error) {
+	if a.Dir == "" {
 		return nil, problem.New(problem.NoPackage, "agents.packages_dir is not configured on this node")
 	}
 	file := p.File
 	if dir, name := filepath.Split(file); dir != "" {
-		have, err := filepath.Abs(a.cfg.PackagesDir)
+		have, err := filepath.Abs(a.Dir)
 		if err != nil || filepath.Clean(dir) != have {
 			return nil, problem.New(problem.NoPackage, "A package lies in agents.packages_dir itself; its plain name is enough")
 		}
@@ -214,11 +230,11 @@ func (a *API) upgradeByFile(c *rest.Call, p *upgradeByFile) (rest.Answer, error)
 	if installer != "" && !plainFile(installer) {
 		return nil, problem.Bad("%.200q is no plain name - 'installer'", installer)
 	}
-	agents, err := p.choose(c, &p.Agents, nil)
+	chosen, err := p.Choose(c, &p.Agents, nil)
 	if err != nil {
 		return nil, err
 	}
-	return a.upgrade(c, upgradeCustom, agents, func(x *Agent, _ []int) (*agentPackage, problem.Code) {
+	return a.upgrade(c, upgradeCustom, chosen, func(x *agents.Agent, _ []int) (*agentPackage, problem.Code) {
 		if installer != "" {
 			return &agentPackage{file, installer}, 0
 		}
@@ -231,8 +247,8 @@ func plainFile(name string) bool {
 }
 
 type upgradeAgents struct {
-	Agents rest.Targets[*Agent] `param:"agents_list"`
-	agentFilter
+	Agents rest.Targets[*agents.Agent] `param:"agents_list"`
+	agents.Filter
 	Repository  string `param:"wpk_repo"`
 	To          string `param:"upgrade_version"`
 	HTTP        bool   `param:"use_http"`
@@ -241,24 +257,24 @@ type upgradeAgents struct {
 }
 
 // upgradeAgents upgrades by the newest package that fits, or one of a version.
-func (a *API) upgradeAgents(c *rest.Call, p *upgradeAgents) (rest.Answer, error) {
+func (a *Service) upgradeAgents(c *rest.Call, p *upgradeAgents) (rest.Answer, error) {
 	if p.Repository != "" {
 		return nil, problem.New(problem.NoPackage, "Packages come from agents.packages_dir; no repository is asked")
 	}
-	if a.cfg.PackagesDir == "" {
+	if a.Dir == "" {
 		return nil, problem.New(problem.NoPackage, "agents.packages_dir is not configured on this node")
 	}
-	have, err := knownPackages(a.cfg.PackagesDir)
+	have, err := knownPackages(a.Dir)
 	if err != nil {
-		a.log.Warn("upgrade packages not listed", "err", err)
+		a.Log.Warn("upgrade packages not listed", "err", err)
 		return nil, problem.New(problem.NoPackage, "agents.packages_dir cannot be read on this node")
 	}
-	server, want, force := numbers(Version), numbers(p.To), p.Force
-	agents, err := p.choose(c, &p.Agents, nil)
+	server, want, force := agents.Numbers(rest.Version), agents.Numbers(p.To), p.Force
+	chosen, err := p.Choose(c, &p.Agents, nil)
 	if err != nil {
 		return nil, err
 	}
-	return a.upgrade(c, upgradeKnown, agents, func(x *Agent, version []int) (*agentPackage, problem.Code) {
+	return a.upgrade(c, upgradeKnown, chosen, func(x *agents.Agent, version []int) (*agentPackage, problem.Code) {
 		if len(want) > 0 && slices.Compare(want, server) > 0 && !force {
 			return nil, problem.NeedsForce
 		}
@@ -280,26 +296,26 @@ func (a *API) upgradeAgents(c *rest.Call, p *upgradeAgents) (rest.Answer, error)
 }
 
 type upgradeResults struct {
-	Agents rest.Targets[*Agent] `param:"agents_list"`
-	agentFilter
+	Agents rest.Targets[*agents.Agent] `param:"agents_list"`
+	agents.Filter
 }
 
 // upgradeResults lists the last upgrade of each agent.
-func (a *API) upgradeResults(c *rest.Call, p *upgradeResults) (rest.Answer, error) {
-	agents, err := p.choose(c, &p.Agents, nil)
+func (a *Service) upgradeResults(c *rest.Call, p *upgradeResults) (rest.Answer, error) {
+	chosen, err := p.Choose(c, &p.Agents, nil)
 	if err != nil {
 		return nil, err
 	}
 	last := map[string]commands.Order{}
-	if a.deps.Orders != nil {
-		for _, o := range a.deps.Orders.Recent(ordersListed, func(o *commands.Order) bool { return o.Kind == schemas.CommandUpgrade }) {
+	if a.Orders != nil {
+		for _, o := range a.Orders.Recent(agents.OrdersListed, func(o *commands.Order) bool { return o.Kind == schemas.CommandUpgrade }) {
 			if _, newer := last[o.AgentID]; !newer {
 				last[o.AgentID] = o
 			}
 		}
 	}
 	items := []*task{}
-	for _, x := range agents {
+	for _, x := range chosen {
 		o, ok := last[x.ID]
 		switch {
 		case ok:

@@ -1,4 +1,4 @@
-package api
+package upgrades
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"vedette/api/agents"
 )
 
 // packageFilesMax bounds the names of agents.packages_dir that are looked at.
@@ -60,7 +62,7 @@ func parsePackage(name string) (knownPackage, bool) {
 	if m == nil {
 		return knownPackage{}, false
 	}
-	return knownPackage{file: name, version: numbers(m[1]), system: m[2], arch: architecture(m[3]), format: m[4]}, true
+	return knownPackage{file: name, version: agents.Numbers(m[1]), system: m[2], arch: architecture(m[3]), format: m[4]}, true
 }
 
 func (p *knownPackage) detail() int {
@@ -75,7 +77,7 @@ func (p *knownPackage) detail() int {
 
 // fits reports whether a package is for an agent; format, if not empty, says how
 // the agent was installed, which its platform tells of otherwise.
-func (p *knownPackage) fits(x *Agent, format string) bool {
+func (p *knownPackage) fits(x *agents.Agent, format string) bool {
 	system, usual := systemOf(strings.ToLower(x.OS.Platform))
 	if format == "" {
 		format = usual

@@ -1,6 +1,7 @@
-package api
+package security
 
 import (
+	"log/slog"
 	"net/http"
 	"sync"
 	"time"
@@ -9,11 +10,37 @@ import (
 	"vedette/api/rest"
 )
 
+const (
+	// passwordChecks at the same time: each takes a core and 32 MiB.
+	passwordChecks = 2
+	// blockedAddresses remembered; beyond it the oldest is forgotten.
+	blockedAddresses = 10_000
+)
+
+// Service answers the operations of logging in.
+type Service struct {
+	users    rest.Users
+	log      *slog.Logger
+	logins   *loginLimit
+	checking chan struct{} // one token per password check
+}
+
+// New returns the service. maxAttempts failures of one address within blockTime
+// block its logins until blockTime is over.
+func New(users rest.Users, maxAttempts int, blockTime time.Duration, log *slog.Logger) *Service {
+	return &Service{users: users, log: log, logins: newLoginLimit(maxAttempts, blockTime), checking: make(chan struct{}, passwordChecks)}
+}
+
+// Part returns the operations of this package.
+func (a *Service) Part() rest.Part {
+	return rest.Part{Operations: []rest.Operation{rest.Op("login", a.login), rest.Op("login_deprecated", a.loginDeprecated)}}
+}
+
 type login struct {
 	Raw bool `param:"raw"`
 }
 
-func (a *API) login(k *rest.Call, p *login) (rest.Answer, error) {
+func (a *Service) login(k *rest.Call, p *login) (rest.Answer, error) {
 	from := k.RemoteIP()
 	if a.logins.blocked(from, k.Now) {
 		k.Refused("login_blocked")
@@ -34,7 +61,7 @@ func (a *API) login(k *rest.Call, p *login) (rest.Answer, error) {
 	case <-k.Ctx.Done():
 		return nil, k.Ctx.Err()
 	}
-	u, ok := a.deps.Users.Authenticate(name, password)
+	u, ok := a.users.Authenticate(name, password)
 	<-a.checking
 	if !ok {
 		a.logins.failed(from, k.Now)
@@ -53,7 +80,7 @@ func (a *API) login(k *rest.Call, p *login) (rest.Answer, error) {
 	return &rest.Data{Data: map[string]string{"token": token}}, nil
 }
 
-func (a *API) loginDeprecated(k *rest.Call, p *login) (rest.Answer, error) {
+func (a *Service) loginDeprecated(k *rest.Call, p *login) (rest.Answer, error) {
 	k.SetHeader("Link", `</security/user/authenticate>; rel="Deprecated"`)
 	return a.login(k, p)
 }

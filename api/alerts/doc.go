@@ -1,0 +1,2 @@
+// Package alerts searches alerts over the API.
+package alerts

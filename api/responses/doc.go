@@ -1,0 +1,2 @@
+// Package responses runs active responses over the API and lists them.
+package responses

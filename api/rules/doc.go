@@ -1,0 +1,2 @@
+// Package rules lists the rules and decoders in use over the API.
+package rules

@@ -1,0 +1,3 @@
+// Package security answers the operations of the API of logging in and bounds
+// failed logins.
+package security
