@@ -27,6 +27,7 @@ func (a *Service) Part() rest.Part {
 			&rest.Kind[*Agent]{Resource: "agent:id", All: a.all, ID: func(x *Agent) string { return x.ID }, Names: (*Agent).names, Missing: problem.NoAgent},
 			&rest.Kind[node]{Resource: "node:id", All: a.nodes, ID: func(n node) string { return string(n) }, Missing: problem.NoNode},
 		},
+		Items: []rest.Item{rest.ItemOf[Agent]("Agent")},
 		Operations: []rest.Operation{
 			rest.Op("list_agents", a.listAgents), rest.Op("add_agent", a.addAgent), rest.Op("delete_agents", a.deleteAgents),
 			rest.Op("insert_agent", a.insertAgent), rest.Op("insert_agent_quick", a.insertAgentQuick), rest.Op("read_agent_key", a.readKey),

@@ -36,6 +36,7 @@ func (a *Service) Part() rest.Part {
 		Kinds: []rest.AnyKind{&rest.Kind[Group]{
 			Resource: "group:id", All: func() []Group { return a.Groups.Groups() }, ID: func(g Group) string { return g.Name }, Missing: problem.NoGroup,
 		}},
+		Items: []rest.Item{rest.ItemOf[groupItem]("Group"), rest.ItemOf[fileItem]("GroupFile")},
 		Operations: []rest.Operation{
 			rest.Op("list_agents_no_group", a.listAgentsWithoutGroup), rest.Op("assign_agent", a.assignAgent), rest.Op("assign_agents", a.assignAgents),
 			rest.Op("unassign_agent", a.unassignAgent), rest.Op("unassign_agent_groups", a.unassignAgentGroups), rest.Op("unassign_agents", a.unassignAgents),

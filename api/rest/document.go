@@ -51,13 +51,17 @@ type param struct {
 var pathParam = regexp.MustCompile(`\{(\w+)\}`)
 
 // loadOperations reads and checks a document; all problems come at once.
-func loadOperations(document []byte) ([]*operation, error) {
+func loadOperations(document []byte) ([]*operation, openapi3.Schemas, error) {
 	doc, err := openapi3.NewLoader().LoadFromData(document)
 	if err != nil {
-		return nil, fmt.Errorf("read openapi.yaml: %w", err)
+		return nil, nil, fmt.Errorf("read openapi.yaml: %w", err)
 	}
 	if err := doc.Validate(context.Background()); err != nil {
-		return nil, fmt.Errorf("openapi.yaml: %w", err)
+		return nil, nil, fmt.Errorf("openapi.yaml: %w", err)
+	}
+	var schemas openapi3.Schemas
+	if doc.Components != nil {
+		schemas = doc.Components.Schemas
 	}
 	var ops []*operation
 	var errs []error
@@ -77,7 +81,7 @@ func loadOperations(document []byte) ([]*operation, error) {
 		}
 	}
 	slices.SortFunc(ops, func(a, b *operation) int { return strings.Compare(a.path+a.method, b.path+b.method) })
-	return ops, errors.Join(errs...)
+	return ops, schemas, errors.Join(errs...)
 }
 
 func newOperation(method, path string, o *openapi3.Operation) (*operation, error) {

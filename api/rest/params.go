@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 )
@@ -177,6 +178,15 @@ func (op *operation) bindBody(b field) error {
 	return fmt.Errorf("a body of the type %s cannot be a %s", op.bodyType, b.of)
 }
 
+// check compares an item with its schema.
+func (it Item) check(schemas openapi3.Schemas) error {
+	s := schemas[it.schema]
+	if s == nil {
+		return errors.New("it is not in the document")
+	}
+	return sameMembers(it.of, s.Value)
+}
+
 // sameMembers compares the members of a struct's JSON with an object's schema.
 func sameMembers(of reflect.Type, s *openapi3.Schema) error {
 	if of.Kind() == reflect.Pointer {
@@ -214,6 +224,15 @@ func sameType(of reflect.Type, s *openapi3.Schema) error {
 		return sameMembers(of, s)
 	case s.Type.Is("array") && of.Kind() == reflect.Slice && s.Items != nil && s.Items.Value.Type != nil:
 		return sameType(of.Elem(), s.Items.Value)
+	case s.Type.Is("array"), of.Kind() == reflect.Interface:
+		return nil
+	}
+	if of.Kind() == reflect.Pointer {
+		of = of.Elem()
+	}
+	_, date := reflect.Zero(of).Interface().(interface{ UTC() time.Time })
+	if kinds, ok := jsonTypes[s.Type.Slice()[0]]; ok && !slices.Contains(kinds, of.Kind()) && !(date && s.Type.Is("string")) {
+		return fmt.Errorf("the document has the type %s, and the struct a %s", s.Type.Slice()[0], of)
 	}
 	return nil
 }

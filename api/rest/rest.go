@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"reflect"
 	"time"
 
+	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -30,7 +32,18 @@ type Frame struct {
 type Part struct {
 	Operations []Operation
 	Kinds      []AnyKind
+	// Items are the structs that lists of the part hold.
+	Items []Item
 }
+
+// Item is a struct that lists hold and the name of its schema in the document.
+type Item struct {
+	schema string
+	of     reflect.Type
+}
+
+// ItemOf returns the item T with the name of its schema.
+func ItemOf[T any](schema string) Item { return Item{schema, reflect.TypeFor[T]()} }
 
 // New reads the document and matches it with the functions of the parts. It
 // fails while an operation lacks its permissions, its function or a parameter,
@@ -48,11 +61,19 @@ func New(cfg Config, document []byte, users Users, parts []Part, log *slog.Logge
 		}
 	}
 	var err error
-	if f.ops, err = loadOperations(document); err != nil {
+	var schemas openapi3.Schemas
+	if f.ops, schemas, err = loadOperations(document); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
 	if err := f.bind(f.ops, table); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
+	}
+	for _, p := range parts {
+		for _, it := range p.Items {
+			if err := it.check(schemas); err != nil {
+				return nil, fmt.Errorf("api: schema %s: %w", it.schema, err)
+			}
+		}
 	}
 	f.handler = f.router()
 	return f, nil

@@ -124,3 +124,32 @@ func TestTheDocumentAndItsFunctionsMustAgree(t *testing.T) {
 		Body  any    `body:"json"`
 	}]))
 }
+
+func TestItemsMustEqualTheirSchemas(t *testing.T) {
+	t.Parallel()
+	schema := func(properties string) []byte {
+		return []byte("openapi: 3.0.0\ninfo: {title: T, version: \"1\"}\npaths: {}\ncomponents: {schemas: {Thing: {type: object, properties: {" + properties + "}}}}\n")
+	}
+	type inner struct {
+		Size int `json:"size"`
+	}
+	type item struct {
+		Name string `json:"name,omitempty"`
+		Made Date   `json:"made,omitzero"`
+		In   inner  `json:"in"`
+	}
+	check := func(properties, name, want string) {
+		t.Helper()
+		_, err := New(Config{}, schema(properties), nil, []Part{{Items: []Item{ItemOf[item](name)}}}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("{%s}: New returns %v, want an error with %q", properties, err, want)
+		}
+	}
+	const in = ", in: {type: object, properties: {size: {type: integer}}}"
+	check("name: {type: string}, made: {type: string}"+in, "Thing", "")
+	check("name: {type: string}, made: {type: string}"+in, "Other", "it is not in the document")
+	check("name: {type: string}"+in, "Thing", `the document has no member "made"`)
+	check("name: {type: string}, made: {type: string}, age: {type: integer}"+in, "Thing", `has no member "age"`)
+	check("name: {type: integer}, made: {type: string}"+in, "Thing", "name: the document has the type integer, and the struct a string")
+	check("name: {type: string}, made: {type: string}, in: {type: object, properties: {size: {type: string}}}", "Thing", "size: the document has the type string")
+}

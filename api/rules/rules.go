@@ -36,6 +36,7 @@ func (a *Service) Part() rest.Part {
 				ID: func(x *decoderItem) string { return x.Filename },
 			},
 		},
+		Items:      []rest.Item{rest.ItemOf[ruleItem]("Rule"), rest.ItemOf[decoderItem]("Decoder")},
 		Operations: []rest.Operation{rest.Op("list_rules", a.listRules), rest.Op("list_decoders", a.listDecoders)},
 	}
 }

@@ -40,7 +40,7 @@ func New(s Service) *Service {
 
 // Part returns the operations of this package.
 func (a *Service) Part() rest.Part {
-	return rest.Part{Operations: []rest.Operation{
+	return rest.Part{Items: []rest.Item{rest.ItemOf[task]("Task")}, Operations: []rest.Operation{
 		rest.Op("upgrade_agents", a.upgradeAgents), rest.Op("upgrade_agents_custom", a.upgradeByFile), rest.Op("list_upgrades", a.upgradeResults),
 		rest.Op("list_tasks", a.listTasks),
 	}}
