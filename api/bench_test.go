@@ -21,8 +21,8 @@ import (
 	"vedette/schemas"
 )
 
-// BenchmarkListAgents asks for 500 of 10,000 count, 20 clients at a time, while
-// count report.
+// BenchmarkListAgents asks for 500 of 10,000 agents, 20 clients at a time, while
+// agents report.
 func BenchmarkListAgents(b *testing.B) {
 	const count, clients = 10_000, 20
 	box, err := secret.NewBox(bytes.Repeat([]byte{7}, 32))
@@ -76,7 +76,7 @@ func BenchmarkListAgents(b *testing.B) {
 			round.Go(func() {
 				start := time.Now()
 				w := httptest.NewRecorder()
-				q := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/count?limit=500", nil)
+				q := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/agents?limit=500", nil)
 				q.Header.Set("Authorization", "Bearer "+token)
 				a.Handler().ServeHTTP(w, q)
 				if w.Code != 200 {
