@@ -158,8 +158,8 @@ func ProposalRecord(value, mac []byte) Record {
 	return Record{Topic: TopicRegistry, Value: value, Headers: []Header{{Key: HeaderMAC, Value: mac}}}
 }
 
-// ParseProposal reads a record's value. Unknown fields are ignored, an unknown
-// version or kind is an error. It does not verify the MAC.
+// ParseProposal reads a record's value. Unknown fields are ignored, a newer
+// version or an unknown kind is an *UnknownProposalError. It does not verify the MAC.
 func ParseProposal(value []byte) (Proposal, error) {
 	var p Proposal
 	if len(value) > MaxProposalBytes {
@@ -167,6 +167,9 @@ func ParseProposal(value []byte) (Proposal, error) {
 	}
 	if err := json.Unmarshal(value, &p); err != nil {
 		return p, fmt.Errorf("read proposal: %w", err)
+	}
+	if p.V > ProposalVersion {
+		return p, &UnknownProposalError{V: p.V, Kind: p.Kind, Proposer: p.Proposer}
 	}
 	if p.V != ProposalVersion {
 		return p, ErrProposalVersion
@@ -190,10 +193,22 @@ func ParseProposal(value []byte) (Proposal, error) {
 	case ProposalAgentGroups:
 		ok = ok && p.AgentGroups != nil
 	default:
-		ok = false
+		return p, &UnknownProposalError{V: p.V, Kind: p.Kind, Proposer: p.Proposer}
 	}
 	if !ok {
 		return p, ErrProposalShape
 	}
 	return p, nil
+}
+
+// UnknownProposalError says that a newer program wrote a proposal. Its readers
+// must not pass over it: they would come to another state than newer ones.
+type UnknownProposalError struct {
+	V        int
+	Kind     ProposalKind
+	Proposer string // the node that wrote it
+}
+
+func (e *UnknownProposalError) Error() string {
+	return fmt.Sprintf("a record of kind %q and version %d, written by node %q, is not known to this program, which knows version %d", e.Kind, e.V, e.Proposer, ProposalVersion)
 }

@@ -3,6 +3,7 @@ package schemas
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"net/netip"
 	"os"
@@ -83,14 +84,25 @@ func TestEveryGoldenProposalDecodesAndRoundTrips(t *testing.T) {
 func TestAProposalOfAnUnknownShapeIsRefused(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]error{
-		`{"v":2,"id":"00112233445566778899aabbccddeeff","kind":"agent.add","agent_add":{}}`: ErrProposalVersion,
+		`{"v":0,"id":"00112233445566778899aabbccddeeff","kind":"agent.add","agent_add":{}}`: ErrProposalVersion,
 		`{"v":1,"id":"00112233445566778899aabbccddeeff","kind":"agent.add"}`:                ErrProposalShape,
-		`{"v":1,"id":"00112233445566778899aabbccddeeff","kind":"agent.fly"}`:                ErrProposalShape,
 		`{"v":1,"id":"short","kind":"agent.add","agent_add":{}}`:                            ErrProposalShape,
 		strings.Repeat(" ", MaxProposalBytes+1):                                             ErrProposalTooLarge,
 	} {
 		if _, err := ParseProposal([]byte(in)); err != want {
 			t.Errorf("%.60s: %v, want %v", in, err, want)
+		}
+	}
+	// What a later version writes is told apart from what nobody can have meant.
+	for _, in := range []string{
+		`{"v":2,"id":"00112233445566778899aabbccddeeff","kind":"agent.add","proposer":"n2","agent_add":{}}`,
+		`{"v":1,"id":"00112233445566778899aabbccddeeff","kind":"agent.fly","proposer":"n2"}`,
+		`{"v":2,"proposer":"n2"}`,
+	} {
+		_, err := ParseProposal([]byte(in))
+		var unknown *UnknownProposalError
+		if !errors.As(err, &unknown) || unknown.Proposer != "n2" {
+			t.Errorf("%s: %v; it must be reported as unknown, with the node that wrote it", in, err)
 		}
 	}
 	// A later version may add fields.

@@ -65,7 +65,7 @@ func readRegistry(ctx context.Context, data *app.Data, cfg config.Config, log *s
 			done <- nil
 			return err
 		case <-look.C:
-			if err := r.Err(); errors.Is(err, registry.ErrWrongKey) { // waiting does not mend it
+			if err := r.Err(); errors.Is(err, registry.ErrWrongKey) || errors.Is(err, registry.ErrNewer) { // waiting does not mend it
 				return err
 			}
 		case <-end:

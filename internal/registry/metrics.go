@@ -12,6 +12,7 @@ type metrics struct {
 	agents     prometheus.Gauge
 	presences  prometheus.Gauge
 	pending    prometheus.Gauge
+	halted     prometheus.Gauge
 
 	snapshots      prometheus.Counter
 	badSnapshots   *prometheus.CounterVec
@@ -27,9 +28,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		agents:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "vedette_registry_agents", Help: "Agents that may connect."}),
 		presences: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vedette_registry_presences", Help: "Agents with a presence record."}),
 		pending:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "vedette_registry_pending_proposals", Help: "Own proposals whose outcome is not known yet."}),
+		halted:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "vedette_registry_halted", Help: "1 if a newer program has written to the registry, so that this process reads it no further."}),
 
 		snapshots:      prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_registry_snapshots_total", Help: "Snapshots of the registry this process wrote."}),
-		badSnapshots:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vedette_registry_rejected_snapshots_total", Help: "Snapshots that were not used: topic (of another registry), gap (the log begins behind them), chunks (removed), broken."}, []string{"reason"}),
+		badSnapshots:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vedette_registry_rejected_snapshots_total", Help: "Snapshots that were not used: topic (of another registry), gap (the log begins behind them), chunks (removed), broken, newer (of a later version of this program)."}, []string{"reason"}),
 		snapshotOffset: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vedette_registry_snapshot_offset", Help: "Offset that the newest snapshot holds."}),
 	}
 	register(reg, &m.applied)
@@ -37,6 +39,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	register(reg, &m.agents)
 	register(reg, &m.presences)
 	register(reg, &m.pending)
+	register(reg, &m.halted)
 	register(reg, &m.snapshots)
 	register(reg, &m.badSnapshots)
 	register(reg, &m.snapshotOffset)

@@ -140,8 +140,8 @@ func (r *Registry) propose(ctx context.Context, p schemas.Proposal) (Outcome, er
 	select {
 	case out := <-ch:
 		forget()
-		if out.lost {
-			return Outcome{}, fmt.Errorf("the outcome of %s is not known: this node read it as part of a snapshot", p.Kind)
+		if out.lost != nil {
+			return Outcome{}, fmt.Errorf("the outcome of %s is not known: %w", p.Kind, out.lost)
 		}
 		if out.Refusal != nil {
 			return out, out.Refusal

@@ -79,6 +79,10 @@ type Registry struct {
 	verified atomic.Bool           // something verified under the cluster key
 	foreign  atomic.Int64          // records that did not
 	fault    atomic.Pointer[error] // why the state is not that of the log
+	halted   atomic.Pointer[error] // why no further record is applied
+
+	// parse reads a proposal; a test puts a newer program's in its place.
+	parse func(value []byte) (schemas.Proposal, error)
 
 	// mu guards what follows. Callbacks never run under it.
 	mu        sync.RWMutex
@@ -101,7 +105,7 @@ func Open(cluster *kafka.Cluster, box *secret.Box, node string, log *slog.Logger
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
 	r := &Registry{
-		cluster: cluster, box: box, node: node, log: log, m: newMetrics(reg), prod: prod, ready: make(chan struct{}),
+		cluster: cluster, box: box, node: node, log: log, m: newMetrics(reg), prod: prod, ready: make(chan struct{}), parse: schemas.ParseProposal,
 		snapshotEvery: snapshotEvery, snapshotWait: snapshotWait,
 		state: NewState(), presences: map[string]schemas.Presence{}, pending: map[string]chan Outcome{}, subs: map[int]func(Change){},
 	}
@@ -186,6 +190,9 @@ var ErrWrongKey = errors.New("nothing in the registry verifies under this cluste
 // Err says why this node's view of the registry is not to be relied on, or nil.
 // While it is not nil, nothing can be proposed here.
 func (r *Registry) Err() error {
+	if p := r.halted.Load(); p != nil {
+		return *p
+	}
 	if p := r.fault.Load(); p != nil {
 		return *p
 	}
@@ -225,7 +232,11 @@ func (r *Registry) onProposal(ctx context.Context, rec schemas.Record) {
 		return
 	}
 	r.verified.Store(true)
-	p, err := schemas.ParseProposal(rec.Value)
+	p, err := r.parse(rec.Value)
+	if unknown := new(schemas.UnknownProposalError); errors.As(err, &unknown) {
+		r.halt(rec.Offset, unknown)
+		return
+	}
 	if err != nil {
 		skip("shape")
 		return
@@ -280,6 +291,27 @@ func (r *Registry) onProposal(ctx context.Context, rec schemas.Record) {
 	}
 }
 
+// ErrNewer says that a newer program has written to the registry.
+var ErrNewer = errors.New("the registry needs a newer version of this program")
+
+// halt stops the state in front of a record that a newer program wrote. Passing
+// over it would lose it: the next snapshot would lack it, and the log is cut behind
+// snapshots. What is known already stays in use. After an upgrade the next start
+// goes on here.
+func (r *Registry) halt(offset int64, unknown *schemas.UnknownProposalError) {
+	err := fmt.Errorf("%w: at offset %d stands %w; upgrade this node to the version of that node", ErrNewer, offset, unknown)
+	r.halted.Store(&err)
+	r.m.halted.Set(1)
+	r.log.Error("the registry is not read any further, and this node changes nothing in it", "err", err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, ch := range r.pending {
+		delete(r.pending, id)
+		ch <- Outcome{lost: err} // has room for one
+	}
+	r.m.pending.Set(0)
+}
+
 // noteForeign counts a record that does not verify, and tells of the first: they
 // come one by one from a node with another key, or many at once from nobody.
 func (r *Registry) noteForeign(rec schemas.Record) {
@@ -292,6 +324,9 @@ func (r *Registry) noteForeign(rec schemas.Record) {
 // as when the log was cut behind two snapshots while this node did not read, a
 // snapshot takes the place of the records that are gone.
 func (r *Registry) expected(ctx context.Context, offset int64) bool {
+	if r.halted.Load() != nil {
+		return false
+	}
 	r.mu.RLock()
 	at := r.state.offset
 	r.mu.RUnlock()

@@ -190,6 +190,9 @@ func (r *Registry) load(ctx context.Context) (from int64, err error) {
 	}
 }
 
+// errInSnapshot says why the outcome of a proposal is not known.
+var errInSnapshot = errors.New("this node read it as part of a snapshot")
+
 // errGone says that the log begins behind what the snapshots hold.
 var errGone = errors.New("records of the registry are gone and no snapshot holds them")
 
@@ -218,6 +221,7 @@ func (r *Registry) tryLoad(ctx context.Context) (from int64, err error) {
 	r.mu.RLock()
 	manifests := slices.Clone(r.manifests)
 	r.mu.RUnlock()
+	newer := 0 // the form of a snapshot that this program cannot read
 	for _, m := range slices.Backward(manifests) {
 		why := ""
 		var state *State
@@ -233,7 +237,9 @@ func (r *Registry) tryLoad(ctx context.Context) (from int64, err error) {
 				if ctx.Err() != nil {
 					return 0, err
 				}
-				why = "broken"
+				if why = "broken"; m.Format > stateFormat {
+					newer, why = m.Format, "newer"
+				}
 				r.log.Warn("snapshot of the registry is not used", "offset", m.Offset, "err", err)
 			}
 		}
@@ -250,6 +256,9 @@ func (r *Registry) tryLoad(ctx context.Context) (from int64, err error) {
 	}
 	if log.Start > 0 && r.foreign.Load() > 0 && !r.verified.Load() {
 		return 0, ErrWrongKey
+	}
+	if log.Start > 0 && newer > 0 {
+		return 0, fmt.Errorf("%w: %w; a snapshot has the form %d, this program knows %d; upgrade this node", ErrNewer, errGone, newer, stateFormat)
 	}
 	if log.Start > 0 {
 		return 0, fmt.Errorf("%w: the log begins at offset %d", errGone, log.Start)
@@ -339,7 +348,7 @@ func (r *Registry) install(s *State) {
 	for id, ch := range r.pending {
 		if _, ok := s.seen[id]; ok {
 			delete(r.pending, id)
-			ch <- Outcome{lost: true} // has room for one
+			ch <- Outcome{lost: errInSnapshot} // has room for one
 		}
 	}
 	r.mu.Unlock()

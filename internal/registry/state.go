@@ -118,7 +118,7 @@ type Outcome struct {
 	// Regrouped are the agents whose groups changed, as they are now.
 	Regrouped []Agent
 
-	lost bool // applied elsewhere; what came of it is not known
+	lost error // why it is not known here what came of it
 }
 
 // State is the registry at one offset. It is a pure state machine: no clock, no
