@@ -199,9 +199,10 @@ func newScene(t *testing.T) *scene {
 func (s *scene) third(t *testing.T, before int) int {
 	t.Helper()
 	produce(t, s.c, event("001", 1800, "T ip=1.1.1.1"))
-	got := s.alerts(before + 1)
+	s.alerts(before + 1)
 	time.Sleep(20 * time.Millisecond)
-	if got = s.alerts(before + 1); len(got) != before+1 {
+	got := s.alerts(before + 1)
+	if len(got) != before+1 {
 		t.Errorf("%d alerts, want %d", len(got), before+1)
 	}
 	return firedTimes(t, got[before])

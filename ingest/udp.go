@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"vedette/ingest/secure"
@@ -37,11 +36,10 @@ type udpPeer struct {
 //
 // Source: spec/agent-protocol.md §1.
 type udpPort struct {
-	g        *Gateway
-	conn     *net.UDPConn
-	workers  [udpWorkers]chan datagram
-	inflight atomic.Int64
-	buffers  sync.Pool
+	g       *Gateway
+	conn    *net.UDPConn
+	workers [udpWorkers]chan datagram
+	buffers sync.Pool
 
 	mu       sync.Mutex
 	sessions map[string]*udpSession // by agent; bounded by the registry

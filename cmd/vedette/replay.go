@@ -122,7 +122,6 @@ type job struct {
 	span  replay.Range
 	// lineZone is that of plain lines which name none.
 	lineZone *time.Location
-	keep     []string // agents, of those that were named and of the groups
 	goes     *replay.State
 	data     *app.Data // nil until the topics are needed
 	fails    []replay.Condition
