@@ -155,7 +155,7 @@ func newFakes() *fakes {
 	return &fakes{
 		key: testKey(),
 		users: map[string]rest.User{
-			"wazuh": {Name: "wazuh", Roles: []int{1}}, "reader": {Name: "reader", Roles: []int{4}}, "nobody": {Name: "nobody"},
+			"wazuh": {ID: 1, Name: "wazuh", RunAs: true, Roles: []int{1}}, "reader": {Name: "reader", Roles: []int{4}}, "nobody": {Name: "nobody"},
 		},
 		health: map[string]error{"store": nil, "analyze": nil},
 		orders: newFakeOrders(), files: newFakeFiles(),
@@ -683,6 +683,32 @@ func TestManager(t *testing.T) {
 	}
 }
 
+// The dashboard starts with these.
+func TestTheCallingUser(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	r := s.do("GET", "/security/users/me", "")
+	for _, w := range []string{`"affected_items":[{"id":1,"username":"wazuh","allow_run_as":true,"roles":[{"id":1,"name":"administrator","policies":[{"id":1,"name":"agents_all_resourceless","policy":{"actions":["agent:create"`, `"effect":"allow"`, `"total_affected_items":1`} {
+		if r.status != 200 || !strings.Contains(r.body, w) {
+			t.Errorf("%d, no %s in %.400s", r.status, w, r.body)
+		}
+	}
+	r = s.do("GET", "/security/users/me/policies", "")
+	for _, w := range []string{`"agent:read":{"agent:id:*":"allow"`, `"cluster:status":{"*:*:*":"allow"}`, `"rbac_mode":"white"}`, `"error":0`} {
+		if r.status != 200 || !strings.Contains(r.body, w) {
+			t.Errorf("%d, no %s in %.400s", r.status, w, r.body)
+		}
+	}
+	if r := s.do("GET", "/cluster/status", ""); r.status != 200 || !strings.Contains(r.body, `{"enabled":"no","running":"no"}`) {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	s.as("reader")
+	if r := s.do("GET", "/security/users/me/policies", ""); r.status != 200 || !strings.Contains(r.body, `"group:read"`) || strings.Contains(r.body, "agent:create") {
+		t.Errorf("%d %.400s", r.status, r.body)
+	}
+	s.refused(s.do("GET", "/cluster/status", ""), 403, "Permission Denied", 4000, "Resource type: *:*")
+}
+
 func TestProbesNeedNoTokenAndNoLimit(t *testing.T) {
 	t.Parallel()
 	s := serve(t, func(c *Config) { c.MaxRequestsPerMinute = 1 })
@@ -842,6 +868,10 @@ func TestDocument(t *testing.T) {
 					r.SetBasicAuth("wazuh", "secret")
 				}
 			})
+			if path == "/cluster/local/info" { // there is none to tell of
+				s.refused(r, 400, "Bad Request", 3013, "")
+				continue
+			}
 			content := op.Responses.Value("200").Value.Content.Get("application/json")
 			var v any
 			if err := json.Unmarshal([]byte(r.body), &v); r.status != 200 || err != nil {

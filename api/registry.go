@@ -276,7 +276,7 @@ func (r *Registry) User(name string) (rest.User, bool) {
 	if !ok {
 		return rest.User{}, false
 	}
-	out := rest.User{Name: u.Name}
+	out := rest.User{ID: r.userID(name), Name: u.Name, RunAs: u.RunAs}
 	for _, role := range u.Roles {
 		if id, ok := rbac.RoleID(role); ok {
 			out.Roles = append(out.Roles, id)
@@ -286,6 +286,31 @@ func (r *Registry) User(name string) (rest.User, bool) {
 	}
 	out.Policies = rbac.PoliciesOf(out.Roles)
 	return out, true
+}
+
+// The built-in users of 4.14 have fixed ids.
+var fixedUserIDs = map[string]int{"wazuh": 1, "wazuh-wui": 2}
+
+// firstFreeUserID is the id of the first user that is not built in.
+const firstFreeUserID = 100
+
+// userID numbers the users that are not built in, by the time they were added.
+func (r *Registry) userID(name string) int {
+	if id := fixedUserIDs[name]; id > 0 {
+		return id
+	}
+	id := firstFreeUserID
+	users := r.reg.Users()
+	slices.SortStableFunc(users, func(a, b registry.User) int { return a.Created.Compare(b.Created) })
+	for _, u := range users {
+		if u.Name == name {
+			break
+		}
+		if fixedUserIDs[u.Name] == 0 {
+			id++
+		}
+	}
+	return id
 }
 
 // Authenticate implements Users.

@@ -97,6 +97,15 @@ func TestRegistryAdapter(t *testing.T) {
 	if u, ok := r.Authenticate("wazuh", "pw"); !ok || len(u.Roles) != 1 || u.Roles[0] != 1 {
 		t.Errorf("%+v, %v", u, ok)
 	}
+	for i, name := range []string{"wazuh-wui", "zoe", "adam"} {
+		if err := reg.AddUser(ctx, registry.User{Name: name, PasswordHash: "x"}); err != nil {
+			t.Fatalf("add %s: %v", name, err)
+		}
+		time.Sleep(2 * time.Millisecond) // users are numbered by the millisecond they were added in
+		if want := []int{2, 100, 101}[i]; r.userID(name) != want {
+			t.Errorf("%s has the id %d, want %d", name, r.userID(name), want)
+		}
+	}
 	for _, c := range [][2]string{{"wazuh", "no"}, {"nobody", "pw"}, {"nobody", "decoy"}} {
 		if _, ok := r.Authenticate(c[0], c[1]); ok {
 			t.Errorf("%v may log in", c)

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"vedette/api/problem"
 	"vedette/api/rest"
 )
 
@@ -19,6 +20,7 @@ func (a *Service) Part() rest.Part {
 	return rest.Part{Operations: []rest.Operation{
 		rest.Op("banner", a.banner), rest.Op("healthz", a.healthz), rest.Op("readyz", a.readyz),
 		rest.Op("manager_status", a.managerStatus), rest.Op("manager_info", a.managerInfo),
+		rest.Op("cluster_status", a.clusterStatus), rest.Op("cluster_local_info", a.clusterLocalInfo),
 	}}
 }
 
@@ -82,6 +84,16 @@ func (a *Service) managerInfo(c *rest.Call, _ *rest.None) (rest.Answer, error) {
 		{Key: "tz_name", Value: zone},
 		{Key: "uuid", Value: a.Identity.InstallationID},
 	}, "Basic information was successfully read in specified node"), nil
+}
+
+// clusterStatus says that there is no cluster of 4.14's kind, whose operations
+// clients would then call: nodes share nothing but topics.
+func (a *Service) clusterStatus(*rest.Call, *rest.None) (rest.Answer, error) {
+	return &rest.Data{Data: rest.Ordered{{Key: "enabled", Value: "no"}, {Key: "running", Value: "no"}}}, nil
+}
+
+func (a *Service) clusterLocalInfo(*rest.Call, *rest.None) (rest.Answer, error) {
+	return nil, problem.New(problem.NoCluster, "")
 }
 
 func tzOffset(seconds int) string {

@@ -87,6 +87,7 @@ const (
 	NoRuleset        Code = 1915
 	ShadowFailed     Code = 2004
 	StoreFailed      Code = 2003
+	NoCluster        Code = 3013
 	Timeout          Code = 3021
 	PermissionDenied Code = 4000
 	AddressBlocked   Code = 6000
@@ -132,6 +133,7 @@ func init() {
 	def(OldAgent, internal, "The agent's version is too old for this", "Upgrade it")
 	def(ActiveOnly, bad, "This can only be done with active agents", "See whether it is connected")
 	def(NoTask, bad, "There is no upgrade of this agent", "It is remembered for a day")
+	def(NoCluster, bad, "There is no cluster of this kind: nodes share topics and none is a master", "Use the operations under /manager")
 	def(NoPackage, bad, "There is no package for this agent", "Put one into agents.packages_dir")
 	def(Upgrading, bad, "The agent is being upgraded already", "See GET /agents/upgrade_result")
 	def(UpgradeVersion, bad, "Agents of this version cannot be upgraded from here", "Upgrade it by hand")

@@ -100,6 +100,15 @@ func PoliciesOf(ids []int) []Policy {
 	return out
 }
 
+// RoleByID returns a built-in role.
+func RoleByID(id int) (Role, bool) {
+	i := slices.IndexFunc(roles, func(r Role) bool { return r.ID == id })
+	if i < 0 {
+		return Role{}, false
+	}
+	return roles[i], true
+}
+
 // Actions returns every action there is with the types of its resources.
 func Actions() map[string][]string {
 	out := map[string][]string{}

@@ -7,6 +7,7 @@
 package rbac
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -76,6 +77,22 @@ func (p *Permissions) Allows(action string, resources ...string) bool {
 		}
 	}
 	return ok
+}
+
+// Each gives each action in the order of names, with its resources in their order
+// and the effect on each: allow or deny.
+func (p *Permissions) Each(fn func(action string, resources, effects []string)) {
+	for _, action := range slices.Sorted(maps.Keys(p.actions)) {
+		var resources, effects []string
+		for _, e := range p.actions[action] {
+			effect := "deny"
+			if e.allow {
+				effect = "allow"
+			}
+			resources, effects = append(resources, e.resource), append(effects, effect)
+		}
+		fn(action, resources, effects)
+	}
 }
 
 func covers(have string, resources []string) bool {

@@ -98,7 +98,11 @@ type Users interface {
 
 // User is one API user.
 type User struct {
+	// ID is 1 for wazuh and 2 for wazuh-wui, as in 4.14; others have larger ones.
+	ID   int
 	Name string
+	// RunAs says that the user may log in for others.
+	RunAs bool
 	// Roles are role ids in order; 1 is the administrator.
 	Roles []int
 	// Policies are those of the roles, in order.

@@ -49,6 +49,20 @@ func (f *Frame) authenticate(k *Call) error {
 	return nil
 }
 
+// Permissions returns what the caller may do, folded: for each action the effect
+// on each resource, and the mode.
+func (c *Call) Permissions() Ordered {
+	var all Ordered
+	c.perms.Each(func(action string, resources, effects []string) {
+		var on Ordered
+		for i, r := range resources {
+			on = append(on, Member{r, effects[i]})
+		}
+		all = append(all, Member{action, on})
+	})
+	return append(all, Member{"rbac_mode", mode})
+}
+
 // NoToken counts a request whose token is not good and returns the answer.
 func (c *Call) NoToken(detail string) error {
 	c.Refused("token")

@@ -1,3 +1,3 @@
-// Package security answers the operations of the API of logging in and bounds
-// failed logins.
+// Package security answers the operations of logging in and about the calling
+// user, and bounds failed logins.
 package security

@@ -33,7 +33,10 @@ func New(users rest.Users, maxAttempts int, blockTime time.Duration, log *slog.L
 
 // Part returns the operations of this package.
 func (a *Service) Part() rest.Part {
-	return rest.Part{Operations: []rest.Operation{rest.Op("login", a.login), rest.Op("login_deprecated", a.loginDeprecated)}}
+	return rest.Part{Operations: []rest.Operation{
+		rest.Op("login", a.login), rest.Op("login_deprecated", a.loginDeprecated),
+		rest.Op("get_user_me", a.getUserMe), rest.Op("get_user_me_policies", a.getUserMePolicies),
+	}}
 }
 
 type login struct {
