@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -116,6 +117,15 @@ func (f *fakes) changed(changes ...string) error {
 func (f *fakes) Authenticate(name, password string) (rest.User, bool) {
 	u, ok := f.users[name]
 	return u, ok && password == "secret"
+}
+
+func (f *fakes) Users() []rest.User {
+	var out []rest.User
+	for _, name := range slices.Sorted(maps.Keys(f.users)) {
+		u, _ := f.User(name)
+		out = append(out, u)
+	}
+	return out
 }
 
 func (f *fakes) User(name string) (rest.User, bool) {
@@ -707,6 +717,31 @@ func TestTheCallingUser(t *testing.T) {
 		t.Errorf("%d %.400s", r.status, r.body)
 	}
 	s.refused(s.do("GET", "/cluster/status", ""), 403, "Permission Denied", 4000, "Resource type: *:*")
+}
+
+func TestUsersRolesAndPoliciesAreListed(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	contains := func(path string, want ...string) {
+		t.Helper()
+		r := s.do("GET", path, "")
+		for _, w := range want {
+			if r.status != 200 || !strings.Contains(r.body, w) {
+				t.Errorf("%s: %d, no %s in %.600s", path, r.status, w, r.body)
+			}
+		}
+	}
+	contains("/security/users?user_ids=1", `"affected_items":[{"id":1,"username":"wazuh","allow_run_as":true,"roles":[1]}],"total_affected_items":1`)
+	contains("/security/users?user_ids=1,77", `"code":5001`, `"id":[77]`, `"error":2`)
+	contains("/security/roles?role_ids=4", `{"id":4,"name":"agents_readonly","policies":[4,5],"users":[`, `"rules":[]`)
+	contains("/security/roles?sort=-name&select=name", `"total_affected_items":7`, `"name":"users_admin"`)
+	contains("/security/policies?policy_ids=2", `"resources":["agent:id:*","agent:group:*"],"effect":"allow"},"roles":[1,5]`)
+	contains("/security/rules", `{"id":1,"name":"wui_elastic_admin","rule":{"FIND":{"username":"elastic"}},"roles":[1]}`, `"total_affected_items":2`)
+	contains("/security/config", `{"auth_token_exp_timeout":900,"rbac_mode":"white"}`)
+	s.as("reader") // may see agents, no users
+	contains("/security/users", `"total_affected_items":0`)
+	s.refused(s.do("GET", "/security/users?user_ids=1", ""), 403, "Permission Denied", 4000, "Resource type: user:id")
+	s.refused(s.do("GET", "/security/config", ""), 403, "Permission Denied", 4000, "Resource type: *:*")
 }
 
 func TestProbesNeedNoTokenAndNoLimit(t *testing.T) {

@@ -288,6 +288,18 @@ func (r *Registry) User(name string) (rest.User, bool) {
 	return out, true
 }
 
+// Users implements rest.Users.
+func (r *Registry) Users() []rest.User {
+	var out []rest.User
+	for _, x := range r.reg.Users() {
+		if user, ok := r.User(x.Name); ok {
+			out = append(out, user)
+		}
+	}
+	slices.SortFunc(out, func(a, b rest.User) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
 // The built-in users of 4.14 have fixed ids.
 var fixedUserIDs = map[string]int{"wazuh": 1, "wazuh-wui": 2}
 

@@ -114,6 +114,9 @@ func requests(path, method string, op *openapi3.Operation, inside bool) (out []r
 	if inside {
 		ids = map[string]string{"agent:id": insideAgent, "group:id": insideGroup, "node:id": "node1"}
 	}
+	for _, resource := range []string{"user:id", "role:id", "policy:id", "rule:id"} { // belong to no group of agents
+		ids[resource] = "1"
+	}
 	needs, _ := op.Extensions["x-vedette-permissions"].([]any)
 	byParameter := map[string]string{}
 	for _, n := range needs {

@@ -90,6 +90,10 @@ const (
 	NoCluster        Code = 3013
 	Timeout          Code = 3021
 	PermissionDenied Code = 4000
+	NoRole           Code = 4002
+	NoPolicy         Code = 4007
+	NoSecurityRule   Code = 4022
+	NoUser           Code = 5001
 	AddressBlocked   Code = 6000
 	RequestLimit     Code = 6001
 	BodyType         Code = 6002
@@ -134,6 +138,10 @@ func init() {
 	def(ActiveOnly, bad, "This can only be done with active agents", "See whether it is connected")
 	def(NoTask, bad, "There is no upgrade of this agent", "It is remembered for a day")
 	def(NoCluster, bad, "There is no cluster of this kind: nodes share topics and none is a master", "Use the operations under /manager")
+	def(NoRole, bad, "There is no such role", "See GET /security/roles")
+	def(NoPolicy, bad, "There is no such policy", "See GET /security/policies")
+	def(NoSecurityRule, bad, "There is no such security rule", "See GET /security/rules")
+	def(NoUser, bad, "There is no such user", "See GET /security/users")
 	def(NoPackage, bad, "There is no package for this agent", "Put one into agents.packages_dir")
 	def(Upgrading, bad, "The agent is being upgraded already", "See GET /agents/upgrade_result")
 	def(UpgradeVersion, bad, "Agents of this version cannot be upgraded from here", "Upgrade it by hand")

@@ -100,6 +100,12 @@ func PoliciesOf(ids []int) []Policy {
 	return out
 }
 
+// Roles returns the built-in roles by id.
+func Roles() []Role { return slices.Clone(roles) }
+
+// Policies returns the built-in policies by id.
+func Policies() []Policy { return slices.Clone(policies) }
+
 // RoleByID returns a built-in role.
 func RoleByID(id int) (Role, bool) {
 	i := slices.IndexFunc(roles, func(r Role) bool { return r.ID == id })

@@ -92,6 +92,8 @@ type Users interface {
 	// Authenticate checks a password, in the same time for unknown users.
 	Authenticate(name, password string) (User, bool)
 	User(name string) (User, bool)
+	// Users returns all users by id.
+	Users() []User
 	// TokenKey returns the key that signs tokens on every node.
 	TokenKey(ctx context.Context) (*ecdsa.PrivateKey, error)
 }

@@ -63,6 +63,12 @@ func (c *Call) Permissions() Ordered {
 	return append(all, Member{"rbac_mode", mode})
 }
 
+// TokenSettings returns how long tokens are good, and how permissions are read:
+// white or black.
+func (c *Call) TokenSettings() (lifetime time.Duration, rbacMode string) {
+	return c.frame.cfg.TokenLifetime, mode
+}
+
 // NoToken counts a request whose token is not good and returns the answer.
 func (c *Call) NoToken(detail string) error {
 	c.Refused("token")

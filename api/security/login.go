@@ -17,7 +17,7 @@ const (
 	blockedAddresses = 10_000
 )
 
-// Service answers the operations of logging in.
+// Service answers the operations of logging in, and lists what decides on permissions.
 type Service struct {
 	users    rest.Users
 	log      *slog.Logger
@@ -33,9 +33,13 @@ func New(users rest.Users, maxAttempts int, blockTime time.Duration, log *slog.L
 
 // Part returns the operations of this package.
 func (a *Service) Part() rest.Part {
-	return rest.Part{Operations: []rest.Operation{
+	return rest.Part{Kinds: a.kinds(), Items: []rest.Item{
+		rest.ItemOf[UserEntry]("UserEntry"), rest.ItemOf[RoleEntry]("RoleEntry"), rest.ItemOf[PolicyEntry]("PolicyEntry"), rest.ItemOf[RuleEntry]("SecurityRule"),
+	}, Operations: []rest.Operation{
 		rest.Op("login", a.login), rest.Op("login_deprecated", a.loginDeprecated),
 		rest.Op("get_user_me", a.getUserMe), rest.Op("get_user_me_policies", a.getUserMePolicies),
+		rest.Op("list_users", a.listUsers), rest.Op("list_roles", a.listRoles), rest.Op("list_policies", a.listPolicies), rest.Op("list_security_rules", a.listRules),
+		rest.Op("security_config", a.securityConfig),
 	}}
 }
 

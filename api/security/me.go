@@ -45,11 +45,7 @@ func (a *Service) getUserMe(c *rest.Call, _ *rest.None) (rest.Answer, error) {
 		}
 		r := Role{ID: id, Name: role.Name, Policies: []Policy{}, Rules: []struct{}{}}
 		for _, p := range rbac.PoliciesOf([]int{id}) {
-			effect := "allow"
-			if p.Deny {
-				effect = "deny"
-			}
-			r.Policies = append(r.Policies, Policy{p.ID, p.Name, PolicyBody{p.Actions, p.Resources, effect}})
+			r.Policies = append(r.Policies, Policy{p.ID, p.Name, bodyOf(&p)})
 		}
 		u.Roles = append(u.Roles, r)
 	}
