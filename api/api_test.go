@@ -8,8 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -737,6 +737,14 @@ func TestUsersRolesAndPoliciesAreListed(t *testing.T) {
 	contains("/security/roles?sort=-name&select=name", `"total_affected_items":7`, `"name":"users_admin"`)
 	contains("/security/policies?policy_ids=2", `"resources":["agent:id:*","agent:group:*"],"effect":"allow"},"roles":[1,5]`)
 	contains("/security/rules", `{"id":1,"name":"wui_elastic_admin","rule":{"FIND":{"username":"elastic"}},"roles":[1]}`, `"total_affected_items":2`)
+	contains("/security/actions", `"agent:create":{"description":`, `"resources":["*:*"],"example":{"actions":["agent:create"],"resources":["*:*:*"],"effect":"allow"},"related_endpoints":["POST /agents"`)
+	contains("/security/actions?endpoint=get+/alerts", `{"data":{"alert:read":{`)
+	contains("/security/resources?resource=agent:id", `{"data":{"agent:id":{"description":`)
+	for action := range rbac.Actions() {
+		if !slices.ContainsFunc(rbac.ActionTexts, func(d rbac.Described) bool { return d.Name == action }) {
+			t.Errorf("nothing describes the action %s", action)
+		}
+	}
 	contains("/security/config", `{"auth_token_exp_timeout":900,"rbac_mode":"white"}`)
 	s.as("reader") // may see agents, no users
 	contains("/security/users", `"total_affected_items":0`)

@@ -63,6 +63,22 @@ func (c *Call) Permissions() Ordered {
 	return append(all, Member{"rbac_mode", mode})
 }
 
+// Endpoints returns the operations, such as "GET /agents", that need each action.
+func (c *Call) Endpoints() map[string][]string {
+	out := map[string][]string{}
+	for _, op := range c.frame.ops {
+		for _, n := range op.needs {
+			if e := op.method + " " + op.path; !slices.Contains(out[n.action], e) {
+				out[n.action] = append(out[n.action], e)
+			}
+		}
+	}
+	for _, list := range out {
+		slices.Sort(list)
+	}
+	return out
+}
+
 // TokenSettings returns how long tokens are good, and how permissions are read:
 // white or black.
 func (c *Call) TokenSettings() (lifetime time.Duration, rbacMode string) {

@@ -39,7 +39,7 @@ func (a *Service) Part() rest.Part {
 		rest.Op("login", a.login), rest.Op("login_deprecated", a.loginDeprecated),
 		rest.Op("get_user_me", a.getUserMe), rest.Op("get_user_me_policies", a.getUserMePolicies),
 		rest.Op("list_users", a.listUsers), rest.Op("list_roles", a.listRoles), rest.Op("list_policies", a.listPolicies), rest.Op("list_security_rules", a.listRules),
-		rest.Op("security_config", a.securityConfig),
+		rest.Op("security_config", a.securityConfig), rest.Op("list_actions", a.listActions), rest.Op("list_resources", a.listResources),
 	}}
 }
 
