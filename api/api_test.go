@@ -807,6 +807,20 @@ func TestRulesAndDecoders(t *testing.T) {
 	if !strings.Contains(r.body, want) {
 		t.Error(r.body)
 	}
+	for path, want := range map[string]string{
+		"/rules/groups":                                   `"sshd","syslog"`,
+		"/rules/groups?search=pci":                        `"affected_items":["pci_dss_10.2.4"],"total_affected_items":1`,
+		"/rules/groups?sort=-&limit=1":                    `"affected_items":["syslog"]`,
+		"/rules/requirement/PCI_dss":                      `"affected_items":["10.2.4"],"total_affected_items":1,"total_failed_items":0,"failed_items":[]},"message":"All selected rules were returned","error":0`,
+		"/rules/requirement/mitre":                        `"T1110"`,
+		"/rules/requirement/gdpr":                         `"affected_items":[],"total_affected_items":0`,
+		"/decoders/parents?select=name&relative_dirname=": "",
+	} {
+		if r := s.do("GET", path, ""); want == "" && r.status != 400 || want != "" && (r.status != 200 || !strings.Contains(r.body, want)) {
+			t.Errorf("%s: %d %s; want %s", path, r.status, r.body, want)
+		}
+	}
+	f("/decoders/parents", "name", "sshd")
 	f("/decoders", "name", "sshd", "sshd-ok")
 	f("/decoders?decoder_names=sshd-ok", "details.parent", "sshd")
 	f("/decoders?q=details.order~user", "name", "sshd-ok")
@@ -905,7 +919,7 @@ func TestDocument(t *testing.T) {
 			if method != http.MethodGet {
 				continue
 			}
-			path = strings.NewReplacer("{agent_id}", "001", "{group_id}", "default", "{component}", "agent", "{configuration}", "client", "{file_name}", "agent.conf").Replace(path)
+			path = strings.NewReplacer("{agent_id}", "001", "{group_id}", "default", "{component}", "agent", "{configuration}", "client", "{file_name}", "agent.conf", "{requirement}", "pci_dss").Replace(path)
 			r := s.do(method, path, "{}", func(r *http.Request) {
 				if op.Security != nil {
 					r.SetBasicAuth("wazuh", "secret")

@@ -98,6 +98,19 @@ func (v *View[T]) Page(c *Call, items []*T, m Messages) (*List[any], error) {
 	return l, nil
 }
 
+// Texts returns the page of a sorted list of texts. Of the common parameters,
+// search and the direction of sort count.
+func Texts(c *Call, all []string, m Messages) *List[string] {
+	if c.Search != "" {
+		text, without := strings.CutPrefix(strings.ToLower(c.Search), "-")
+		all = slices.DeleteFunc(all, func(s string) bool { return strings.Contains(strings.ToLower(s), text) == without })
+	}
+	if strings.HasPrefix(c.Sort, "-") {
+		slices.Reverse(all)
+	}
+	return &List[string]{Items: Cut(all, c.Offset, c.Limit), Total: len(all), Messages: m}
+}
+
 // show returns the fields of an item, nil for all, as they are encoded.
 func (v *View[T]) show(x *T, fields []string) (any, error) {
 	if fields == nil && v.Encoded != nil {
