@@ -643,6 +643,28 @@ func TestSummary(t *testing.T) {
 	}
 }
 
+func TestOverviewOfAgents(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	for path, wants := range map[string][]string{
+		"/overview/agents": {
+			`"nodes":[{"node_name":"node1","count":2},{"node_name":"unknown","count":1}],"groups":[{"count":2,"name":"default"},{"count":1,"name":"web"}],`,
+			`"agent_os":[{"os":{"name":"N/A","platform":"N/A","version":"N/A"},"count":1},{"os":{"name":"Ubuntu","platform":"ubuntu","version":"22.04"},"count":1},`,
+			`"agent_status":{"configuration":{"not_synced":1,"synced":2,"total":3},"connection":{`,
+			`"agent_version":[{"version":"N/A","count":1},{"version":"Wazuh v4.14.7","count":1},{"version":"Wazuh v4.9.2","count":1}],"last_registered_agent":[{`,
+		},
+		"/agents/summary/os": {`"affected_items":["ubuntu","windows"],"total_affected_items":2`},
+		"/agents/outdated":   {`"id":"002"`, `"total_affected_items":1`},
+	} {
+		r := s.do("GET", path, "")
+		for _, w := range wants {
+			if r.status != 200 || !strings.Contains(r.body, w) {
+				t.Errorf("%s: %d, no %s in %s", path, r.status, w, r.body)
+			}
+		}
+	}
+}
+
 func TestAddAndDeleteAgents(t *testing.T) {
 	t.Parallel()
 	s := serve(t)

@@ -31,7 +31,7 @@ func (a *Service) Part() rest.Part {
 		Operations: []rest.Operation{
 			rest.Op("list_agents", a.listAgents), rest.Op("add_agent", a.addAgent), rest.Op("delete_agents", a.deleteAgents),
 			rest.Op("insert_agent", a.insertAgent), rest.Op("insert_agent_quick", a.insertAgentQuick), rest.Op("read_agent_key", a.readKey),
-			rest.Op("summarize_agent_status", a.summarizeAgentStatus), rest.Op("restart_agents", a.restartAgents), rest.Op("restart_agent", a.restartAgent),
+			rest.Op("summarize_agent_status", a.summarizeAgentStatus), rest.Op("summarize_agent_os", a.summarizeAgentOS), rest.Op("list_outdated_agents", a.listOutdated), rest.Op("restart_agents", a.restartAgents), rest.Op("restart_agent", a.restartAgent),
 			rest.Op("restart_node", a.restartNode), rest.Op("reconnect_agents", a.reconnectAgents), rest.Op("read_agent_config", a.agentConfig),
 			rest.Op("read_agent_stats", a.agentStats), rest.Op("is_agent_synced", a.agentSynced),
 		},

@@ -183,15 +183,42 @@ type All struct {
 }
 
 func (a *Service) summarizeAgentStatus(_ *rest.Call, p *All) (rest.Answer, error) {
+	return &rest.Data{Data: Summarize(Others(nil, p.Agents.Items()))}, nil
+}
+
+// listOutdated answers the agents that have connected with a version other than
+// the server's.
+func (a *Service) listOutdated(c *rest.Call, p *All) (rest.Answer, error) {
+	own := a.server().Version
+	list := slices.DeleteFunc(Others(nil, p.Agents.Items()), func(x *Agent) bool { return x.Version == "" || x.Version == own })
+	return View.Page(c, list, Messages)
+}
+
+// summarizeAgentOS answers the platforms that agents have told.
+func (a *Service) summarizeAgentOS(c *rest.Call, p *All) (rest.Answer, error) {
+	platforms := []string{}
+	for _, x := range Others(nil, p.Agents.Items()) {
+		if x.OS.Platform != "" {
+			platforms = append(platforms, x.OS.Platform)
+		}
+	}
+	slices.Sort(platforms)
+	return rest.Items(slices.Compact(platforms), rest.Messages{
+		All: "Showing the operative system of all specified agents", Some: "Some operative systems were not shown", None: "No operative system was shown",
+	}), nil
+}
+
+// Summarize counts agents by connection and by whether they have their groups' files.
+func Summarize(list []*Agent) map[string]any {
 	conn := map[string]int{"active": 0, "disconnected": 0, "never_connected": 0, "pending": 0, "total": 0}
 	conf := map[string]int{"synced": 0, "not_synced": 0, "total": 0}
-	for _, x := range Others(nil, p.Agents.Items()) {
+	for _, x := range list {
 		conn[x.Status]++
 		conn["total"]++
 		conf["total"]++
 		conf[strings.ReplaceAll(x.ConfigStatus, " ", "_")]++
 	}
-	return &rest.Data{Data: map[string]any{"connection": conn, "configuration": conf}}, nil
+	return map[string]any{"connection": conn, "configuration": conf}
 }
 
 // dottedMask reports whether s is a network such as 10.0.0.0/255.0.0.0.

@@ -27,17 +27,22 @@ type listGroups struct {
 }
 
 func (a *Service) listGroups(c *rest.Call, p *listGroups) (rest.Answer, error) {
-	var items []*groupItem
-	for _, g := range p.Groups.Items() {
+	return groupView.Page(c, a.items(p.Groups.Items(), p.Hash), rest.Messages{
+		All: "All selected groups information was returned", Some: "Some groups information was not returned", None: "No group information was returned",
+	})
+}
+
+// items are groups as lists show them, with the sums of an algorithm.
+func (a *Service) items(groups []Group, algorithm string) []*groupItem {
+	items := []*groupItem{}
+	for _, g := range groups {
 		it := &groupItem{Name: g.Name, Count: g.Agents}
 		if a.Sums != nil {
-			it.MergedSum, it.ConfigSum = a.Sums(g.Name, p.Hash)
+			it.MergedSum, it.ConfigSum = a.Sums(g.Name, algorithm)
 		}
 		items = append(items, it)
 	}
-	return groupView.Page(c, items, rest.Messages{
-		All: "All selected groups information was returned", Some: "Some groups information was not returned", None: "No group information was returned",
-	})
+	return items
 }
 
 // reservedGroup names a file of the groups' folder in 4.14.

@@ -43,6 +43,7 @@ func (a *Service) Part() rest.Part {
 			rest.Op("list_groups", a.listGroups), rest.Op("add_group", a.addGroup), rest.Op("delete_groups", a.deleteGroups),
 			rest.Op("list_group_agents", a.listGroupAgents), rest.Op("list_group_files", a.listGroupFiles), rest.Op("read_group_file", a.readGroupFile),
 			rest.Op("read_group_config", a.readGroupConfig), rest.Op("write_group_config", a.writeGroupConfig), rest.Op("restart_group", a.restartGroup),
+			rest.Op("overview_agents", a.overviewAgents),
 		},
 	}
 }
