@@ -843,6 +843,9 @@ func TestRulesAndDecoders(t *testing.T) {
 		}
 	}
 	f("/decoders/parents", "name", "sshd")
+	f("/rules/files?filename=0095-sshd.xml", "relative_dirname", "ruleset/rules")
+	f("/rules/files?relative_dirname=ruleset/rules&search=sshd", "filename", "0095-sshd.xml")
+	f("/decoders/files?status=disabled", "filename", []string{}...)
 	f("/decoders", "name", "sshd", "sshd-ok")
 	f("/decoders?decoder_names=sshd-ok", "details.parent", "sshd")
 	f("/decoders?q=details.order~user", "name", "sshd-ok")

@@ -36,10 +36,10 @@ func (a *Service) Part() rest.Part {
 				ID: func(x *decoderItem) string { return x.Filename },
 			},
 		},
-		Items: []rest.Item{rest.ItemOf[ruleItem]("Rule"), rest.ItemOf[decoderItem]("Decoder")},
+		Items: []rest.Item{rest.ItemOf[ruleItem]("Rule"), rest.ItemOf[decoderItem]("Decoder"), rest.ItemOf[fileItem]("RulesetFile")},
 		Operations: []rest.Operation{
-			rest.Op("list_rules", a.listRules), rest.Op("list_rule_groups", a.listRuleGroups), rest.Op("list_rule_requirements", a.listRequirements),
-			rest.Op("list_decoders", a.listDecoders), rest.Op("list_parent_decoders", a.listParentDecoders),
+			rest.Op("list_rules", a.listRules), rest.Op("list_rule_groups", a.listRuleGroups), rest.Op("list_rule_requirements", a.listRequirements), rest.Op("list_rule_files", a.listRuleFiles),
+			rest.Op("list_decoders", a.listDecoders), rest.Op("list_parent_decoders", a.listParentDecoders), rest.Op("list_decoder_files", a.listDecoderFiles),
 		},
 	}
 }
