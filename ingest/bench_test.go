@@ -13,8 +13,8 @@ import (
 )
 
 // BenchmarkIdleConnection connects agents that have sent a startup and two
-// keepalives, and measures what each of them holds once the garbage is gone:
-// heap and stacks of the whole process, whose other half is a bare socket each.
+// keepalives. It measures the memory of each after garbage collection: heap and
+// stacks of the whole process, whose other half is a bare socket each.
 func BenchmarkIdleConnection(b *testing.B) {
 	const agents = 2000
 	reg, prod := newRegistry(), &fakeProducer{}
@@ -67,7 +67,7 @@ func BenchmarkIdleConnection(b *testing.B) {
 			}
 		}
 		reg.mu.Lock()
-		reg.writes = nil // the test's own record of what was written
+		reg.writes = nil // the test's own record of writes
 		reg.mu.Unlock()
 		time.Sleep(time.Second) // the last connection is parked
 		b.ReportMetric((held()-before)/agents, "B/agent")

@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// movedGrace is how long what an agent had sent before it connected elsewhere
-	// may still be on its way here; what comes later comes from a second holder of
+	// movedGrace is how long data that an agent sent before it connected
+	// elsewhere may still arrive here. Later data comes from a second holder of
 	// its key.
 	movedGrace = 5 * time.Second
 	// movedTime is after how long the connection of an agent that is connected
@@ -34,7 +34,7 @@ func (g *Gateway) onPresence(rec, current *schemas.Presence, stale bool) {
 	case rec.Session == a.session:
 		a.claimSeen = a.claimSeen || rec.Claim
 	case stale:
-		// Compaction may leave that record alone: this one must stand behind it.
+		// Compaction may leave that record alone: this one must come after it.
 		a.reclaim.Store(current.Session == a.session)
 	case rec.Claim && a.claimSeen:
 		g.lose(a)
@@ -54,7 +54,7 @@ func (g *Gateway) lose(a *agent) {
 	var end func()
 	end = func() {
 		if paused, resumed := conn.Paused(); paused || time.Since(resumed) < movedGrace {
-			time.AfterFunc(movedGrace, end) // what waits in the socket was sent before
+			time.AfterFunc(movedGrace, end) // data that waits in the socket was sent before
 			return
 		}
 		g.mu.RLock()

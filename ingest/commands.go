@@ -12,11 +12,11 @@ const (
 	// sentMax bounds the ids of commands that are remembered; each is until its
 	// command has expired, when nobody would send it any more.
 	sentMax = 262_144
-	// commandAhead bounds how far ahead a command may expire, whatever it says.
+	// commandAhead bounds how far ahead of now a command may expire.
 	commandAhead = 24 * time.Hour
 )
 
-// sentCommands remembers what was sent, so that a command that stands in the
+// sentCommands remembers the commands sent, so that a command that is in the
 // topic twice is sent once.
 type sentCommands struct {
 	mu  sync.Mutex
@@ -47,11 +47,12 @@ func (s *sentCommands) first(id string, expires, now int64) bool {
 	return true
 }
 
-// OnCommand sends what a record of TopicCommands orders, if its agent is
+// OnCommand sends the command of a TopicCommands record, if its agent is
 // connected here. It does not block.
 //
-// Every gateway is given all records from its start on. One that is killed may
-// have sent a command or not; nobody sends it again (docs/design.md, "Commands").
+// Every gateway gets all records from its start on. A gateway that is killed
+// may have sent a command or not; nobody sends it again (docs/design.md,
+// "Commands").
 func (g *Gateway) OnCommand(rec schemas.Record) {
 	id := string(rec.Key)
 	g.mu.RLock()

@@ -8,7 +8,7 @@ import (
 	"vedette/ingest/listen"
 )
 
-// Config says where agents connect and what they may cost.
+// Config sets the addresses for agents and the resources they may use.
 type Config struct {
 	// Listen is the address of the agent port.
 	Listen string `mapstructure:"listen"`
@@ -26,13 +26,13 @@ type Config struct {
 	// DisconnectionTime is how long an agent may send no keepalive.
 	DisconnectionTime time.Duration `mapstructure:"disconnection_time"`
 	// DisconnectionAlertTime is how long an agent must be disconnected, without
-	// having become active, before an event tells of it.
+	// having become active, before an event reports it.
 	DisconnectionAlertTime time.Duration `mapstructure:"disconnection_alert_time"`
 	// RemoveTime is how long an agent must be disconnected to be removed; 0 is
 	// never. RemovePurge lets it disappear; otherwise it stays, marked as removed.
 	RemoveTime  time.Duration `mapstructure:"remove_time"`
 	RemovePurge bool          `mapstructure:"remove_purge"`
-	// PushBytesPerSecond bounds what shared configuration takes of the network.
+	// PushBytesPerSecond bounds the network use of shared configuration.
 	PushBytesPerSecond int64 `mapstructure:"push_bytes_per_second"`
 	// AllowHigherVersions admits agents newer than ServerVersion.
 	AllowHigherVersions bool `mapstructure:"allow_higher_versions"`

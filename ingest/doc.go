@@ -10,9 +10,10 @@
 //	received = written + refused(by reason) + in flight
 //
 // Agents of the 4.x protocol get no acknowledgement. So a gateway that is killed
-// loses at most, per connection, its window plus what stands in the socket's
-// receive buffer and the read buffer. One that ends in order asks its agents to
-// stop, handles what they had sent and waits until it is acknowledged.
+// loses at most, per connection, its window plus the content of the socket's
+// receive buffer and of the read buffer. A gateway that ends in order asks its
+// agents to stop, handles the data they had sent and waits until the brokers
+// have acknowledged it.
 //
 // Liveness: an agent is disconnected when it says so or after
 // Config.DisconnectionTime without a keepalive; the gateway named in its

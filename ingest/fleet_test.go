@@ -98,7 +98,7 @@ func TestAnAgentIsSentWhatItsGroupShares(t *testing.T) {
 	}
 	// An agent without a group is given one.
 	b.wait("the group", func() bool { a, _ := b.reg.Agent("001"); return len(a.Groups) == 1 && a.Groups[0] == "default" })
-	// It is not sent again while the agent has not said what came of it.
+	// It is not sent again while the agent has not reported the outcome.
 	c.expect(sumKeepalive("x"), "#!-agent ack ")
 	sum := fg.Merged([]string{"default"}).Sum
 	c.expect(sumKeepalive(sum), "#!-agent ack ")
@@ -155,7 +155,7 @@ func command(t *testing.T, c schemas.Command) schemas.Record {
 	return r
 }
 
-// replies returns what came of commands, as `<command> <status> <text>`.
+// repliesSoFar returns the outcomes of commands, as `<command> <status> <text>`.
 func (p *fakeProducer) repliesSoFar() (out []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -180,7 +180,7 @@ func TestCommandsAreSentOnceAndInTime(t *testing.T) {
 	c.expect(keepalive, "#!-agent ack ")
 	ar.ID = "b/fw/001"
 	b.g.OnCommand(command(t, ar))
-	b.g.OnCommand(command(t, ar)) // stands in the topic twice
+	b.g.OnCommand(command(t, ar)) // is in the topic twice
 	if got, _ := c.answer(); got != `#!-execd {"a":"!$"}` {
 		t.Errorf("%q", got)
 	}
@@ -298,7 +298,7 @@ func TestAPackageIsSentInChunksAndChecked(t *testing.T) {
 		t.Error(d)
 	}
 	b.wait("the end", func() bool { r := b.prod.repliesSoFar(); return len(r) == 1 && strings.HasPrefix(r[0], "u done") })
-	// The upgraded agent reports until it is told that it was heard.
+	// The upgraded agent reports until the server confirms that it has heard.
 	c.send(`u:upgrade_module:{"command":"upgrade_update_status","parameters":{"error":2,"message":"rolled back","status":"Failed"}}`)
 	if text, _ := c.answer(); !strings.HasSuffix(text, ` upgrade {"command":"clear_upgrade_result","parameters":{}}`) {
 		t.Errorf("%q", text)
@@ -321,7 +321,7 @@ func (r *fakeRegistry) read(p schemas.Presence) {
 	fn(&p, &current, stale)
 }
 
-// The claim that stands last in the topic holds the agent.
+// The last claim in the topic holds the agent.
 func TestAClaimElsewhereEndsTheConnectionHere(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
@@ -333,7 +333,7 @@ func TestAClaimElsewhereEndsTheConnectionHere(t *testing.T) {
 	}
 	other := mine
 	other.Gateway, other.Session, other.Address = "gw2", "gw2/x/1", "10.9.9.9"
-	// The other's claim stands before this one's, so it has lost.
+	// The other's claim comes before this one's, so it has lost.
 	b.reg.read(other)
 	b.reg.read(mine)
 	b.g.mu.RLock()
@@ -514,8 +514,8 @@ func TestTheEventAboutALostAgentWaitsAsLongAsConfigured(t *testing.T) {
 		}
 		hear("002", "#!-agent startup ", keepalive)            // is active again
 		hear("003", "#!-agent startup ")                       // has begun, and is not active yet
-		hear("004", "#!-agent startup ", "#!-agent shutdown ") // another event tells of it
-		w.own()                                                // the time is not that of an owner
+		hear("004", "#!-agent startup ", "#!-agent shutdown ") // another event reports it
+		w.own()                                                // a time without ownership does not count
 		w.after(5*time.Minute - 2*time.Second)
 		w.after(time.Second, lostText("001"), lostText("003"), lostText("005"))
 		w.own()
@@ -605,8 +605,8 @@ func TestAgentsThatAreDisconnectedForLongAreRemoved(t *testing.T) {
 	})
 }
 
-// The mark decides: an agent whose claim stands before it stays, whatever the
-// owner has read by then.
+// The mark decides: an agent whose claim comes before it in the topic stays,
+// however far the owner has read by then.
 func TestAnAgentThatComesBackBeforeTheMarkStays(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

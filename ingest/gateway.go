@@ -23,13 +23,13 @@ const (
 	// claimTime is how long a new connection waits for its agent's old one,
 	// whose end may not have been noticed yet.
 	claimTime = 500 * time.Millisecond
-	// eventOverhead is what an event costs besides its text.
+	// eventOverhead is the cost of an event besides its text, in bytes.
 	eventOverhead = 256
 	// logEvery bounds the log of refused connections, per reason.
 	logEvery = 10 * time.Second
 )
 
-// agent is what the gateway keeps of an agent that has talked to it.
+// agent is the gateway's state of an agent that has talked to it.
 type agent struct {
 	reg registry.Agent
 	key *secure.Key
@@ -49,17 +49,17 @@ type agent struct {
 	udp       udpPeer
 
 	reclaim  atomic.Bool  // the next keepalive is to say that it holds the agent
-	conflict atomic.Int64 // when two holders of the key were last told of
+	conflict atomic.Int64 // when two holders of the key were last reported
 	pushed   push
 
-	// One presence record of an agent is under way at most; a newer one
-	// replaces the one that waits.
+	// One presence record of an agent is under way at most; a newer record
+	// replaces the waiting one.
 	presMu      sync.Mutex
 	presPending bool
 	presNext    *schemas.Presence
 }
 
-// agent returns what is kept of a registered agent.
+// agent returns the state of a registered agent.
 func (g *Gateway) agent(id string) (*agent, bool) {
 	g.mu.RLock()
 	a, ok := g.agents[id]
@@ -86,7 +86,7 @@ func (g *Gateway) agent(id string) (*agent, bool) {
 	return a, true
 }
 
-// forget ends an agent's connection and what is kept of it.
+// forget ends an agent's connection and drops its state.
 func (g *Gateway) forget(id string) {
 	g.mu.Lock()
 	a := g.agents[id]
@@ -286,7 +286,8 @@ func (l *link) message(a *agent, body []byte, now time.Time) error {
 	return l.g.follow(a, l.s, &r, l.c, now)
 }
 
-// follow does what follows from a message, but for the answer. c is nil on UDP.
+// follow applies the effects of a message, except for the answer. c is nil on
+// UDP.
 func (g *Gateway) follow(a *agent, s *session.Session, r *session.Result, c *listen.Conn, now time.Time) error {
 	if r.Kind != session.Event {
 		g.m.control.WithLabelValues(r.Kind.String()).Inc()
@@ -412,7 +413,7 @@ func (g *Gateway) identity(a *agent, address, connection string) session.Identit
 	}
 }
 
-// logRefused tells of refused units; the counters have them all.
+// logRefused logs refused units; the counters have them all.
 func (g *Gateway) logRefused(r listen.Reason, a *agent, source netip.Addr, now time.Time) {
 	if !g.logNow(r, now) {
 		return

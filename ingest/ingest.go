@@ -19,7 +19,7 @@ import (
 	"vedette/schemas"
 )
 
-// Registry is what the gateway needs of the registry.
+// Registry lists the gateway's calls to the registry.
 type Registry interface {
 	Ready() <-chan struct{}
 	Agent(id string) (registry.Agent, bool)
@@ -70,7 +70,7 @@ type Gateway struct {
 	logMu  sync.Mutex
 	logged map[listen.Reason]time.Time
 
-	mu      sync.RWMutex // guards what follows; no other lock is taken under it
+	mu      sync.RWMutex // guards the fields below; no other lock is taken under it
 	agents  map[string]*agent
 	waiters map[string][]chan struct{}
 	holds   int
@@ -126,7 +126,7 @@ func (g *Gateway) Close() error {
 	return err
 }
 
-// Ready says what keeps the gateway from taking events, or nothing.
+// Ready returns an error while the gateway cannot take events.
 func (g *Gateway) Ready() error {
 	select {
 	case <-g.reg.Ready():
@@ -156,7 +156,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	defer unwatch()
 	if g.svc.Groups != nil {
 		select {
-		case <-g.svc.Groups.Ready(): // so that no agent is sent what stood there before
+		case <-g.svc.Groups.Ready(): // so that no agent is sent an outdated file
 		case <-ctx.Done():
 			return g.Close()
 		}
@@ -239,7 +239,7 @@ func (g *Gateway) writePresence(a *agent, p schemas.Presence) {
 		result := "written"
 		if err != nil {
 			result = "failed"
-			if p.Claim { // otherwise what follows it would count for nothing
+			if p.Claim { // otherwise the records after it would count for nothing
 				a.reclaim.Store(true)
 			}
 		}

@@ -653,7 +653,7 @@ func TestAnAgentHasOneConnection(t *testing.T) {
 	first.ends("first")
 	third := b.agent()
 	third.expect("#!-agent startup ", "#!-agent ack ")
-	// What was refused is told of, once for all.
+	// One event reports all refusals.
 	if got := b.prod.got(); len(got) != 1 || got[0].Location != locationGateway {
 		t.Errorf("%+v", got)
 	}

@@ -9,8 +9,8 @@ import (
 	"vedette/ingest/session"
 )
 
-// Reasons for which a connection is closed, besides those of listen. All but
-// the last three are units that were refused.
+// Reasons to close a connection, besides the reasons of listen. All but the last
+// three are refused units.
 const (
 	reasonEmpty      listen.Reason = "empty_unit"
 	reasonID         listen.Reason = "identifier_malformed"
@@ -150,8 +150,8 @@ func newMetrics(reg prometheus.Registerer, inflightBytes func() float64, totalBy
 	return m
 }
 
-// register adds a collector, or takes over the one that stands there already,
-// so that a role that is made anew in one process goes on counting.
+// register adds a collector, or takes over the registered one of that name. So a
+// role that is made anew in one process goes on counting.
 func register[C prometheus.Collector](reg prometheus.Registerer, c *C) {
 	if reg == nil {
 		return

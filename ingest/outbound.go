@@ -17,7 +17,7 @@ type route struct {
 	peer udpPeer
 }
 
-// datagram reports whether what is sent may be lost on the way.
+// datagram reports whether sent data may be lost on the way.
 func (r *route) datagram() bool { return r.conn == nil }
 
 // route returns how an agent is reached now; false when it has no connection, or
@@ -46,7 +46,8 @@ func (g *Gateway) send(a *agent, r *route, payload string) bool {
 	return r.udp.write(frame[secure.FrameHeader:], r.peer.addr)
 }
 
-// sendBulk is send for what may wait and must leave room for everything else.
+// sendBulk is send for data that may wait and must leave room for everything
+// else.
 func (g *Gateway) sendBulk(a *agent, r *route, payload string) bool {
 	if r.conn != nil {
 		return r.conn.SendWait(g.seal(a, payload), pushTimeout)

@@ -31,7 +31,7 @@ const (
 	udpPause  = time.Second
 )
 
-// push is what is known of an agent's shared configuration.
+// push is the known state of an agent's shared configuration.
 type push struct {
 	mu       sync.Mutex
 	reported string // the sum of the agent's last keepalive; empty before
@@ -71,7 +71,7 @@ func (g *Gateway) GroupsChanged() {
 	}
 }
 
-// configure compares what an agent reports with what it should have.
+// configure compares an agent's reported configuration with the wanted one.
 //
 // Source: spec/agent-protocol.md §7 "Effects".
 func (g *Gateway) configure(a *agent, reported string, now time.Time) {
@@ -255,8 +255,8 @@ func (p *pusher) transfer(ctx context.Context, a *agent, r *route, m *groups.Mer
 	return g.sendBulk(a, r, "#!-close file ")
 }
 
-// pieces cuts a file into what single messages carry. None begins like a control
-// message, which would end the transfer.
+// pieces cuts a file into pieces that each fit one message. No piece begins like
+// a control message, which would end the transfer.
 func pieces(data []byte) func(yield func([]byte) bool) {
 	return func(yield func([]byte) bool) {
 		for len(data) > 0 {

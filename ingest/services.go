@@ -5,8 +5,8 @@ import (
 	"vedette/schemas"
 )
 
-// Services are what the gateway needs beyond the registry and a producer. Each
-// may be missing; then what it serves is not done.
+// Services holds the gateway's dependencies beyond the registry and a producer.
+// Each may be missing; then the gateway skips its work.
 type Services struct {
 	// Groups gives the shared configuration of agents.
 	Groups Groups
@@ -15,13 +15,14 @@ type Services struct {
 	Verify func(rec *schemas.Record) bool
 	// Bury keeps a record that was not applied.
 	Bury func(rec schemas.Record, cause, detail string)
-	// Keys is told of agents whose key is not known here.
+	// Keys receives requests for agents whose key is not known here.
 	Keys KeyRequester
 	// Packages gives the content of upgrade packages.
 	Packages Packages
 }
 
-// Groups is what the gateway needs of the groups' files; *groups.Store is one.
+// Groups lists the gateway's calls to the groups' files; *groups.Store
+// implements it.
 type Groups interface {
 	Ready() <-chan struct{}
 	Merged(groups []string) *groups.Merged

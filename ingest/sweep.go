@@ -20,11 +20,11 @@ import (
 const SweepGroup = "presence"
 
 const (
-	// sweepSoon is how soon the sweep looks again for what it has written to come
+	// sweepSoon is how soon the sweep looks again for its own records to come
 	// back, and the shortest time between two looks.
 	sweepSoon = 50 * time.Millisecond
-	// sweepSettle is how long an owner waits before it tells of agents or removes
-	// any, so that it has read what others wrote before.
+	// sweepSettle is how long an owner waits before it reports or removes
+	// agents, so that it has read the records of others before.
 	sweepSettle = 2 * time.Second
 	// removesMax bounds the agents that one look removes, removeWithin the wait for
 	// each.
@@ -41,16 +41,16 @@ const (
 // agents in it.
 //
 // In: TopicPresence. Out: presence records, the events about lost agents, and
-// proposals to the registry. What this process cannot have heard, because it does
-// not own the partition for long, was paused or the brokers were away, is not
-// held against an agent.
+// proposals to the registry. A process may have missed an agent's messages,
+// because it has not owned the partition for long, was paused or the brokers were
+// away. It does not hold this against the agent.
 //
 // All that is done follows from the agents' presence records, so that the next
 // owner goes on where this one has ended: an agent that is found silent becomes
 // disconnected and lost_since is set; once that was read back and
 // DisconnectionAlertTime is over, the event is written and lost_since cleared. An
 // agent that is to be removed is marked first (removing); the mark counts only if
-// it stands in the topic before the agent's next sign of life.
+// it comes in the topic before the agent's next sign of life.
 //
 // Source: spec/agent-protocol.md §8.
 type Sweep struct {
@@ -62,7 +62,7 @@ type Sweep struct {
 	removed prometheus.Counter
 	// kept counts agents that were to be removed and came back in time.
 	kept prometheus.Counter
-	// failed counts what could not be written.
+	// failed counts failed writes.
 	failed prometheus.Counter
 }
 
@@ -86,7 +86,7 @@ func NewSweep(cfg Config, reg Registry, prod Producer, log *slog.Logger, promReg
 func (s *Sweep) Consumer(cluster *kafka.Cluster, promReg prometheus.Registerer) kafka.GroupConfig {
 	return kafka.GroupConfig{
 		Group: SweepGroup, Topic: schemas.TopicPresence, Log: s.log, Registerer: promReg,
-		// The topic is compacted: what it holds is the state.
+		// The topic is compacted: its records are the state.
 		StartAt: func(context.Context, kafka.Assignment) (int64, bool, error) { return 0, true, nil },
 		Open:    s.open,
 	}
@@ -107,14 +107,14 @@ type sweepPartition struct {
 
 	mu    sync.Mutex
 	ids   map[string]struct{}
-	steps map[string]step // by agent, what was written last
+	steps map[string]step // by agent, the last write
 
 	// Of run's goroutine.
 	since time.Time // from when on silence counts
 }
 
-// step is what was done about an agent, so that it is not done again before the
-// record of it was read back.
+// step is the last action for an agent. It is not repeated before the record of
+// it was read back.
 type step struct {
 	kind stepKind
 	of   int64 // which silence, loss or disconnection it was about
@@ -173,12 +173,12 @@ func (p *sweepPartition) run(ctx context.Context) {
 	}
 }
 
-// wall is the time as other processes see it, without what tells this process
-// how long it has run.
+// wall is the time as other processes see it, without the monotonic clock of
+// this process.
 func wall() time.Time { return time.Now().Round(0) }
 
-// look does what is due in the partition, and returns in how long the next thing
-// is.
+// look does the due work of the partition, and returns the time until the next
+// work is due.
 func (p *sweepPartition) look(ctx context.Context, now time.Time) time.Duration {
 	next := time.Duration(1<<63 - 1)
 	due := func(at time.Time) bool {
@@ -261,8 +261,8 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// step notes what is being done about an agent, and reports whether that is new.
-// The caller holds p.mu.
+// step notes an action for an agent, and reports whether it is new. The caller
+// holds p.mu.
 func (p *sweepPartition) step(pr *schemas.Presence, kind stepKind, of int64, now time.Time) bool {
 	if was := p.steps[pr.ID]; was.kind == kind && was.of == of {
 		return false
@@ -271,7 +271,7 @@ func (p *sweepPartition) step(pr *schemas.Presence, kind stepKind, of int64, now
 	return true
 }
 
-// undo lets the next look do again what could not be written.
+// undo lets the next look repeat a failed write.
 func (p *sweepPartition) undo(id string) {
 	p.s.failed.Inc()
 	p.mu.Lock()
@@ -279,7 +279,7 @@ func (p *sweepPartition) undo(id string) {
 	delete(p.steps, id)
 }
 
-// write writes what the sweep says of an agent.
+// write writes the sweep's record of an agent.
 func (p *sweepPartition) write(pr schemas.Presence, now time.Time) {
 	pr.V, pr.Updated = schemas.PresenceVersion, now.UnixMilli()
 	pr.Sweep, pr.Session, pr.Claim = true, "", false
@@ -324,8 +324,8 @@ func (p *sweepPartition) tell(pr *schemas.Presence, now time.Time) {
 	})
 }
 
-// remove removes an agent whose mark was read back. It reports whether the next
-// one is to be tried.
+// remove removes an agent whose mark was read back. It reports whether to try
+// the next agent.
 func (p *sweepPartition) remove(ctx context.Context, marked *schemas.Presence) bool {
 	pr, ok := p.s.reg.Presence(marked.ID)
 	if !ok || pr.State != schemas.StateDisconnected || pr.Removing != marked.Removing || pr.DisconnectionTime != marked.DisconnectionTime {
@@ -350,7 +350,7 @@ func (p *sweepPartition) remove(ctx context.Context, marked *schemas.Presence) b
 		p.mu.Lock()
 		p.steps[pr.ID] = step{kind: stepKept, of: pr.DisconnectionTime}
 		p.mu.Unlock()
-	default: // what came of it is not known, and the next look tries again
+	default: // the outcome is not known, and the next look tries again
 		if !errors.Is(err, context.Canceled) {
 			p.s.failed.Inc()
 		}

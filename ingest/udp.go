@@ -16,12 +16,12 @@ import (
 )
 
 const (
-	// udpWorkers handle datagrams; those of one source are one worker's, so that
-	// their order stays.
+	// udpWorkers handle datagrams. One worker handles all datagrams of a source,
+	// so that their order stays.
 	udpWorkers = 2
 	// udpWaiting bounds the datagrams that wait for a worker.
 	udpWaiting = 512
-	// udpReceiveBuffer is the socket's: bursts stand there.
+	// udpReceiveBuffer is the socket's: bursts wait there.
 	udpReceiveBuffer = 4 << 20
 )
 
@@ -32,7 +32,7 @@ type udpPeer struct {
 }
 
 // udpPort takes datagrams of agents. UDP binds no connection to an agent and
-// holds nobody back: what finds no room is dropped, and counted.
+// holds nobody back: a datagram that finds no room is dropped, and counted.
 //
 // Source: spec/agent-protocol.md §1.
 type udpPort struct {

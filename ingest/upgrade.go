@@ -22,8 +22,8 @@ type Packages interface {
 const (
 	// upgradesMax bounds the agents upgraded at once by one gateway: each holds
 	// a package's content only as long as the cache of Packages does.
-	// upgradesWaiting bounds those under way and waiting together; one that waits
-	// says so every upgradeWord.
+	// upgradesWaiting bounds the upgrades under way and waiting together; a waiting
+	// upgrade says so every upgradeWord.
 	upgradesMax     = 32
 	upgradesWaiting = 10_000
 	upgradeWord     = 5 * time.Minute
@@ -158,7 +158,7 @@ func (g *Gateway) runUpgrade(ctx context.Context, a *agent, c *schemas.Command) 
 	return nil
 }
 
-// ask is request for who waits.
+// ask is request for a caller that waits.
 func (g *Gateway) ask(ctx context.Context, a *agent, text string, timeout time.Duration) (string, error) {
 	type outcome struct {
 		text string
@@ -178,8 +178,8 @@ func (g *Gateway) ask(ctx context.Context, a *agent, text string, timeout time.D
 	}
 }
 
-// upgradeReported passes on what an agent says of its upgrade, and tells it that
-// it was heard: until then it says it again and again.
+// upgradeReported passes on an agent's report of its upgrade, and confirms it:
+// until then the agent repeats it.
 //
 // Source: spec/agent-protocol.md §8a "Upgrade over this channel".
 func (g *Gateway) upgradeReported(a *agent, text []byte, now time.Time) {

@@ -31,7 +31,7 @@ const (
 	logEvery = 10 * time.Second
 )
 
-// Options is what the role is built from.
+// Options configures the role and holds its dependencies.
 type Options struct {
 	Checks  []Config
 	Cluster *kafka.Cluster
@@ -83,7 +83,7 @@ func New(o Options) (*Role, error) {
 	return r, nil
 }
 
-// Ready says what keeps the role from its checks, or nothing.
+// Ready returns an error while the role cannot run its checks.
 func (r *Role) Ready() error {
 	if !r.serving.Load() {
 		return errors.New("ingest: agentless checks are not dealt out yet")
@@ -120,7 +120,8 @@ func (r *Role) join(ctx context.Context) error {
 	}
 	return r.o.Cluster.Consume(ctx, kafka.GroupConfig{
 		Group: Group, Topic: schemas.TopicCommands, Log: r.o.Log, Registerer: r.o.Registerer,
-		// What the topic holds is for others.
+		// This role needs no records of the topic, only the ownership of
+		// partitions.
 		StartAt: func(ctx context.Context, a kafka.Assignment) (int64, bool, error) {
 			now, err := r.o.Cluster.Ranges(ctx, a.Topic)
 			if err != nil || int(a.Partition) >= len(now) {
@@ -160,7 +161,7 @@ func (r *Role) own(partition int32, of int) *share {
 // Handle implements kafka.Handler.
 func (*share) Handle(context.Context, []schemas.Record) error { return nil }
 
-// Close implements kafka.Handler: it ends what runs.
+// Close implements kafka.Handler: it ends the running checks.
 func (s *share) Close() {
 	s.cancel()
 	s.wg.Wait()
@@ -180,7 +181,7 @@ func (r *Role) repeat(ctx context.Context, t *target) {
 		}
 		r.once(ctx, t)
 		if next = next.Add(t.Interval); time.Until(next) < 0 {
-			next = time.Now().Add(t.Interval) // what was missed is not made up for
+			next = time.Now().Add(t.Interval) // missed checks are not made up for
 		}
 		timer.Reset(time.Until(next))
 	}

@@ -33,7 +33,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// device is an SSH server whose commands are functions.
+// device is an SSH server that runs functions as its commands.
 type device struct {
 	t        *testing.T
 	ln       net.Listener
@@ -251,7 +251,7 @@ func TestAFailedRunSaysWhyAndWhatToDo(t *testing.T) {
 	t.Cleanup(func() { close(release) })
 	d.set("show", func(io.Writer, io.Writer) int { <-release; return 0 })
 	f(resultTimeout, "not done within", func(c *Config) { c.Timeout = 300 * time.Millisecond })
-	// One that accepts and never speaks.
+	// A server that accepts connections and never speaks.
 	mute, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

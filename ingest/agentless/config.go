@@ -79,7 +79,7 @@ func (c Config) orDefault() Config {
 	return c
 }
 
-// What stands in a location must not look like its punctuation.
+// The parts of a location must not look like its punctuation.
 var (
 	nameForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 	userForm = regexp.MustCompile(`^[A-Za-z0-9_.$+-]{1,64}$`)
@@ -180,7 +180,7 @@ func Validate(list []Config) error {
 	return errors.Join(errs...)
 }
 
-// Warnings returns what is allowed and still unwise.
+// Warnings returns the settings that are allowed but unwise.
 func Warnings(list []Config) (w []string) {
 	for i, c := range list {
 		for key, path := range map[string]string{"key_file": c.KeyFile, "password_file": c.PasswordFile} {

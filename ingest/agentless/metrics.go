@@ -45,8 +45,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-// register adds a collector, or returns the one that stands there already, so
-// that a role that is made anew in one process goes on counting.
+// register adds a collector, or returns the registered one of that name. So a
+// role that is made anew in one process goes on counting.
 func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
 	if reg == nil {
 		return c

@@ -21,9 +21,9 @@ import (
 )
 
 const (
-	// outputMax bounds what one command may print.
+	// outputMax bounds the output of one command, in bytes.
 	outputMax = 4 << 20
-	// textMax is how much of it an event holds; the hash of all stands behind.
+	// textMax is how much of it an event holds; the hash of all follows.
 	textMax = 64_000
 	// stderrMax is how much a failed command says why.
 	stderrMax = 1 << 10
@@ -48,8 +48,7 @@ type target struct {
 // id names the target for people and for its place.
 func (t *target) id() string { return t.Name + "/" + t.host }
 
-// items are what one run takes: what is run, how the output is called, and where
-// it comes from.
+// item is one command of a run, with the title and the location of its output.
 type item struct{ command, title, where string }
 
 func (t *target) items() (out []item) {
@@ -73,8 +72,8 @@ func (t *target) event(it item, output []byte, node string, now time.Time) schem
 	}
 }
 
-// body is an output without the lines to ignore, and cut to what an event holds.
-// What is cut still makes a difference, by its hash.
+// body returns an output without the ignored lines, cut to the size that an
+// event holds. A hash of the cut part keeps its differences visible.
 func (t *target) body(output []byte) []byte {
 	output = bytes.ReplaceAll(output, []byte{0}, nil) // it would end the text
 	if len(t.ignore) > 0 {
@@ -200,7 +199,7 @@ func (t *target) client() (*ssh.ClientConfig, error) {
 	return cfg, nil
 }
 
-// verify says what to do about a key that is not as known_hosts has it.
+// verify decides about a host key that differs from known_hosts.
 func (t *target) verify(known ssh.HostKeyCallback) ssh.HostKeyCallback {
 	return func(hostname string, remote net.Addr, key ssh.PublicKey) error {
 		err := known(hostname, remote, key)
@@ -221,8 +220,8 @@ func (t *target) verify(known ssh.HostKeyCallback) ssh.HostKeyCallback {
 	}
 }
 
-// hostKeyAlgorithms returns those of the keys that are known of a host. A device
-// with several keys would else show one that is not in the file.
+// hostKeyAlgorithms returns the algorithms of a host's known keys. Without them,
+// a device with several keys might show a key that is not in the file.
 func hostKeyAlgorithms(known ssh.HostKeyCallback, addr string) (out []string) {
 	probe, err := ssh.NewPublicKey(ed25519.PublicKey(make([]byte, ed25519.PublicKeySize)))
 	if err != nil {
@@ -246,8 +245,8 @@ func hostKeyAlgorithms(known ssh.HostKeyCallback, addr string) (out []string) {
 	return out
 }
 
-// exec runs one command and returns what it prints. One that fails is an output
-// too: that it fails now and did not before is a difference.
+// exec runs one command and returns its output. A failed command also gives an
+// output: a failure that is new is a difference.
 func (t *target) exec(client *ssh.Client, command string) ([]byte, error) {
 	s, err := client.NewSession()
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"vedette/ingest/secure"
 )
 
-// Limits bounds what connections may cost. docs/limits.md gives the reasons.
+// Limits bounds the resources of connections. docs/limits.md gives the reasons.
 type Limits struct {
 	// Connections at most; further ones are closed at once.
 	Connections int
@@ -32,16 +32,16 @@ type Limits struct {
 	TotalBytes  int64
 	// LifeInterval is how often a peer that is not read gets a sign of life.
 	LifeInterval time.Duration
-	// OutBytes and OutUnits bound what waits to be written to one peer.
+	// OutBytes and OutUnits bound the data that waits to be written to one peer.
 	OutBytes int
 	OutUnits int
-	// WriteTimeout is how long a peer may take to accept what is written.
+	// WriteTimeout is how long a peer may take to accept written data.
 	WriteTimeout time.Duration
-	// ReceiveBuffer is the socket's, in bytes. What stands there is lost when
-	// the process is killed, so it is kept small.
+	// ReceiveBuffer is the socket's, in bytes. Its content is lost when the
+	// process is killed, so it is kept small.
 	ReceiveBuffer int
-	// SendBuffer is the socket's, in bytes: what a peer that does not read may
-	// take of the kernel's memory.
+	// SendBuffer is the socket's, in bytes. It bounds the kernel memory of a
+	// peer that does not read.
 	SendBuffer int
 	// DrainRead is how long peers may finish sending when the server ends, and
 	// Drain how long acknowledgements are waited for.
@@ -59,7 +59,7 @@ func DefaultLimits() Limits {
 	}
 }
 
-// Metrics are kept by the caller, who names and registers them.
+// Metrics are kept by the caller, which names and registers them.
 type Metrics struct {
 	Accepted    prometheus.Counter
 	Connections prometheus.Gauge
@@ -67,7 +67,7 @@ type Metrics struct {
 	Paused      prometheus.Gauge
 	// Closed counts connections that ended, by Reason.
 	Closed *prometheus.CounterVec
-	// ReadBytes and Units count what arrived.
+	// ReadBytes and Units count arrivals.
 	ReadBytes prometheus.Counter
 	// OutDropped counts units that found a peer's queue full.
 	OutDropped prometheus.Counter

@@ -14,13 +14,13 @@ import (
 	"vedette/ingest/secure"
 )
 
-// Peer is the other side's half of a connection: what its units mean.
+// Peer is the other side's half of a connection: it gives units a meaning.
 type Peer interface {
 	// Unit handles one unit, which is valid until it returns. An error closes
 	// the connection and is counted; it should be a Reason.
 	Unit(unit []byte, now time.Time) error
 	// Life is called on the reading goroutine when nothing was sent to the peer
-	// for Limits.LifeInterval and what it sends waits to be read.
+	// for Limits.LifeInterval and its own data waits to be read.
 	Life()
 	// Closed is called once, after the last Unit.
 	Closed()
@@ -50,7 +50,7 @@ type Conn struct {
 	idle     time.Time     // when it was last parked; of the reading goroutine
 	stranger *list.Element // in Server.strangers until authenticated; guarded by Server.mu
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	reason   Reason     // why it is over
 	over     bool
 	draining bool
@@ -138,7 +138,7 @@ func (c *Conn) wakeUp() {
 
 // Send queues one unit for the peer and returns at once. When the queue is full
 // or the connection over, the unit is dropped and Send returns false. Send
-// takes the frame over: the length must stand in front of the unit.
+// takes the frame over: the length must be in front of the unit.
 func (c *Conn) Send(frame []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -192,7 +192,7 @@ func (c *Conn) SendWait(frame []byte, timeout time.Duration) bool {
 	}
 }
 
-// write sends what is queued and ends; the next Send starts it again, so an
+// write sends the queued units and ends. The next Send starts it again, so an
 // idle connection has no second goroutine.
 func (c *Conn) write() {
 	for {
@@ -242,7 +242,7 @@ func (c *Conn) Acquire(n int64) bool {
 		c.resumed.Store(time.Now().UnixMilli())
 		c.paused.Store(false)
 		c.mu.Lock()
-		if c.draining { // the pause has used up the time to read what is left
+		if c.draining { // the pause has used up the time to read the rest
 			_ = c.c.SetReadDeadline(time.Now().Add(c.s.limits.DrainRead))
 		}
 		c.mu.Unlock()
@@ -266,7 +266,7 @@ func (c *Conn) Acquire(n int64) bool {
 
 // lifeIn is how long until the peer needs a sign of life. It counts from the
 // last thing sent, not from the beginning of a pause: many short pauses delay
-// the answer to a keepalive, which stands behind all that waits in the socket,
+// the answer to a keepalive, which comes after all that waits in the socket,
 // as much as a long one.
 func (c *Conn) lifeIn() time.Duration {
 	return time.Until(time.UnixMilli(c.lastSent.Load()).Add(c.s.limits.LifeInterval))
@@ -297,12 +297,13 @@ func (c *Conn) poke() {
 }
 
 const (
-	// readMin is what reading begins with; readMax is reached only by peers that fill it.
+	// Reading begins with readMin; only peers that fill the buffer reach
+	// readMax.
 	readMin = 1024
 	readMax = secure.MaxUnit + secure.FrameHeader
-	// linger is for how long a connection with many messages keeps its goroutine
-	// without one. One that was parked for longer than that has few, and is parked
-	// again at once.
+	// linger is how long a connection with many messages keeps its goroutine
+	// without a message. A connection that was parked for longer has few
+	// messages, and is parked again at once.
 	linger = 250 * time.Millisecond
 )
 
@@ -319,7 +320,7 @@ func (c *Conn) read() (why Reason, parked bool) {
 		partial   time.Time // since when buf begins with an incomplete unit
 		quiet     int       // reads in a row that used little of buf
 		last      time.Time // when something arrived
-		lingering = c.known // the deadline is that of an idle connection
+		lingering = c.known // the deadline of an idle connection applies
 		limits    = &c.s.limits
 	)
 	last = time.Now()
@@ -391,7 +392,7 @@ func (c *Conn) read() (why Reason, parked bool) {
 			quiet = 0
 		}
 		if !c.known {
-			continue // the first deadline stands
+			continue // the first deadline holds
 		}
 		switch {
 		case have == 0:
@@ -433,7 +434,7 @@ func (c *Conn) readEnd(err error, have int) Reason {
 }
 
 // deadline bounds the next read. It returns false while draining: then the
-// drain's own deadline stands.
+// drain's own deadline holds.
 func (c *Conn) deadline(t time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -27,7 +27,7 @@ type Server struct {
 	hard    chan struct{} // closed when waiting for acknowledgements ends
 	wg      sync.WaitGroup
 
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex // guards the fields below
 	conns     map[*Conn]struct{}
 	strangers *list.List // *Conn, oldest first
 	draining  bool
@@ -70,8 +70,8 @@ func (s *Server) Close() error { return s.ln.Close() }
 // InFlight is how many bytes wait for their acknowledgement.
 func (s *Server) InFlight() int64 { return s.win.total.Load() }
 
-// Run accepts until ctx ends. Then it asks the peers to stop, handles what they
-// had sent, waits until it is acknowledged, and returns nil.
+// Run accepts until ctx ends. Then it asks the peers to stop, handles the data
+// they had sent, waits until it is acknowledged, and returns nil.
 func (s *Server) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { s.ln.Close() })
 	defer stop()

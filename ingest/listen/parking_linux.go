@@ -59,16 +59,16 @@ func (p *parking) await(c *Conn, again bool) bool {
 	return true
 }
 
-// remove forgets c, whose socket is about to be closed, which takes it out of
-// the epoll. The caller holds c.mu.
+// remove forgets c. The caller is about to close its socket, which takes it out
+// of the epoll, and holds c.mu.
 func (p *parking) remove(c *Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.conns, c.fd)
 }
 
-// run wakes connections until the parking is closed. One that is woken for
-// nothing, because its descriptor was another's a moment ago, parks again.
+// run wakes connections until the parking is closed. A connection that is woken
+// for nothing, because its descriptor was another's a moment ago, parks again.
 func (p *parking) run() {
 	raw, err := p.epoll.SyscallConn()
 	if err != nil {

@@ -84,8 +84,8 @@ func (x *site) dial() net.Conn {
 	return c
 }
 
-// of returns the server's side of a client's connection. Connections are told of
-// in any order.
+// of returns the server's side of a client's connection. Connections are
+// reported in any order.
 func (x *site) of(client net.Conn) (found *Conn) {
 	x.t.Helper()
 	eventually(x.t, "the server knows the connection", func() bool {
@@ -171,7 +171,7 @@ func TestIdleConnectionsHaveNoGoroutineAndAreServedAllTheSame(t *testing.T) {
 			x.ask(c, "still here?")
 		}
 	}
-	// One that is woken by half a unit goes on when the rest comes.
+	// A connection that is woken by half a unit goes on when the rest comes.
 	frame := secure.AppendFrame(nil, []byte("in two halves"))
 	halved := x.of(conns[0])
 	eventually(t, "it is parked", halved.isParked)
@@ -225,7 +225,7 @@ func TestAParkedConnectionEnds(t *testing.T) {
 	x.ask(again, "d")
 	eventually(t, "the new one is parked", func() bool { return x.parked() == 2 })
 	x.ask(again, "e")
-	// What was sent before the end in order is still handled.
+	// Data that was sent before the end in order is still handled.
 	if _, err := inOrder.Write(secure.AppendFrame(nil, []byte("last words"))); err != nil {
 		t.Fatal(err)
 	}

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// window bounds what all connections together have in flight, and wakes those
-// that wait when there is room again.
+// window bounds the data in flight of all connections together, and wakes
+// waiting connections when there is room again.
 type window struct {
 	limit int64
 	total atomic.Int64

@@ -8,7 +8,7 @@
 //	plain   = 1*"!" zlib(checksum random global ":" local ":" payload)
 //
 // Every length is checked before anything is allocated, and inflation stops at
-// 65,536 bytes, whatever the stream claims.
+// 65,536 bytes, even if the stream claims more.
 //
 // Source: docs/agent-protocol (spec/agent-protocol.md) §1 to §10; vectors in
 // testdata/vectors.json.

@@ -92,7 +92,7 @@ var (
 // EscapeLocation writes a location so that ParseEvent reads it back.
 func EscapeLocation(s string) string { return escape.Replace(s) }
 
-// HeaderLen returns how many bytes stand before the text when analysis of the
+// HeaderLen returns how many bytes come before the text when analysis of the
 // reference product sees the event: the queue, the agent's header, the location.
 func (e *Event) HeaderLen(id, name, host string) int {
 	return 2 + len("[] () ") + len(id) + len(name) + len(EscapeLocation(host)) + len("->") + len(e.Escaped) + 1

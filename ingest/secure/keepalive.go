@@ -7,8 +7,8 @@ import (
 	"vedette/schemas"
 )
 
-// Bounds of what is kept of a keepalive, so that a presence record stays within
-// schemas.MaxPresenceBytes whatever an agent sends.
+// Bounds of the stored parts of a keepalive. They keep any presence record
+// within schemas.MaxPresenceBytes.
 const (
 	fieldMax  = 512
 	labelsMax = 64
@@ -16,7 +16,7 @@ const (
 	labelBytesMax = 4096
 )
 
-// Keepalive is what an agent's keepalive says.
+// Keepalive is the content of an agent's keepalive.
 type Keepalive struct {
 	OS schemas.OS
 	// Version is as reported: `Wazuh v4.14.7`.
@@ -31,8 +31,8 @@ type Keepalive struct {
 	LabelsCut bool
 }
 
-// ParseKeepalive reads the text of a keepalive, `#!-` included. It takes what
-// it can: no text is an error. What follows the last newline is ignored.
+// ParseKeepalive reads the text of a keepalive, `#!-` included. It keeps
+// the parts it can read and never fails. It ignores text after the last newline.
 //
 // Source: spec/agent-protocol.md §7 "Parsing, per line".
 func ParseKeepalive(text string) Keepalive {

@@ -56,7 +56,7 @@ func Split(unit []byte) (id, body []byte, err error) {
 // maxIDScan bounds the search for the closing mark; ids have at most 8 digits.
 const maxIDScan = 64
 
-// Message is what a unit carried.
+// Message is the content of a unit.
 type Message struct {
 	// Payload is valid until the Decoder is used again.
 	Payload []byte
@@ -80,7 +80,7 @@ type Decoder struct {
 // NewDecoder returns a Decoder.
 func NewDecoder() *Decoder { return &Decoder{text: make([]byte, 4096)} }
 
-// Open decrypts and checks what follows the identifier of a unit.
+// Open decrypts and checks the part of a unit after the identifier.
 //
 // Source: spec/agent-protocol.md §2 "Receiving, in order".
 func (d *Decoder) Open(k *Key, body []byte) (Message, error) {
@@ -156,8 +156,8 @@ func (d *Decoder) grow(n int) {
 	d.plain = d.plain[:n]
 }
 
-// inflate reads an RFC 1950 stream and ignores what follows it. The result is
-// at most MaxText bytes and valid until the next call.
+// inflate reads an RFC 1950 stream and ignores bytes after it. The result is at
+// most MaxText bytes and valid until the next call.
 func (d *Decoder) inflate(z []byte) ([]byte, error) {
 	if len(z) < 6 || z[0]&0x0f != 8 || z[0]>>4 > 7 || z[1]&0x20 != 0 || binary.BigEndian.Uint16(z)%31 != 0 {
 		return nil, ErrInflate

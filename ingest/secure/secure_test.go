@@ -414,7 +414,7 @@ func FuzzOpen(f *testing.F) {
 		if m, err := d.Open(k, body); err == nil && len(m.Payload) > MaxText {
 			t.Fatal("payload above the maximum")
 		}
-		// The compressed part is what an attacker with a key controls.
+		// An attacker with a key controls the compressed part.
 		if text, err := d.inflate(unit); err == nil && len(text) > MaxText {
 			t.Fatal("text above the maximum")
 		}

@@ -1,6 +1,6 @@
-// Package session is what one agent's messages mean: startup, keepalives,
-// shutdown, events. It is pure: the time is passed in, and what is to be sent
-// or written is returned.
+// Package session interprets the messages of one agent: startup, keepalives,
+// shutdown, events. It is pure: callers pass the time in, and send or write its
+// results.
 //
 // Source: spec/agent-protocol.md §5 to §8 and §10.
 package session
@@ -27,7 +27,7 @@ const (
 	LocationDisconnected = "wazuh-monitord"
 )
 
-// Kind is what a message was.
+// Kind classifies a message.
 type Kind uint8
 
 // Kinds of messages.
@@ -52,7 +52,7 @@ func Control(payload []byte) bool { return bytes.HasPrefix(payload, controlPrefi
 
 var controlPrefix = []byte(secure.ControlPrefix)
 
-// Identity is who the agent is and where it is connected.
+// Identity names the agent and its connection.
 type Identity struct {
 	ID   string
 	Name string
@@ -81,7 +81,7 @@ func (id *Identity) presenceEvery() time.Duration {
 	return min(presenceEvery, id.SilentAfter/4)
 }
 
-// Result is what follows from one message.
+// Result holds the effects of one message.
 type Result struct {
 	Kind Kind
 	// Reply is the payload of the answer, or empty.
@@ -95,11 +95,11 @@ type Result struct {
 	WritePresence bool
 	// LabelsCut says that the keepalive carried more labels than are kept.
 	LabelsCut bool
-	// RequestID and Answer are those of an answer to a request.
+	// RequestID and Answer belong to an answer to a request.
 	RequestID string
 	Answer    string
-	// MergedSum is what a keepalive reports of the shared configuration; empty
-	// when it reports nothing.
+	// MergedSum is the checksum of the shared configuration that a keepalive
+	// reports; empty when it reports nothing.
 	MergedSum string
 }
 
@@ -144,7 +144,7 @@ func (s *Session) HeldBack(now time.Time) bool {
 	return true
 }
 
-// derive computes what events carry from what keepalives said.
+// derive computes the parts of events that come from keepalives.
 func (s *Session) derive() {
 	s.labels = secure.VisibleLabels(s.presence.Labels)
 	s.agentIP = s.presence.AgentIP
@@ -246,7 +246,7 @@ func (s *Session) wrote(now time.Time) {
 func (s *Session) shutdown(now time.Time) Result {
 	s.here()
 	s.presence.State, s.presence.StatusCode, s.presence.DisconnectionTime = schemas.StateDisconnected, schemas.StatusShutdown, now.UnixMilli()
-	s.presence.LostSince = 0 // the event below tells of it
+	s.presence.LostSince = 0 // the event below reports it
 	s.wrote(now)
 	return Result{
 		Kind: Shutdown, WritePresence: true, Raised: true,

@@ -9,7 +9,7 @@ import (
 	"vedette/schemas"
 )
 
-// Whatever an authenticated agent says gives a result within bounds.
+// Any text of an authenticated agent gives a result within bounds.
 func FuzzHandle(f *testing.F) {
 	for _, s := range []string{
 		`#!-agent startup {"version":"v4.14.7"}`, "#!-agent startup ", "#!-agent shutdown ", "#!-req 1f ok {}", "#!-req ", "#!-",

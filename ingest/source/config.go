@@ -66,7 +66,7 @@ func (c Config) group(prefix string) string {
 }
 
 // Validate returns every problem of a list, joined; each names its key. prefix
-// is that of this installation's own topics.
+// is the topic prefix of this installation.
 func Validate(list []Config, prefix string) error {
 	var errs []error
 	topics, groups := map[string]bool{}, map[string]bool{}

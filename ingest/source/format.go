@@ -20,7 +20,7 @@ const (
 // documentMax bounds a document of which only a part becomes the event.
 const documentMax = 1 << 20
 
-// content is what a record says.
+// content is the part of a record that becomes an event.
 type content struct {
 	text []byte
 	// where is the file and its host, or nothing.
@@ -65,8 +65,8 @@ func read(format string, value []byte) (c content, cause, detail string) {
 	return c, "", ""
 }
 
-// beats reads a document of Elastic Beats. What is not of the expected type, but
-// for the message, counts as absent.
+// beats reads a document of Elastic Beats. A field of an unexpected type counts
+// as absent, except for the message.
 func beats(value []byte) (c content, cause, detail string) {
 	if len(bytes.TrimSpace(value)) == 0 {
 		return c, causeEmpty, "there is no text"
@@ -120,7 +120,7 @@ func (c *Config) location(of *content) string {
 	case loc == "":
 		loc = c.Topic
 	case c.Location == "" && (loc[0] == '[' || loc[0] == '('):
-		// Whoever writes the topic must not pass for an agent or an agentless
+		// A writer of the topic must not pass for an agent or an agentless
 		// device (spec/ruleset-language.md §1.3).
 		loc = c.Topic + "->" + loc
 	}

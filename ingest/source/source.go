@@ -19,7 +19,8 @@ import (
 )
 
 const (
-	// batchRecordsMax and batchBytesMax bound what waits for acknowledgement per partition.
+	// batchRecordsMax and batchBytesMax bound the unacknowledged data per
+	// partition.
 	batchRecordsMax = 2000
 	batchBytesMax   = 4 << 20
 	// againMin and againMax lie between two tries to write an event that brokers refuse.
@@ -33,14 +34,14 @@ const (
 	watchEvery = 30 * time.Second
 )
 
-// Registry is what is asked about the agents that events belong to.
+// Registry answers questions about the agents that events belong to.
 type Registry interface {
 	Ready() <-chan struct{}
 	Agent(id string) (registry.Agent, bool)
 	Presence(id string) (schemas.Presence, bool)
 }
 
-// Options is what the role is built from.
+// Options configures the role and holds its dependencies.
 type Options struct {
 	Topics   []Config
 	Cluster  *kafka.Cluster
@@ -74,8 +75,8 @@ func New(o Options) (*Role, error) {
 	return &Role{o: o, m: newMetrics(o.Registerer, o.Topics), producer: p}, nil
 }
 
-// Ready says what keeps the role from taking records, or nothing. A topic that
-// is not there is waited for, and no reason.
+// Ready returns an error while the role cannot take records. A missing
+// topic is no error: the role waits for it.
 func (r *Role) Ready() error {
 	if !r.serving.Load() {
 		return errors.New("ingest: topics of others are not read yet")
@@ -113,7 +114,7 @@ type input struct {
 	received, written prometheus.Counter
 	refused           retry.Log
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	logged time.Time
 	id     string // topic id of the latest assignment
 }
@@ -154,9 +155,9 @@ func (in *input) run(ctx context.Context) {
 	}
 }
 
-// watch calls leave once the topic is another than the one that was assigned: a
-// member reads no topic that was made anew under the old name, and must not, as
-// its offsets begin anew too.
+// watch calls leave once the topic differs from the assigned one. A member must
+// not read a topic that was made anew under the old name, as its offsets begin
+// anew too.
 func (in *input) watch(ctx context.Context, leave context.CancelFunc) {
 	every := in.r.o.watchEvery
 	if every == 0 {
@@ -187,7 +188,7 @@ func (in *input) watch(ctx context.Context, leave context.CancelFunc) {
 	}
 }
 
-// warn tells of refused records at a bounded rate; the dead letter has them all.
+// warn logs refused records at a bounded rate; the dead letter has them all.
 func (in *input) warn(cause string, rec *schemas.Record, err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -345,7 +346,7 @@ func (b *batch) wait(ctx context.Context) error {
 	return b.acknowledged(ctx)
 }
 
-// again writes an event that was refused, unless that is for what it is.
+// again writes a refused event again, unless its content is the cause.
 func (b *batch) again(ctx context.Context, s *sending) error {
 	pause := retry.Backoff{Min: againMin, Max: againMax}
 	for {

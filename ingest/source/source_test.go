@@ -205,7 +205,7 @@ func TestRecordsOfOthersBecomeEvents(t *testing.T) {
 }
 
 // Members come, go and die between acknowledgement and commit: every record
-// stands in events, and in the order of its partition, but for repeats.
+// is in events, and in the order of its partition, but for repeats.
 func TestNothingIsLostWhoeverDies(t *testing.T) {
 	t.Parallel()
 	c := kafkatest.New(t)
@@ -247,8 +247,8 @@ func TestNothingIsLostWhoeverDies(t *testing.T) {
 	t.Logf("%d repeats", repeats)
 }
 
-// inOrder fails unless what is not seen yet of a stream comes in the order of its
-// offsets, step of them at most at once, and counts what had been seen.
+// inOrder fails unless the unseen events of a stream come in the order of their
+// offsets, at most step of them at once. It counts the repeats.
 func inOrder(t *testing.T, events []schemas.Record, step int) (repeats int) {
 	t.Helper()
 	highest := map[string]int{}
@@ -303,7 +303,8 @@ func TestEventsThatBrokersRefuseKeepTheirOrder(t *testing.T) {
 		return nil
 	})
 	stop()
-	// What the client had taken before it told of the refusal may have overtaken.
+	// Records that the client took before it reported the refusal may have
+	// overtaken.
 	if repeats := inOrder(t, records(t, c, schemas.TopicEvents), 1+dead); repeats > 0 {
 		t.Errorf("%d events came too late and would be taken for repeats", repeats)
 	}

@@ -18,7 +18,7 @@ const (
 	KeyByAgent = "agent"
 )
 
-// Config says where devices send, and who may.
+// Config sets the addresses for devices and the allowed senders.
 type Config struct {
 	// TCP, UDP and TLS are addresses to listen on, such as ":514"; none is off.
 	TCP []string `mapstructure:"tcp"`
@@ -47,7 +47,7 @@ type Config struct {
 	Limits Limits `mapstructure:"-"`
 }
 
-// Limits bounds what senders may cost. docs/limits.md gives the reasons.
+// Limits bounds the resources of senders. docs/limits.md gives the reasons.
 type Limits struct {
 	// MessageBytes is one more than the longest message, framing not counted.
 	MessageBytes int
@@ -87,7 +87,7 @@ func Default() Config {
 	return Config{TCP: none(), UDP: none(), TLS: none(), Allowed: none(), Denied: none(), KeyBy: KeyBySource, Limits: DefaultLimits()}
 }
 
-// Enabled tells whether anything is to listen.
+// Enabled reports whether anything is to listen.
 func (c Config) Enabled() bool { return len(c.TCP)+len(c.UDP)+len(c.TLS) > 0 }
 
 // Validate returns every problem, joined; each names its key.

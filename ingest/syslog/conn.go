@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// readMin is what an idle connection holds.
+	// readMin is the buffer of an idle connection, in bytes.
 	readMin = 4 << 10
-	// hintAllow is what to do about a source that may not send.
+	// hintAllow is the advice for a source that may not send.
 	hintAllow = "add it to ingest.syslog.allowed if it should send"
 )
 
@@ -175,7 +175,8 @@ func (c *conn) read() string {
 			begun = false
 			c.deadline(limits.Idle)
 		case !begun || whole:
-			// Time counts from after what was handled: a pause is not the sender's fault.
+			// Time counts from the last handled message: a pause is not the
+			// sender's fault.
 			begun = true
 			c.deadline(limits.Partial)
 		}
@@ -210,7 +211,7 @@ func (c *conn) paused(now bool) {
 	c.s.m.paused.Dec()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.draining { // the pause has used up the time to read what is left
+	if c.draining { // the pause has used up the time to read the rest
 		_ = c.c.SetReadDeadline(time.Now().Add(c.s.limits.DrainRead))
 	}
 }
@@ -228,7 +229,7 @@ func (c *conn) broken(err error) string {
 	return closedFraming
 }
 
-// ended says why reading ended and sees to what is left of a message.
+// ended returns why reading ended and handles the rest of a message.
 func (c *conn) ended(err error, split *Splitter, rest []byte, now time.Time) string {
 	c.mu.Lock()
 	draining := c.draining
@@ -263,7 +264,7 @@ func (c *conn) ended(err error, split *Splitter, rest []byte, now time.Time) str
 func (c *conn) deadline(in time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.draining { // then the drain's own stands
+	if !c.draining { // then the drain's own deadline holds
 		_ = c.c.SetReadDeadline(time.Now().Add(in))
 	}
 }

@@ -25,8 +25,8 @@ const (
 //
 // A stream whose first bytes are a length, a blank and `<` is of counted
 // messages ("octet counting", RFC 6587 §3.4.1); any other is of lines ("non-
-// transparent framing", §3.4.2), as 4.14 has it. Lines stay lines whatever they
-// hold: `2015 Dec 29 …` is no length. A sender that counts may put a newline
+// transparent framing", §3.4.2), as 4.14 has it. Lines stay lines with any
+// content: `2015 Dec 29 …` is no length. A sender that counts may put a newline
 // behind a message, and send one that begins with `<` as a line.
 type Splitter struct {
 	// Max is one more than the longest message in bytes.
@@ -63,8 +63,8 @@ func (s *Splitter) Next(buf []byte) (msg []byte, size int, err error) {
 	return msg[:len(msg):len(msg)], at + n, nil
 }
 
-// Rest returns what stands in buf when the stream has ended: a last line without
-// its newline is a message, a part of a counted one is not.
+// Rest returns the last message in buf when the stream has ended. A last line
+// without its newline is a message; a part of a counted message is not.
 func (s *Splitter) Rest(buf []byte) (msg []byte, ok bool) {
 	if len(buf) == 0 || s.mode == counted && buf[0] != '<' {
 		return nil, false
@@ -137,9 +137,9 @@ func (s *Splitter) count(buf []byte) (n, at int, err error) {
 // Source: spec/agent-protocol.md §12.
 func Datagram(b []byte) []byte { return bytes.TrimSuffix(b, []byte{'\n'}) }
 
-// Text returns what analysis gets of a message: what stands behind a leading
-// `<…>`, whatever that holds; without `>` all of it. A NUL ends it. The result
-// aliases msg.
+// Text returns the part of a message for analysis: the text behind a leading
+// `<…>` of any content; without `>` all of it. A NUL ends it. The result aliases
+// msg.
 //
 // Source: spec/agent-protocol.md §12, spec/ruleset-language.md §1.1.
 func Text(msg []byte) []byte {

@@ -137,8 +137,8 @@ func TestADatagramLosesOneNewline(t *testing.T) {
 	}
 }
 
-// However a stream arrives, its messages are the same; none is as long as the
-// bound, and lines are exactly what stands between newlines.
+// However a stream arrives, its messages are the same. Each is shorter than the
+// bound, and lines are exactly the texts between newlines.
 func FuzzSplit(f *testing.F) {
 	for _, s := range []string{"<13>a\n<14>b\n", "6 <13>ab5 <1>cd", "2015 Dec 29 x\n", "8 <13>a\nb\n3 x\ny", "4 <1>a<13>line\n", "64 <1>", "1", "\n\n", "5 <13>x"} {
 		f.Add([]byte(s), uint8(3))

@@ -98,7 +98,7 @@ func newMetrics(reg prometheus.Registerer, kernelDrops func() float64) *metrics 
 	return m
 }
 
-// transport is what the counters of one transport are, looked up once.
+// transport holds the counters of one transport, looked up once.
 type transport struct {
 	name                         string
 	received, written, readBytes prometheus.Counter
@@ -108,8 +108,8 @@ func (m *metrics) of(name string) transport {
 	return transport{name, m.received.WithLabelValues(name), m.written.WithLabelValues(name), m.readBytes.WithLabelValues(name)}
 }
 
-// register adds a collector, or returns the one that stands there already, so
-// that a role that is made anew in one process goes on counting.
+// register adds a collector, or returns the registered one of that name. So a
+// role that is made anew in one process goes on counting.
 func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
 	if reg == nil {
 		return c

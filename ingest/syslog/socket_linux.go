@@ -14,7 +14,7 @@ const (
 	memInfoWords         = 9
 )
 
-// enlarge asks for a receive buffer and returns what it became, in bytes.
+// enlarge asks for a receive buffer and returns the resulting size, in bytes.
 func enlarge(c *net.UDPConn, bytes int) (got int, err error) {
 	rc, err := c.SyscallConn()
 	if err != nil {

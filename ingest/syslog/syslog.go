@@ -30,7 +30,7 @@ type Producer interface {
 }
 
 const (
-	// messageOverhead is what a message costs besides its text.
+	// messageOverhead is the cost of a message besides its text, in bytes.
 	messageOverhead = 256
 	// logEvery bounds the log, per reason.
 	logEvery = 10 * time.Second
@@ -54,7 +54,7 @@ type Server struct {
 	stopping        chan struct{} // closed when Run begins to end
 	hard            chan struct{} // closed when waiting for acknowledgements ends
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	conns  map[*conn]struct{}
 	of     map[netip.Addr]int // connections by source
 	logged map[string]time.Time
@@ -79,9 +79,9 @@ func New(cfg Config, prod Producer, log *slog.Logger, reg prometheus.Registerer)
 		conns: map[*conn]struct{}{}, of: map[netip.Addr]int{}, logged: map[string]time.Time{},
 	}
 	if cfg.KeyBy == KeyByAgent {
-		// The record key follows from the event, so that whoever sees the event,
-		// live or in a replay, puts it under the same key: without a source it is
-		// that of agent 000. Rules cannot tell the two queues apart.
+		// The record key follows from the event, so that live analysis and a
+		// replay put the event under the same key. Without a source it is the
+		// key of agent 000. Rules cannot tell the two queues apart.
 		s.queue = '1'
 	}
 	s.allowed, _ = set(cfg.Allowed) // validated
@@ -175,7 +175,7 @@ func (s *Server) Close() error {
 	return errors.Join(errs...)
 }
 
-// Ready says what keeps the server from taking messages, or nothing.
+// Ready returns an error while the server cannot take messages.
 func (s *Server) Ready() error {
 	if !s.serving.Load() {
 		return errors.New("ingest: the syslog ports are not served")
@@ -187,7 +187,7 @@ func (s *Server) Ready() error {
 }
 
 // Run serves until ctx ends. Then it lets senders finish, waits until the
-// brokers have acknowledged what they sent, both within Limits, and returns nil.
+// brokers have acknowledged their messages, both within Limits, and returns nil.
 func (s *Server) Run(ctx context.Context) error {
 	s.serving.Store(true)
 	defer s.serving.Store(false)
@@ -275,7 +275,7 @@ func (s *Server) inFlight() int64 {
 	return n
 }
 
-// may tells whether a source may send.
+// may reports whether a source may send.
 func (s *Server) may(source string) bool {
 	return !s.denied.Contains(source) && s.allowed.Contains(source)
 }
@@ -315,7 +315,7 @@ func (s *Server) refuse(t *transport, reason string) {
 	s.m.refused.WithLabelValues(t.name, reason).Inc()
 }
 
-// warn tells of what was refused, at a bounded rate; the counters have it all.
+// warn logs refusals at a bounded rate; the counters have them all.
 func (s *Server) warn(t *transport, reason, source, hint string) {
 	if s.logNow(reason) {
 		s.log.Warn("syslog refused", "transport", t.name, "reason", reason, "source", source, "hint", hint)

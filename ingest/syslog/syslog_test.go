@@ -170,7 +170,7 @@ func (b *bench) closedBy(reason string) float64 {
 	return testutil.ToFloat64(b.m.closed.WithLabelValues(reason))
 }
 
-// balanced checks that what came is written, refused or in flight.
+// balanced checks that each received message is written, refused or in flight.
 func (b *bench) balanced() {
 	b.t.Helper()
 	eventually(b.t, func() error {
@@ -280,7 +280,7 @@ func TestWhoeverIsNotAllowedIsRefusedAndCounted(t *testing.T) {
 func TestHostileSendersEndAlone(t *testing.T) {
 	t.Parallel()
 	b := serve(t, func(c *Config) { c.Limits.Partial, c.Limits.Handshake = 300*time.Millisecond, 300*time.Millisecond })
-	patient := serve(t, func(*Config) {}) // what is wrong is told before its time is over
+	patient := serve(t, func(*Config) {}) // the fault is reported before its time is over
 	good := b.dial(transportTCP)
 	b.send(good, "before\n")
 	b.prod.got(t, "before")

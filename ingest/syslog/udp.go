@@ -14,7 +14,7 @@ import (
 	"vedette/internal/retry"
 )
 
-// drainUDP is how long datagrams that stand in the socket are still read at the end.
+// drainUDP is how long datagrams in the socket are still read at the end.
 const drainUDP = 200 * time.Millisecond
 
 // socket is one UDP listener.
@@ -23,14 +23,15 @@ type socket struct {
 	c   *net.UDPConn
 	t   transport
 	win *window
-	// dropped is what the kernel last told, for when the socket is closed.
+	// dropped is the kernel's last count, for when the socket is closed.
 	dropped atomic.Uint64
 
-	mu      sync.Mutex // guards what follows; taken before win's
+	mu      sync.Mutex // guards the fields below; taken before win's
 	sources map[netip.Addr]*source
 }
 
-// source is what a sender has in flight; it is forgotten when that is nothing.
+// source counts a sender's messages in flight; it is forgotten when there are
+// none.
 type source struct {
 	holder
 	pending int

@@ -2,11 +2,12 @@ package syslog
 
 import "sync"
 
-// window bounds what waits for the brokers, of each holder and of all together.
+// window bounds the messages that wait for the brokers, per holder and of all
+// together.
 type window struct {
 	each, limit int64
 
-	mu      sync.Mutex // guards what follows and every holder
+	mu      sync.Mutex // guards the fields below and every holder
 	total   int64
 	waiting map[*holder]struct{}
 }
@@ -23,7 +24,7 @@ func newWindow(each, limit int64) *window {
 
 func newHolder() *holder { return &holder{wake: make(chan struct{}, 1)} }
 
-// fits tells whether n more bytes of h may be in flight. A message larger than a
+// fits reports whether n more bytes of h may be in flight. A message larger than a
 // bound passes when nothing else is. The caller holds mu.
 func (w *window) fits(h *holder, n int64) bool {
 	return (h.in == 0 || h.in+n <= w.each) && (w.total == 0 || w.total+n <= w.limit)
