@@ -33,8 +33,9 @@ const (
 	fetchBytesMax = 4 << 20
 )
 
-// Cluster knows how to reach the brokers, and what the consumers of this process
-// hold. It has no connection of its own and is safe for concurrent use.
+// Cluster knows how to reach the brokers, and the partitions that consumers of
+// this process hold. It has no connection of its own and is safe for concurrent
+// use.
 type Cluster struct {
 	prefix   string
 	embedded bool
@@ -43,7 +44,7 @@ type Cluster struct {
 	shared   *shared
 }
 
-// shared is what the consumers of one process have in common.
+// shared is the state that the consumers of one process have in common.
 type shared struct {
 	queued    atomic.Int64 // bytes of the records that wait for handlers
 	queuedMax int64

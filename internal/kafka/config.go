@@ -13,7 +13,7 @@ type Config struct {
 	Brokers []string `mapstructure:"brokers"`
 	// EmbeddedListen is the loopback address of the embedded broker.
 	EmbeddedListen string `mapstructure:"embedded_listen"`
-	// TopicPrefix stands before every topic and group name.
+	// TopicPrefix begins every topic and group name.
 	TopicPrefix string `mapstructure:"topic_prefix"`
 	// Partitions of events, alerts and archives; 0 means 48, or 12 embedded. Fixed once created.
 	Partitions int `mapstructure:"partitions"`

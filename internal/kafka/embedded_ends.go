@@ -23,15 +23,15 @@ import (
 
 // The embedded broker forgets where a partition ends once retention has removed
 // its last record and the process starts anew: offsets would begin at 0 again,
-// where what was committed, alert ids and the history stand for other records.
-// So the ends are noted while the broker runs, and handed to it in the form it
-// reads before it starts (TestAnEmptyPartitionKeepsItsPlace holds the form).
+// where commits, alert ids and the history mean other records. So the ends are
+// noted while the broker runs, and handed to it in the form it reads before it
+// starts (TestAnEmptyPartitionKeepsItsPlace holds the form).
 
 const (
 	// endsEvery is how often ends are noted. Retention takes nothing that is
 	// younger than a minute, less a quarter for events that come late.
 	endsEvery = 10 * time.Second
-	// snapshotVersion is that of the broker's snapshots of partitions.
+	// snapshotVersion is the version of the broker's snapshots of partitions.
 	snapshotVersion = 1
 )
 
@@ -57,7 +57,7 @@ func partitionFolders(dir string) ([]string, error) {
 	return names, nil
 }
 
-// readEnds returns what is noted; none when nothing is.
+// readEnds returns the noted ends; none when nothing is noted.
 func readEnds(dir string) (ends, error) {
 	raw, err := os.ReadFile(endsFile(dir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -144,8 +144,8 @@ func restoreEnd(folder string, end int64) error {
 	return datadir.WriteFile(path, raw, 0o600)
 }
 
-// beginsWithBatch reports whether a segment holds at least one batch. One that a
-// crash has cut short was never acknowledged, and the broker drops it.
+// beginsWithBatch reports whether a segment holds at least one batch. A batch
+// that a crash has cut short was never acknowledged, and the broker drops it.
 func beginsWithBatch(segment string) (bool, error) {
 	f, err := os.Open(segment)
 	if err != nil {
@@ -156,7 +156,7 @@ func beginsWithBatch(segment string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	var head [12]byte // base offset, length of what follows
+	var head [12]byte // base offset, length of the rest
 	if _, err := io.ReadFull(f, head[:]); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = nil
@@ -167,7 +167,7 @@ func beginsWithBatch(segment string) (bool, error) {
 }
 
 // noteEnds writes down where partitions end, at once and then as they grow,
-// until stop is closed. What cannot be written is tried again.
+// until stop is closed. It retries failed writes.
 func noteEnds(cluster *kfake.Cluster, dir string, log *slog.Logger, stop <-chan struct{}) {
 	tick := time.NewTicker(endsEvery)
 	defer tick.Stop()

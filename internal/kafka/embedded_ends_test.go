@@ -10,8 +10,8 @@ import (
 	"vedette/schemas"
 )
 
-// TestAnEmptyPartitionKeepsItsPlace has retention remove all of a partition, and
-// starts the broker anew: in order, and on what a killed one leaves.
+// TestAnEmptyPartitionKeepsItsPlace has retention remove all of a partition. It
+// then starts the broker anew: after an orderly stop, and after a kill.
 func TestAnEmptyPartitionKeepsItsPlace(t *testing.T) {
 	t.Parallel()
 	quiet := slog.New(slog.DiscardHandler)
@@ -70,7 +70,7 @@ func TestAnEmptyPartitionKeepsItsPlace(t *testing.T) {
 	write(b, 0)
 	noted(dir, 3)
 	empty(b, 3)
-	if err := os.CopyFS(killed, os.DirFS(dir)); err != nil { // what SIGKILL leaves: there is no snapshot yet
+	if err := os.CopyFS(killed, os.DirFS(dir)); err != nil { // the files after SIGKILL: there is no snapshot yet
 		t.Fatal(err)
 	}
 	b.Close()
@@ -91,7 +91,7 @@ func TestAnEmptyPartitionKeepsItsPlace(t *testing.T) {
 		}
 	}
 
-	// What a crash has written half is no record: the end stays.
+	// A record that a crash has half written does not count: the end stays.
 	torn := func() {
 		t.Helper()
 		b := begin(dir)

@@ -28,7 +28,7 @@ func listenSturdily(network, address string, log *slog.Logger) (*sturdyListener,
 	if err != nil {
 		return nil, err
 	}
-	at := ln.Addr().String() // of port 0 the one that was given
+	at := ln.Addr().String() // of port 0 the assigned port
 	return &sturdyListener{ln: ln, open: func() (net.Listener, error) { return net.Listen(network, at) }, log: log, closed: make(chan struct{})}, nil
 }
 

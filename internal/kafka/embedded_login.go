@@ -48,7 +48,7 @@ type answer struct {
 	raw     bool  // the request was a bare token
 }
 
-// loginConn stands between a client and the broker until the client has logged
+// loginConn sits between a client and the broker until the client has logged
 // in. The broker knows only the newer handshake, after which tokens travel as
 // requests of their own. librdkafka before 2.1 and kafka-python log in only where
 // the older one is offered, and others use it: after it tokens travel bare. So
@@ -62,7 +62,7 @@ type loginConn struct {
 
 	ahead []byte // read and not yet handed to the broker; of the reading goroutine
 
-	mu      sync.Mutex // guards what follows; the broker reads and writes at once
+	mu      sync.Mutex // guards the fields below; the broker reads and writes at once
 	answers []answer   // expected from the broker, in this order
 	raw     bool       // tokens come bare
 	rounds  int        // tokens of the client until it is logged in
@@ -128,8 +128,8 @@ func (c *loginConn) refuse(why error) error {
 	return why
 }
 
-// of takes what an answer depends on from a request, and makes the older
-// handshake the newer one: they differ only in what follows.
+// of takes the parts of a request that its answer depends on. It makes the older
+// handshake the newer one: only the messages after it differ.
 func (a *answer) of(body []byte) error {
 	if len(body) < 10 { // key, version, correlation, client's name
 		return errors.New("a request that is cut short")
@@ -182,7 +182,7 @@ func (c *loginConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// translate returns what the client gets of a response, with its length in front.
+// translate returns the client's form of a response, with its length in front.
 func (c *loginConn) translate(p []byte) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -249,7 +249,7 @@ func offerBoth(head, body []byte, version int16) []byte {
 	return sized(resp.AppendTo(append([]byte(nil), head...)))
 }
 
-// sized writes the length of what follows into the first four bytes.
+// sized writes the length of the rest into the first four bytes.
 func sized(b []byte) []byte {
 	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
 	return b

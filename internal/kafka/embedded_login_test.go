@@ -117,7 +117,7 @@ func (w *wire) authenticate(version int16) func([]byte) ([]byte, error) {
 	}
 }
 
-// served asks what only clients that are logged in may know.
+// served asks for data that only logged-in clients may have.
 func (w *wire) served() {
 	w.t.Helper()
 	if resp := w.ask(kmsg.NewPtrMetadataRequest(), 1).(*kmsg.MetadataResponse); len(resp.Brokers) != 1 {

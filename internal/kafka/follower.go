@@ -20,8 +20,8 @@ const (
 	fetchPauseMax = time.Second
 )
 
-// Follower reads a whole topic from its start, or what comes after it begins,
-// and goes on as it grows.
+// Follower reads a whole topic from its start, or only the records after it
+// begins, and goes on as the topic grows.
 type Follower struct {
 	c     *Cluster
 	topic string
@@ -45,8 +45,8 @@ func (c *Cluster) Follow(topic string, log *slog.Logger, fn func(rec schemas.Rec
 	return &Follower{c: c, topic: topic, log: log, fn: fn, ready: make(chan struct{})}
 }
 
-// FollowNew is Follow for what is written after Run has begun: Ready is closed
-// once nothing of that can be missed.
+// FollowNew is Follow for records that are written after Run has begun. Ready is
+// closed once none of them can be missed.
 func (c *Cluster) FollowNew(topic string, log *slog.Logger, fn func(rec schemas.Record)) *Follower {
 	f := c.Follow(topic, log, fn)
 	f.news = true
@@ -57,8 +57,8 @@ func (c *Cluster) FollowNew(topic string, log *slog.Logger, fn func(rec schemas.
 // the topic's start if that lies behind it. Call it before Run.
 func (f *Follower) From(offset int64) { f.at = offset }
 
-// Ready is closed once everything that stood in the topic when Run began was
-// passed to fn.
+// Ready is closed once every record that was in the topic when Run began has
+// been passed to fn.
 func (f *Follower) Ready() <-chan struct{} { return f.ready }
 
 // Run reads until ctx ends, then returns nil. While no broker answers it waits.
@@ -198,8 +198,8 @@ func (f *Follower) observe(ctx context.Context, again func()) {
 	}
 }
 
-// ranges returns what each partition holds, waiting for a broker that answers and
-// for the topic to exist.
+// ranges returns the range of each partition. It waits for a broker that answers
+// and for the topic to exist.
 func (f *Follower) ranges(ctx context.Context) ([]Range, error) {
 	adm, err := f.c.Admin()
 	if err != nil {

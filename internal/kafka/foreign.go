@@ -6,9 +6,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Foreign returns the same brokers for topics that are not of this installation:
-// names are taken as they are, of groups too, and what a transaction of theirs
-// took back is not read.
+// Foreign returns the same brokers for topics that are not of this installation.
+// Topic and group names are taken as they are, and records of aborted
+// transactions are not read.
 func (c *Cluster) Foreign() *Cluster {
 	f := *c
 	f.prefix = ""

@@ -24,18 +24,18 @@ import (
 
 // Bounds of a group member.
 const (
-	// pollRecordsMax bounds what one poll returns.
+	// pollRecordsMax bounds the records of one poll.
 	pollRecordsMax = 5000
 	// A partition is paused while more than queueRecordsHigh records wait for
-	// its handler, and resumed below queueRecordsLow. The client throws away what
-	// it has fetched of a paused partition, so fetches are small beside it.
+	// its handler, and resumed below queueRecordsLow. The client throws away
+	// fetched records of a paused partition, so fetches are small beside it.
 	queueRecordsHigh = 4000
 	queueRecordsLow  = 1000
 	// queueBytesHigh and queueBytesLow are the same for bytes, as size counts them:
 	// records of other producers may be large.
 	queueBytesHigh = 64 << 20
 	queueBytesLow  = 16 << 20
-	// What a record and a header take beside their bytes.
+	// Memory of a record and of a header beside their bytes.
 	recordOverhead = 128
 	headerOverhead = 40
 	// drainTimeout is how long a handler may finish its batch when its
@@ -61,7 +61,7 @@ type Assignment struct {
 	Partition int32
 	// Committed is the offset from which output is due; NoOffset if none.
 	Committed int64
-	// From is what StartAt answered: where reading begins. NoOffset without.
+	// From is the answer of StartAt: where reading begins. NoOffset without.
 	From int64
 	// Epoch is the generation of the group at the assignment. It grows.
 	Epoch int64
@@ -74,7 +74,8 @@ type Handler interface {
 	// error other than ctx's ends the member. After nil the offset behind the
 	// last record is committed.
 	Handle(ctx context.Context, recs []schemas.Record) error
-	// Close frees what the handler holds; the partition belongs to another then.
+	// Close frees the handler's resources; the partition belongs to another
+	// then.
 	Close()
 }
 
@@ -128,7 +129,7 @@ type worker struct {
 	wake   chan struct{}
 	done   chan struct{}
 
-	mu      sync.Mutex // held while the client is told to pause or resume, so that both agree
+	mu      sync.Mutex // held while the client pauses or resumes, so that both agree
 	queue   []schemas.Record
 	bytes   int   // of queue, by size
 	next    int64 // offset behind the last queued record; where reading begins before that
@@ -518,8 +519,9 @@ func size(rec *schemas.Record) int {
 	return n
 }
 
-// take returns the next batch, and resumes the partition once little waits. A
-// partition with an empty queue is never paused, whatever others hold.
+// take returns the next batch, and resumes the partition once few records wait.
+// A partition with an empty queue is never paused, however full other queues
+// are.
 func (w *worker) take() []schemas.Record {
 	w.mu.Lock()
 	defer w.mu.Unlock()

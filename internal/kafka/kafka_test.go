@@ -18,7 +18,7 @@ import (
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// collector keeps what handlers were given, by partition.
+// collector keeps the records that handlers got, by partition.
 type collector struct {
 	mu   sync.Mutex
 	recs []schemas.Record
@@ -358,7 +358,7 @@ func TestAGroupBeginsAtTheEndOnceAndForGood(t *testing.T) {
 	}
 	produce()
 	lag(0, false)
-	for range 2 { // what came after the first time is not passed over by the second
+	for range 2 { // the second time must not pass over records that came after the first
 		if err := c.BeginGroup(t.Context(), "g", schemas.TopicEvents); err != nil {
 			t.Fatal(err)
 		}

@@ -15,10 +15,10 @@ import (
 // committedTries is how often a group's coordinator is asked, over five seconds.
 const committedTries = 10
 
-// BeginGroup lets a group that never read a topic begin at its end, for good: what
-// comes from now on is the group's, whenever a member joins. Partitions with a
-// commit stay, but where that lies beyond the log, which was made anew then, the
-// group begins at the log's start. If members are there already, nothing is done:
+// BeginGroup lets a group that never read a topic begin at its end, for good:
+// records from now on are the group's, whenever a member joins. Partitions with
+// a commit keep it. If a commit lies beyond the log, the log was made anew, and
+// the group begins at its start. If members are there already, nothing is done:
 // they began the group themselves.
 func (c *Cluster) BeginGroup(ctx context.Context, group, topic string) error {
 	adm, err := c.Admin()

@@ -30,9 +30,9 @@ const (
 	resendDelayMax = 5 * time.Second
 )
 
-// Producer writes records with acks=all and an idempotent session: what was
-// acknowledged is on min.insync.replicas brokers, each record once. It is safe
-// for concurrent use.
+// Producer writes records with acks=all and an idempotent session: each
+// acknowledged record is on min.insync.replicas brokers, once. It is safe for
+// concurrent use.
 type Producer struct {
 	c    *Cluster
 	opts []kgo.Opt
@@ -83,8 +83,8 @@ func (c *Cluster) NewProducer(name string, log *slog.Logger, reg prometheus.Regi
 }
 
 // partitioner places records by the hash of their key, as every Kafka client
-// does, but those of TopicCheckpoints where their writer says: a reader goes to
-// a checkpoint's chunks by their offsets.
+// does. The writer chooses the partition of TopicCheckpoints records, because a
+// reader finds a checkpoint's chunks by their offsets.
 type partitioner struct {
 	kgo.Partitioner
 	checkpoints string
@@ -103,8 +103,8 @@ func (placed) RequiresConsistency(*kgo.Record) bool { return true }
 
 func (placed) Partition(r *kgo.Record, n int) int { return int(r.Partition) % n }
 
-// register adds a collector, or returns the one that stands there already, so
-// that two clients of one name share their counters.
+// register adds a collector, or returns the registered one of that name, so that
+// two clients of one name share their counters.
 func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
 	if reg == nil {
 		return c
@@ -135,8 +135,8 @@ func (p *Producer) Produce(rec schemas.Record, done func(err error)) {
 	}
 }
 
-// ProduceOnce is Produce without sending again: done is told what brokers refuse
-// for now as well. It is for who must keep an order across refusals.
+// ProduceOnce is Produce without sending again: done also gets refusals that may
+// pass. It is for callers that must keep an order across refusals.
 func (p *Producer) ProduceOnce(rec schemas.Record, done func(err error)) {
 	p.begin()
 	p.cl.Load().Produce(context.Background(), p.c.toKgo(rec), func(_ *kgo.Record, err error) { p.finish(done, err) })
@@ -171,8 +171,8 @@ func (p *Producer) finish(done func(err error), err error) {
 }
 
 // ProduceSync writes records and waits for all of them. The result holds them
-// with partition and offset. What brokers refuse, for now or for good, is an
-// error. Giving up when ctx ends does not tell whether they were written.
+// with partition and offset. A refusal by the brokers, for now or for good, is
+// an error. Giving up when ctx ends does not tell whether they were written.
 func (p *Producer) ProduceSync(ctx context.Context, recs ...schemas.Record) ([]schemas.Record, error) {
 	type result struct {
 		i   int
@@ -217,12 +217,12 @@ func (p *Producer) Flush(ctx context.Context) error {
 	}
 }
 
-// Healthy reports whether the brokers acknowledge what they are given.
+// Healthy reports whether the brokers acknowledge records.
 func (p *Producer) Healthy() bool {
 	return p.outstanding.Load() == 0 || time.Since(time.Unix(0, p.progress.Load())) < stalledAfter
 }
 
-// Close ends the producer; what was not acknowledged is reported to its done
+// Close ends the producer. It reports each unacknowledged record to its done
 // function as an error.
 func (p *Producer) Close() {
 	p.held.mu.Lock()

@@ -82,9 +82,9 @@ type seen struct {
 	emptyTo            int64 // no record was found between the group's position and this end
 }
 
-// observe compares what the brokers hold with what the group has committed, until
-// ctx ends. It asks the brokers itself, so that a consumer that believes to be
-// well cannot hide that it is not.
+// observe compares the brokers' records with the group's commits, until ctx
+// ends. It asks the brokers itself, so that a consumer that stands still without
+// noticing it is found too.
 func (m *member) observe(ctx context.Context) {
 	every := m.cfg.ObserveEvery
 	if every == 0 {
@@ -146,7 +146,8 @@ func (s *shared) move(at stalledPart) {
 
 // look takes one look at every partition of the topic.
 func (m *member) look(ctx context.Context, last map[int32]*seen) error {
-	// The commits come first: one that is made meanwhile cannot lie beyond the ends.
+	// The commits come first: a commit made meanwhile cannot lie beyond the
+	// ends.
 	committed, err := m.c.committed(ctx, m.adm, m.cfg.Group, m.cfg.Topic)
 	if err != nil {
 		return err
@@ -182,7 +183,7 @@ func (m *member) look(ctx context.Context, last map[int32]*seen) error {
 		}
 		behind := max(0, r.End-at)
 		if now.emptyTo == r.End {
-			behind = 0 // what lies there is no records
+			behind = 0 // no records lie there
 		}
 		m.progress.lag.WithLabelValues(strconv.Itoa(i)).Set(float64(behind))
 		moved := before == nil || before.w != w || before.committed != at || before.handled != now.handled
@@ -216,8 +217,8 @@ func (m *member) look(ctx context.Context, last map[int32]*seen) error {
 	return nil
 }
 
-// judge says why a partition stands still, "" if it only seems to, and mends what
-// can be mended.
+// judge returns why a partition stands still, "" if it only seems to, and
+// repairs the faults that it can.
 func (m *member) judge(ctx context.Context, p int32, now *seen, waiting bool, end int64) string {
 	w := now.w
 	from := now.committed

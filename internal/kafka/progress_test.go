@@ -300,7 +300,8 @@ func TestAFollowerThatStandsStillReadsAgain(t *testing.T) {
 	go func() { done <- f.Run(ctx) }()
 	put(t, c, 5)
 	eventually(t, "the first records are read", func() bool { return n.Load() == 10 })
-	// The follower's fetches get no answer; those of the observer wait for less.
+	// The follower's fetches get no answer; the observer's fetches wait for
+	// less.
 	var mute atomic.Bool
 	mute.Store(true)
 	broker.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {

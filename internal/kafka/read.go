@@ -12,16 +12,16 @@ import (
 	"vedette/schemas"
 )
 
-// Range is what a partition holds: from Start up to, and not with, End.
+// Range is the offsets of a partition: from Start up to, and not with, End.
 type Range struct{ Start, End int64 }
 
-// readStalled is how long Read waits for the next record of what stands there.
+// readStalled is how long Read waits for the next record of the range.
 const readStalled = 5 * time.Second
 
-// ErrReadStalled says that records which stand in a partition did not arrive.
+// ErrReadStalled reports that records of a partition's range did not arrive.
 var ErrReadStalled = errors.New("the brokers send no more of the partition")
 
-// Ranges returns what each partition of a topic holds.
+// Ranges returns the range of each partition of a topic.
 func (c *Cluster) Ranges(ctx context.Context, topic string) ([]Range, error) {
 	adm, err := c.Admin()
 	if err != nil {
@@ -59,9 +59,10 @@ func (c *Cluster) rangesBy(ctx context.Context, adm *kadm.Client, topic string) 
 	return out, nil
 }
 
-// Read passes what stands in a range of one partition to fn, in order, and
+// Read passes the records in a range of one partition to fn, in order. It
 // returns when it has seen the range to its end or fn answers false. The range
-// must lie within what Ranges says. A record's bytes stay valid after fn returns.
+// must lie within the result of Ranges. A record's bytes stay valid after fn
+// returns.
 func (c *Cluster) Read(ctx context.Context, topic string, partition int32, r Range, fn func(rec schemas.Record) bool) error {
 	if r.Start >= r.End {
 		return nil

@@ -14,9 +14,9 @@ import (
 	"vedette/internal/retry"
 )
 
-// held are records that brokers refused for a cause that may pass, in order,
-// and behind them what was handed over since. Their owners bound them as they
-// bound what is in flight; maxBufferedRecords bounds those that do not.
+// held are records that brokers refused for a cause that may pass, in order, and
+// behind them the records handed over since. Their owners bound them like
+// records in flight; maxBufferedRecords bounds the records of other owners.
 type held struct {
 	waiting atomic.Bool // there are such records; one goroutine sends them
 	mu      sync.Mutex
@@ -28,25 +28,26 @@ type held struct {
 type heldRecord struct {
 	rec  *kgo.Record
 	done func(err error)
-	// alone is set when the record was refused for what it is, or another of its
-	// batch: sent on its own it is told apart.
+	// alone is set when brokers refused the record, or another of its batch, for
+	// its content. Sent alone, the bad record is found.
 	alone bool
 }
 
-// ofItself are refusals for what a record is. The brokers refuse its whole
+// ofItself are refusals for a record's content. The brokers refuse its whole
 // batch, and the client then gives up all it holds for the partition.
 var ofItself = []error{
 	kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp,
 	kerr.CorruptMessage, kerr.PolicyViolation, kerr.UnsupportedForMessageFormat,
 }
 
-// RefusedForGood reports whether a record, sent alone, was refused for what it
-// is; another error of a producer may pass.
+// RefusedForGood reports whether a record, sent alone, was refused for its
+// content; another error of a producer may pass.
 func RefusedForGood(err error) bool {
 	return slices.ContainsFunc(ofItself, func(e error) bool { return errors.Is(err, e) })
 }
 
-// join puts a record behind those that wait; false if none do.
+// join puts a record behind the waiting records; it returns false if there are
+// none.
 func (h *held) join(rec *kgo.Record, done func(error)) bool {
 	if !h.waiting.Load() {
 		return false
@@ -64,9 +65,9 @@ func (h *held) join(rec *kgo.Record, done func(error)) bool {
 }
 
 // hold keeps a refused record to be sent again; false if it is refused for good.
-// The client retries by itself what Kafka calls retriable: what comes here are
-// brokers that begin or end, a login or a right that is missing for now, and
-// what shared a batch with a record that is refused for what it is.
+// The client retries errors that Kafka calls retriable by itself. The causes
+// here are brokers that begin or end, a login or a right that is missing for
+// now, and a record of the same batch that is refused for its content.
 func (p *Producer) hold(rec *kgo.Record, done func(error), err error) bool {
 	h := &p.held
 	h.mu.Lock()
@@ -91,7 +92,7 @@ func (p *Producer) isClosed() bool {
 	}
 }
 
-// warn tells of a refusal, at most once per retry.LogEvery.
+// warn logs a refusal, at most once per retry.LogEvery.
 func (p *Producer) warn(err error) {
 	if skipped, due := p.held.warned.Due(); due {
 		p.log.Warn("the brokers refuse records; they are kept and sent again. If this goes on, look at the brokers, and at what the user may write", "err", err, "not_logged", skipped)
@@ -103,7 +104,7 @@ func fresh(r *kgo.Record) *kgo.Record {
 	return &kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: r.Timestamp}
 }
 
-// resend sends what is held, in order, until nothing is.
+// resend sends the held records, in order, until none is left.
 func (p *Producer) resend() {
 	h := &p.held
 	pause := retry.Backoff{Min: resendDelayMin, Max: resendDelayMax}
@@ -124,7 +125,7 @@ func (p *Producer) resend() {
 			p.renew()
 		} else {
 			again = p.sendAgain(batch[1:])
-			delay = 0 // for what was handed over meanwhile
+			delay = 0 // for records handed over meanwhile
 			pause.Reset()
 			if len(again) > 0 {
 				delay = pause.Next()
@@ -144,8 +145,8 @@ func (p *Producer) resend() {
 	}
 }
 
-// renew opens another client in place of one that was refused a producer id:
-// such a client refuses everything for good, and has nothing in flight.
+// renew opens another client in place of a client that was refused a producer
+// id. Such a client refuses everything for good, and has nothing in flight.
 func (p *Producer) renew() {
 	p.renewing.Lock()
 	defer p.renewing.Unlock()
@@ -169,7 +170,7 @@ func (p *Producer) renew() {
 	old.Close()
 }
 
-// sendAgain returns what was refused once more.
+// sendAgain returns the records that were refused once more.
 func (p *Producer) sendAgain(batch []heldRecord) (again []heldRecord) {
 	refused := make([]error, len(batch))
 	var wg sync.WaitGroup

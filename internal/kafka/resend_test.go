@@ -24,7 +24,7 @@ import (
 	"vedette/schemas"
 )
 
-// outcomes are what a producer said of records, by their value.
+// outcomes are a producer's results of records, by their value.
 type outcomes struct {
 	mu    sync.Mutex
 	said  map[string]error
@@ -228,7 +228,7 @@ func TestAClosedProducerAnswersForWhatItHolds(t *testing.T) {
 	o.produce(p, "late")
 	o.wait(t)
 	for v, err := range o.said {
-		// The brokers' last word, or that of the closed client.
+		// The brokers' last word, or the closed client's.
 		if !errors.Is(err, kgo.ErrClientClosed) && (v == "late" || !errors.Is(err, kerr.UnknownServerError)) {
 			t.Errorf("record %s: %v", v, err)
 		}

@@ -29,7 +29,7 @@ const (
 	futureMax = time.Hour
 )
 
-// Retention is what configuration says about the topic events.
+// Retention is the configured retention of the topic events.
 type Retention struct {
 	// Time is how long raw events are kept; 0 keeps them for ever.
 	Time time.Duration
@@ -37,7 +37,7 @@ type Retention struct {
 	Bytes int64
 }
 
-// TopicPlan is what ApplyTopics would do about one topic.
+// TopicPlan is the change that ApplyTopics would make to one topic.
 type TopicPlan struct {
 	Name          string
 	Exists        bool
@@ -46,11 +46,11 @@ type TopicPlan struct {
 	Config        map[string]string
 	HasPartitions int32
 	Changes       []string // config keys that would change, as key=value
-	Refusal       string   // set when the topic cannot become what is wanted
+	Refusal       string   // set when the topic cannot become the wanted one
 	alterations   []kadm.AlterConfig
 }
 
-// Action says in a word or two what would be done.
+// Action describes the change in a word or two.
 func (p TopicPlan) Action() string {
 	switch {
 	case p.Refusal != "":
@@ -63,7 +63,7 @@ func (p TopicPlan) Action() string {
 	return "keep"
 }
 
-// PlanTopics compares what schemas.Topics wants with what the brokers have.
+// PlanTopics compares the topics of schemas.Topics with the brokers' topics.
 //
 // Source: docs/design.md "Topics".
 func (c *Cluster) PlanTopics(ctx context.Context, events Retention) ([]TopicPlan, error) {
@@ -111,7 +111,7 @@ func (c *Cluster) plan(ctx context.Context, adm *kadm.Client, events Retention) 
 		}
 		if d, ok := meta.Topics[p.Name]; ok && d.Err == nil {
 			p.Exists, p.HasPartitions = true, int32(len(d.Partitions))
-			// What was created stays unless a number was asked for.
+			// An existing topic stays unless a number was asked for.
 			if c.cfg.Partitions == 0 && !t.Single {
 				p.Partitions = p.HasPartitions
 			}
@@ -192,14 +192,15 @@ func topicConfig(t schemas.Topic, events Retention, replication int16) map[strin
 // errRefused marks a plan that no later try can carry out. It adds no text.
 var errRefused = errors.New("")
 
-// MayPass reports whether an error of ApplyTopics can go away by itself: brokers
-// that are away, begin or are slow, but not what they, or the plan, refuse.
+// MayPass reports whether an error of ApplyTopics can go away by itself. Brokers
+// that are away, begin or are slow may recover; refusals of brokers or of the
+// plan stay.
 func MayPass(err error) bool {
 	var code *kerr.Error
 	return err != nil && !errors.Is(err, errRefused) && (!errors.As(err, &code) || code.Retriable)
 }
 
-// ApplyTopics creates what is missing and changes settings that differ. It
+// ApplyTopics creates missing topics and changes settings that differ. It
 // refuses to change a number of partitions; then nothing is changed at all. When
 // it returns without an error, every broker knows a leader of every partition.
 func (c *Cluster) ApplyTopics(ctx context.Context, events Retention) ([]TopicPlan, error) {
@@ -245,9 +246,9 @@ func (c *Cluster) ApplyTopics(ctx context.Context, events Retention) ([]TopicPla
 	return plans, awaitLeaders(ctx, cl, plans)
 }
 
-// MakeTopics creates those of the named topics that are missing, with as many
-// partitions as the topic events; their records are kept for a time, or for ever
-// if it is 0. Names are full names, without the prefix of this installation.
+// MakeTopics creates the named topics that are missing, with as many partitions
+// as the topic events. Their records are kept for a time, or for ever if it is
+// 0. Names are full names, without the prefix of this installation.
 func (c *Cluster) MakeTopics(ctx context.Context, keep time.Duration, names ...string) error {
 	adm, err := c.Admin()
 	if err != nil {
@@ -284,7 +285,7 @@ func awaitLeaders(ctx context.Context, cl *kgo.Client, plans []TopicPlan) error 
 	ctx, cancel := context.WithTimeout(ctx, leadersWithin)
 	defer cancel()
 	pause := retry.Backoff{Min: 50 * time.Millisecond, Max: time.Second}
-	var last error // an ask that the end of ctx cuts short does not say what is missing
+	var last error // a request that the end of ctx cuts short does not name the missing part
 	for {
 		err := leaders(ctx, cl, plans)
 		if err == nil {
