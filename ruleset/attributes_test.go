@@ -10,7 +10,7 @@ import (
 	"vedette/schemas"
 )
 
-// An attribute that no element knows has no effect, and is told.
+// An unknown attribute has no effect, and a warning reports it.
 func TestUnknownAttributesAreIgnored(t *testing.T) {
 	t.Parallel()
 	const decoders = `<decoder name="p"><program_name offset="after_parent">^p$</program_name></decoder>` +
@@ -56,7 +56,7 @@ func TestUnknownAttributesAreIgnored(t *testing.T) {
 	if doc := string(r.AppendAlert(nil, "1.0", nil)); r.Level != 6 || !strings.Contains(doc, `"data":{"a":"1,b,null"}`) {
 		t.Errorf("level %d, alert %s: want level 6, no null and a list of commas", r.Level, doc)
 	}
-	// What 4.14 refuses in the tags of rules and decoders themselves stays refused.
+	// Attributes that 4.14 refuses in rule and decoder tags stay refused.
 	for _, s := range []ruleset.Source{
 		source(`<decoder name="p" id="1"><program_name>^p$</program_name></decoder><decoder name="d"><prematch>^D</prematch></decoder>`, "", nil),
 		source(decoders, `<group name="g,"><rule id="100001" level="5" foo="1"><match>x</match><description>d</description></rule></group>`, nil),

@@ -17,11 +17,11 @@ import (
 	"vedette/schemas"
 )
 
-// The tests of this file feed what nobody should write: each must end in a clear
-// refusal or in bounded time.
+// The tests of this file feed hostile input: each must end in a clear refusal or
+// in bounded time.
 
-// runaway is when what must end in bounded time has not: far above what it takes
-// on a slow machine, and below what a pattern without bound would.
+// runaway is the limit for work that must end in bounded time. It is far above
+// the time on a slow machine, and below the time of a pattern without bound.
 const runaway = 4 * time.Minute
 
 // within fails if fn has not ended by runaway.
@@ -32,7 +32,7 @@ func within(t *testing.T, fn func()) {
 	fn()
 }
 
-// refused compiles what must be refused with a place.
+// refused compiles a source that must be refused with a place.
 func refused(t *testing.T, s ruleset.Source) string {
 	t.Helper()
 	_, problems, err := ruleset.Compile(s)

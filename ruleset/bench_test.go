@@ -67,7 +67,7 @@ type contender struct {
 	alerts int
 	slices []float64 // CPU ns per event
 	single []float64 // by event; CPU is too coarse for one: elapsed ns, the least of its rounds
-	every  []float64 // all rounds of all events, with what else the machine did
+	every  []float64 // all rounds of all events, with the machine's other work
 	allocs uint64
 }
 
@@ -109,12 +109,12 @@ func cpu(b *testing.B) time.Duration {
 // sliceTime is how long a slice takes, about; long against the clock of CPU time.
 const sliceTime = 60 * time.Millisecond
 
-// singleRounds is how often each event is timed. The least counts, since what else
-// the machine does meets every hundredth event of a single round.
+// singleRounds is how often each event is timed. The least counts, since other
+// work of the machine meets every hundredth event of a single round.
 const singleRounds = 20
 
-// benchmark measures the engines in turns, slice by slice, so that what else the
-// machine does meets all of them.
+// benchmark measures the engines in turns, slice by slice, so that other work of
+// the machine meets all of them.
 func benchmark(b *testing.B, engines []*contender, evs []schemas.Event) {
 	size := make([]int, len(engines))
 	for i, c := range engines {

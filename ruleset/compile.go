@@ -22,7 +22,7 @@ var internalDecoders = []string{
 	"hostinfo_new", "hostinfo_modified", "syscollector", "ciscat", "windows_eventchannel", "sca",
 }
 
-// loader holds what Compile knows so far.
+// loader holds the knowledge of Compile so far.
 type loader struct {
 	p        program.Program
 	problems []Problem
@@ -33,7 +33,7 @@ type loader struct {
 	topLevel   map[string][]*program.Decoder
 	childNames map[string]bool
 
-	// nodes is each rule's node, places in how many places of the tree it stands.
+	// nodes is each rule's node, places the number of its places in the tree.
 	nodes      map[*program.Rule]*program.Node
 	places     map[*program.Rule]int
 	placeCount int

@@ -36,7 +36,7 @@ func (l *loader) decoderFile(f *File) *Problem {
 		if !e.Is("decoder") {
 			return fatal(f, e, "unknown element <%s>; decoder files hold <decoder>", e.Name)
 		}
-		// The load fails, but what else is wrong is worth knowing.
+		// The load fails, but the other faults are worth knowing.
 		l.report(l.decoder(f, e))
 	}
 	return nil
@@ -274,7 +274,7 @@ func decoderFTS(dd *decoderDraft, c *xmlfile.Element) *Problem {
 	return nil
 }
 
-// checkDecoder tests what can be said without other decoders.
+// checkDecoder runs the checks that need no other decoders.
 func checkDecoder(dd *decoderDraft) *Problem {
 	f, e, d := dd.file, dd.element, &dd.d
 	child := d.Parent != ""
@@ -401,8 +401,8 @@ func (l *loader) finishDecoders(s Source) *Problem {
 	return nil
 }
 
-// details collects what elements say, for people: a text, a map where there are
-// attributes, a list where an element repeats.
+// details collects the content of elements, for people: a text, a map where
+// there are attributes, a list where an element repeats.
 func details(e *xmlfile.Element, except map[string]bool) map[string]any {
 	m := map[string]any{}
 	for _, c := range e.Children {

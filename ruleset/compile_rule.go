@@ -96,14 +96,14 @@ func (l *loader) ruleFile(f *File, roots []*xmlfile.Element) *Problem {
 			if !r.Is("rule") {
 				return fatal(f, r, "unknown element <%s>; a <group> holds <rule>", r.Name)
 			}
-			// The load fails, but what else is wrong is worth knowing.
+			// The load fails, but the other faults are worth knowing.
 			l.report(l.rule(f, name, r))
 		}
 	}
 	return nil
 }
 
-// text is what the elements of one name say together.
+// text is the joint content of the elements of one name.
 type text struct {
 	value   string
 	kind    regex.Kind
@@ -112,7 +112,7 @@ type text struct {
 	e       *xmlfile.Element
 }
 
-// ruleMeta is what only loading needs to know of a rule.
+// ruleMeta is the part of a rule that only loading needs.
 type ruleMeta struct {
 	texts      map[string]*text
 	orderLevel int
@@ -342,7 +342,7 @@ var plainTexts = map[string]bool{
 	"time": true, "weekday": true, "compiled_rule": true,
 }
 
-// correlated maps the names behind same_ and different_ to what is compared.
+// correlated maps the names behind same_ and different_ to the compared value.
 var correlated = map[string]program.Source{
 	"srcip":        {Static: program.SrcIP},
 	"source_ip":    {Static: program.SrcIP},
@@ -505,7 +505,7 @@ func ruleOption(d *ruleDraft, c *xmlfile.Element) *Problem {
 	return nil
 }
 
-// info fills what people and the API see.
+// infoOf fills the members that people and the API see.
 func (d *ruleDraft) infoOf(groups []string, compliance []complianceList) program.RuleInfo {
 	r := d.r
 	det := details(d.e, map[string]bool{"description": true, "group": true, "mitre": true})

@@ -77,7 +77,7 @@ func (l *loader) placeRoot(r *program.Rule) {
 	l.placeCount++
 }
 
-// place hangs a rule below its parents. One that is named twice has it twice.
+// place hangs a rule below its parents. A parent named twice has it twice.
 func (l *loader) place(d *ruleDraft, parents []*program.Rule) *Problem {
 	l.addRule(d.r)
 	n := &program.Node{Rule: d.r}
@@ -92,7 +92,8 @@ func (l *loader) place(d *ruleDraft, parents []*program.Rule) *Problem {
 	}
 	l.nodes[d.r], l.places[d.r] = n, places
 	if l.placeCount += places; l.placeCount > placesMax {
-		// Reading goes on for what else is wrong; the numbers must not grow with it.
+		// Reading goes on to find other faults; the numbers must not grow with
+		// it.
 		l.places[d.r], l.placeCount = 0, placesMax
 		return d.fatal(d.e, "the rule tree has more than %d places", placesMax)
 	}
@@ -111,7 +112,7 @@ func (l *loader) category(d *ruleDraft) {
 // stockMax is the highest id of the stock ruleset; rules of users begin behind it.
 const stockMax = 99_999
 
-// missingRule says what to do about a rule that another one names in vain.
+// missingRule returns the hint for a rule that another rule names in vain.
 func (l *loader) missingRule(id int) string {
 	if id > rootMax && id <= stockMax && !l.hasStock {
 		return fmt.Sprintf("rule %d has an id of the stock ruleset, which is not part of this one: load the directory of the stock ruleset instead of builtin, or name a builtin rule", id)
@@ -236,7 +237,7 @@ func (d *ruleDraft) matched() (name string, t *text) {
 	return "", nil
 }
 
-// checkComposite refuses what only makes sense with a history.
+// checkComposite refuses options that only make sense with a history.
 func (l *loader) checkComposite(d *ruleDraft) *Problem {
 	if _, t := d.matched(); t != nil {
 		return nil
@@ -250,7 +251,8 @@ func (l *loader) checkComposite(d *ruleDraft) *Problem {
 	return nil
 }
 
-// newComposite makes what overwriting replaces too: everything but the history.
+// newComposite makes the parts that overwriting replaces too: everything but the
+// history.
 func (l *loader) newComposite(d *ruleDraft) *program.Composite {
 	c := &program.Composite{GroupList: -1, Frequency: 2, Timeframe: d.timeframe, Global: d.global}
 	if d.hasFrequency {

@@ -12,9 +12,9 @@ import (
 	"vedette/schemas"
 )
 
-// The tests of this file are a table of all composite rules: what is searched
-// (if_matched_…), how many events and how much time it takes, and what the
-// events must have in common or apart (same_…, different_…).
+// The tests of this file are a table of all composite rules: the searched events
+// (if_matched_…), their number and time, and the values that the events must
+// have in common or apart (same_…, different_…).
 
 // jsonDecoder fills static fields by their names, and dynamic ones.
 const jsonDecoder = `<decoder name="j"><prematch>^{</prematch><plugin_decoder>JSON_Decoder</plugin_decoder></decoder>`

@@ -24,10 +24,10 @@ const (
 	listDir           = "etc/lists/"
 )
 
-// conf is what the <ruleset> blocks of a configuration file say.
+// conf holds the <ruleset> blocks of a configuration file.
 type conf struct {
 	file     string
-	root     string // what relative names are relative to
+	root     string // relative names are relative to it
 	decoders fileSet
 	rules    fileSet
 	lists    []string
@@ -82,8 +82,8 @@ func Excluded(name string) (Source, error) {
 	return s, nil
 }
 
-// readConf reads the <ruleset> blocks of a file. What is wrong in them is kept
-// for source.
+// readConf reads the <ruleset> blocks of a file. It keeps their faults for
+// source.
 func readConf(name string) (*conf, error) {
 	data, err := ReadFile(name, xmlBytesMax)
 	if err != nil {

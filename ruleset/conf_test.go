@@ -44,7 +44,7 @@ func confFiles(text string) map[string]string {
 	}
 }
 
-// shown lists what was loaded, in order, as kind, name and text.
+// shown lists the loaded parts, in order, as kind, name and text.
 func shown(s ruleset.Source) string {
 	var b strings.Builder
 	for _, f := range s.Decoders {

@@ -72,7 +72,7 @@ func compile(t testing.TB, s ruleset.Source) (*program.Program, []int) {
 // doc is an alert document.
 type doc map[string]any
 
-// get finds a member by its dotted path; what is missing is "-".
+// get finds a member by its dotted path; a missing member is "-".
 func (d doc) get(path string) string {
 	var v any = map[string]any(d)
 	for k := range strings.SplitSeq(path, "/") {
@@ -126,7 +126,7 @@ func (x *session) event(ev schemas.Event) (*engine.Result, doc) {
 	if ev.Queue == 0 {
 		ev.Queue = '1'
 	}
-	// Both ways of judging go on from what the other left.
+	// Each way of judging goes on from the state that the other left.
 	x.s, x.explained = x.explained, x.s
 	r := x.eng.Process(x.s, &ev)
 	var d doc

@@ -15,7 +15,7 @@ const groupTextMax = 1023
 // complianceNames are the standards that groups are split by, in order of test.
 var complianceNames = []string{"pci_dss", "cis", "gdpr", "gpg13", "hipaa", "nist_800_53", "tsc"}
 
-// complianceList is one standard's array; lists stand in order of first entry.
+// complianceList is one standard's array; lists are in order of first entry.
 type complianceList struct {
 	name   string
 	values []string

@@ -31,8 +31,8 @@ const (
 	codeMatchedUnknown   = 7620
 )
 
-// Problem is something wrong with a ruleset: a fatal one stops the load,
-// another skips or changes what it stands at.
+// Problem is a fault of a ruleset. A fatal problem stops the load; another skips
+// or changes the element at its place.
 type Problem struct {
 	File      string
 	Line, Col int

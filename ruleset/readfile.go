@@ -27,8 +27,8 @@ type files struct {
 
 func newFiles(fsys fs.FS) *files { return &files{fsys: fsys, left: totalBytesMax} }
 
-// read returns a file's content. It keeps what is wrong with the file, by its
-// name, and returns false then.
+// read returns a file's content. It keeps a fault of the file, by its name, and
+// returns false then.
 func (r *files) read(name string, most int64) ([]byte, bool) {
 	data, err := readRegular(r.fsys, name, min(most, r.left))
 	name = shown(r.fsys, name)
@@ -95,7 +95,7 @@ func readRegular(fsys fs.FS, name string, most int64) ([]byte, error) {
 	return data, nil
 }
 
-// regular returns an error that names what else a file is.
+// regular returns an error that names the type of a file that is not regular.
 func regular(name string, info fs.FileInfo) error {
 	kind := ""
 	switch m := info.Mode(); {

@@ -10,8 +10,8 @@ import (
 	"vedette/ruleset"
 )
 
-// Whatever lies in a directory of rules, reading it ends, and says which file is
-// wrong: all of them at once.
+// Reading ends for any content of a rules directory. It reports all bad files at
+// once, by name.
 func TestFilesThatAreNoRules(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

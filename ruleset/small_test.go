@@ -153,7 +153,7 @@ func BenchmarkSmall(b *testing.B) {
 }
 
 // FuzzCompile checks that no text of a ruleset makes Compile panic, and that
-// what it accepts can be run.
+// every accepted text can be run.
 func FuzzCompile(f *testing.F) {
 	src, err := ruleset.LoadDir(smallDir)
 	if err != nil {

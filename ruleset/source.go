@@ -20,13 +20,13 @@ import (
 type File struct {
 	// Name is the base name; for a list, its path below lists/ (`amazon/aws-eventnames`).
 	Name string
-	// Path is what messages show.
+	// Path is the name shown in messages.
 	Path string
 	Data []byte
 }
 
-// Source is the text of a ruleset. Decoders and Rules stand in load order: by
-// base name, whatever directory they came from.
+// Source is the text of a ruleset. Decoders and Rules are in load order: by base
+// name, regardless of their directory.
 type Source struct {
 	Decoders, Rules, Lists []File
 	// GeoIP is the database that rules' places of addresses come from, nil for
@@ -48,7 +48,7 @@ func NewGeoIP(f File) *GeoIP { return &GeoIP{f, sha256.Sum256(f.Data)} }
 // none of the three holds XML files itself: those that begin with a decoder are
 // decoders, all others rules.
 //
-// Only regular files of bounded size are read; what else is there is an error, by
+// Only regular files of bounded size are read. Other entries are errors, each by
 // its name, all of them together.
 func LoadDir(dir string) (Source, error) {
 	switch info, err := os.Stat(dir); {

@@ -21,10 +21,11 @@ import (
 // Those were replaced in the messages, not in the answers, and so was a directory.
 var capturedAddress = regexp.MustCompile(`\b\d+\.\d+\.\d+\.\d+\b`)
 
-// TestStockAnswersCaptures judges what a real agent sent of its state and compares
-// with the recorded alerts. Some of these came about only by the agent's earlier
-// state, and some messages give none because of it: so each recorded alert must be
-// among ours, and ours may be more where the state would have kept one back.
+// TestStockAnswersCaptures judges the state messages of a real agent and
+// compares with the recorded alerts. Some of these came about only by the
+// agent's earlier state, and some messages give none because of it. So each
+// recorded alert must be among ours, and ours may be more where the state would
+// have kept one back.
 func TestStockAnswersCaptures(t *testing.T) {
 	t.Parallel()
 	dir := stockDir(t)

@@ -15,7 +15,8 @@ import (
 	"vedette/schemas"
 )
 
-// caseAnswer is what a line of a case must give. A rule "none" means no rule.
+// caseAnswer is the expected answer to a line of a case. A rule "none" means no
+// rule.
 type caseAnswer struct {
 	Rule    string            `json:"rule"`
 	Level   *int              `json:"level"`
@@ -25,7 +26,7 @@ type caseAnswer struct {
 }
 
 // TestStockCases runs the cases of public reports: rules and decoders of a user
-// beside the stock ruleset, lines, and what each must give.
+// beside the stock ruleset, lines, and the expected answer to each.
 func TestStockCases(t *testing.T) {
 	t.Parallel()
 	dir := stockDir(t)
@@ -67,7 +68,7 @@ func testCase(t *testing.T, beside ruleset.Source, dir string) {
 		Lines []caseAnswer
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields() // what is not understood must not pass
+	d.DisallowUnknownFields() // an unknown member must not pass
 	if err := d.Decode(&want); err != nil {
 		t.Fatal(err)
 	}

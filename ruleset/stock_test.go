@@ -26,8 +26,8 @@ import (
 	"vedette/schemas"
 )
 
-// The stock ruleset and its tests are not part of this repository. What is here
-// only compares with them.
+// The stock ruleset and its tests are not part of this repository. The tests
+// here only compare with them.
 
 // stockNow is the instant at which all stock logs are judged.
 var stockNow = time.Date(2026, 11, 22, 1, 0, 0, 0, time.UTC)
@@ -69,7 +69,7 @@ var (
 	assembleProblems []ruleset.Problem
 )
 
-// assemble does what assemble.sh does: stock, fixtures, rule 60000 on plain JSON.
+// assemble repeats assemble.sh: stock, fixtures, rule 60000 on plain JSON.
 func assemble(t testing.TB) *engine.Engine {
 	t.Helper()
 	dir := stockDir(t)
@@ -169,8 +169,8 @@ func TestStockEntriesHold(t *testing.T) {
 	}
 }
 
-// tokens lists the JSON tokens of an answer, so that order counts. It leaves
-// out what the recorded answers lack.
+// tokens lists the JSON tokens of an answer, so that order counts. It omits
+// members that the recorded answers lack.
 func tokens(raw []byte) ([]string, error) {
 	skip := []string{"timestamp", "id", "agent", "manager", "location", "full_log"}
 	d := json.NewDecoder(bytes.NewReader(raw))
@@ -249,7 +249,7 @@ func eachLine(t *testing.T, file string, fn func(n int, line []byte)) {
 	}
 }
 
-// differencesShown bounds what a test prints.
+// differencesShown bounds the differences that a test prints.
 const differencesShown = 12
 
 func testAnswers(t *testing.T, kind string) {

@@ -1,6 +1,6 @@
-// Package check looks for what is wrong with a ruleset beyond what Compile
-// refuses: rules that load and can never match, never count or never get a
-// field. It only says what is sure; a rule it does not name may still be wrong.
+// Package check looks for faults of a ruleset that Compile does not refuse:
+// rules that load and can never match, never count or never get a field. It only
+// reports certain faults; a rule it does not name may still be wrong.
 //
 // Source: spec/ruleset-language.md §4, §6, §7; the examples named at each test.
 package check
@@ -19,10 +19,10 @@ import (
 	"vedette/ruleset/xmlfile"
 )
 
-// Report is what a ruleset has to be told.
+// Report holds the findings about a ruleset.
 type Report struct {
-	// Problems stand in order of file and place. Fatal ones are errors: the
-	// load is refused, or a rule is left out of it. The others are warnings.
+	// Problems are in order of file and place. Fatal ones are errors: the load
+	// is refused, or a rule is left out of it. The others are warnings.
 	Problems []ruleset.Problem
 	// Program is nil when the load is refused. Then nothing but Compile's own
 	// problems is known.
@@ -101,8 +101,8 @@ func Run(src ruleset.Source) *Report {
 	return rep
 }
 
-// fold says once what Compile says twice of a rule without parents, and makes
-// errors of what leaves a rule out.
+// fold merges the two reports of Compile on a rule without parents, and makes
+// errors of problems that leave a rule out.
 func fold(problems []ruleset.Problem) []ruleset.Problem {
 	type of struct {
 		file     string
@@ -150,7 +150,7 @@ var hints = map[int]string{
 	7619: "load the file that defines them before this one",
 }
 
-// parents says more of a parent that is not loaded: that it stands further on, or
+// parents says more of a parent that is not loaded: that it comes further on, or
 // that the rules name each other in a circle.
 func parents(src ruleset.Source, problems []ruleset.Problem) []ruleset.Problem {
 	names := map[int][]int{} // the parents that each rule in the files names
@@ -233,7 +233,7 @@ func (c *checker) texts(src ruleset.Source) {
 	}
 }
 
-// place is where something stands in the files.
+// place is a position in the files.
 type place struct {
 	f *ruleset.File
 	e *xmlfile.Element
@@ -259,7 +259,7 @@ type checker struct {
 	p        *program.Program
 	rules    map[*program.Rule]place
 	decoders []place // by position
-	// contexts are what the places of a rule demand of an event, see tree.go.
+	// contexts are the demands on an event by the places of a rule, see tree.go.
 	contexts map[*program.Rule][]context
 	// above are the nodes that have a node as a child, see nodes.
 	above map[*program.Node][]*program.Node

@@ -155,8 +155,8 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-// What Compile leaves out and what is found beyond it are told together, each
-// with place, cause and hint.
+// Problems of Compile and findings beyond them are reported together, each with
+// place, cause and hint.
 func TestAllFindingsAtOnce(t *testing.T) {
 	t.Parallel()
 	const kid = "<if_sid>100001</if_sid>"
@@ -214,7 +214,7 @@ func TestTextAloneIsFound(t *testing.T) {
 	}
 }
 
-// A rule said to be starved or never to count does not fire, whatever comes.
+// A rule reported as starved or never counting fires on no event.
 func TestStarvedRulesNeverFire(t *testing.T) {
 	t.Parallel()
 	const matched = "<if_matched_sid>100001</if_matched_sid>"
@@ -294,8 +294,8 @@ func TestBuiltinIsClean(t *testing.T) {
 	}
 }
 
-// The stock ruleset has no errors, and no rule said to be dead is one that its
-// own tests expect.
+// The stock ruleset has no errors, and its own tests expect no rule that is
+// reported as dead.
 func TestStockHasNoFalseAlarm(t *testing.T) {
 	t.Parallel()
 	dir := os.Getenv("VEDETTE_STOCK_RULESET")

@@ -8,7 +8,7 @@ import (
 	"vedette/ruleset/program"
 )
 
-// tested is what a condition tests.
+// tested names the part of an event that a condition tests.
 type tested struct {
 	op     program.Op
 	static program.Static
@@ -38,7 +38,7 @@ func exactValues(c *program.Condition) (tested, []string) {
 		return at, nil
 	}
 	text := c.Pattern.String()
-	special := "" // what is no literal
+	special := "" // the part that is no literal
 	switch c.Pattern.Kind() {
 	case regex.String:
 		return at, []string{regex.Lower(text)}

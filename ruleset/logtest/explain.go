@@ -15,11 +15,11 @@ import (
 // Explain says how much of an engine.Trace an answer shows.
 type Explain uint8
 
-// What an answer shows of what was tried.
+// Amounts of detail that an answer shows of a trace.
 const (
 	// ExplainNothing leaves it out.
 	ExplainNothing Explain = iota
-	// ExplainNear shows what matched and what nearly did, and counts the rest.
+	// ExplainNear shows matches and near matches, and counts the rest.
 	ExplainNear
 	// ExplainAll shows every decoder and rule that was tried.
 	ExplainAll
@@ -28,7 +28,7 @@ const (
 // nearMax bounds the near misses directly below a root.
 const nearMax = 20
 
-// explanation is what an answer shows of a trace.
+// explanation is the part of a trace that an answer shows.
 type explanation struct {
 	Outcome       string              `json:"outcome"`
 	Decoders      []engine.DecoderTry `json:"decoders"`
@@ -38,7 +38,7 @@ type explanation struct {
 	Dropped       int                 `json:"dropped,omitempty"`
 }
 
-// others counts what is not shown, by the element that failed.
+// others counts the hidden attempts, by the element that failed.
 type others struct {
 	Count  int            `json:"count"`
 	Failed map[string]int `json:"failed"`
@@ -54,8 +54,8 @@ func (o *others) add(f *engine.Failure) *others {
 	return o
 }
 
-// explain chooses what to show: what matched, what stands below a rule that
-// matched or below a decoder, and what failed at its second condition or later.
+// explain chooses the attempts to show: matches, children of a matched rule or
+// of a decoder, and failures at the second condition or later.
 func explain(t *engine.Trace, all bool) explanation {
 	x := explanation{Outcome: t.Outcome, Decoders: []engine.DecoderTry{}, Rules: []engine.RuleTry{}, Dropped: t.Dropped}
 	near := 0

@@ -191,8 +191,8 @@ type inputLine struct {
 	} `json:"agent"`
 }
 
-// ParseLine reads a line of NDJSON input into an event; what it does not name
-// stays as it is.
+// ParseLine reads a line of NDJSON input into an event; members it does not name
+// stay as they are.
 func ParseLine(line []byte, ev *schemas.Event) error {
 	var in inputLine
 	if err := json.Unmarshal(line, &in); err != nil {

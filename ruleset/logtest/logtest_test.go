@@ -39,7 +39,7 @@ func now() time.Time { return time.Date(2026, 11, 22, 1, 0, 0, 0, time.UTC) }
 
 const opened = "Nov 22 01:00:00 h door: opened by ann"
 
-// answers runs input and gives, per line, what the tests look at.
+// answers runs input and returns, per line, the values that the tests compare.
 func answers(t *testing.T, input string, opts Options) []string {
 	t.Helper()
 	opts.Now = now

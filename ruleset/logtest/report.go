@@ -22,8 +22,8 @@ var shownElsewhere = map[string]bool{
 // field is one line of a report.
 type field struct{ name, value string }
 
-// appendReport writes the answer to one event for people: what its header says,
-// what the decoder found, and which rule was chosen.
+// appendReport writes the answer to one event for people: the header's content,
+// the decoder's fields, and the chosen rule.
 func appendReport(b []byte, ev *schemas.Event, res *engine.Result) []byte {
 	var doc []field
 	d := json.NewDecoder(bytes.NewReader(res.AppendAlert(nil, "", nil)))
@@ -96,7 +96,7 @@ func appendFields(b []byte, fs []field) []byte {
 	return b
 }
 
-// printable keeps what an event holds from steering a terminal.
+// printable keeps the content of an event from steering a terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r >= 0x7f && r < 0xa0 {

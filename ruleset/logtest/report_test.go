@@ -78,7 +78,7 @@ func TestReportOfWhatIsNotJudged(t *testing.T) {
 	}
 }
 
-// What an event holds cannot steer the terminal.
+// The content of an event cannot steer the terminal.
 func TestReportHidesControls(t *testing.T) {
 	t.Parallel()
 	if got := report(t, "gate \x1b[31m\x9b\u009b\r\n", Options{}); strings.ContainsAny(got, "\x1b\r\u009b") || !strings.Contains(got, "gate ·[31m") {

@@ -10,7 +10,7 @@ type Technique struct {
 	Tactics []string
 }
 
-// In tells whether the technique serves the tactic.
+// In reports whether the technique serves the tactic.
 func (t Technique) In(tactic string) bool {
 	for _, x := range t.Tactics {
 		if x == tactic {

@@ -35,7 +35,7 @@ var tactics = map[string]string{
 	"TA0040": impact,
 }
 
-// techniques are those of ATT&CK Enterprise v14 (https://attack.mitre.org, October 2023),
+// techniques are the ones of ATT&CK Enterprise v14 (https://attack.mitre.org, October 2023),
 // with their names and tactics. An id that is not here, such as a later one, is
 // left out of alerts with a warning at the load.
 var techniques = map[string]Technique{

@@ -103,7 +103,7 @@ type OrderField struct {
 	Dynamic bool
 }
 
-// FTS lists what makes up the key of first-time-seen.
+// FTS lists the parts of the key of first-time-seen.
 type FTS struct {
 	Name, Location bool
 	Statics        [NumStatic]bool
@@ -137,7 +137,7 @@ type Decoder struct {
 	DiscardNull bool
 	CSVArrays   bool
 
-	// Children stand in load order.
+	// Children are in load order.
 	Children []*Decoder
 	// MoreSiblings says that a later child of the parent has the same own name.
 	MoreSiblings bool

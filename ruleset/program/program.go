@@ -24,7 +24,7 @@ type Program struct {
 	Roots []*Node
 	// WithProgram and WithoutProgram are the top-level decoders in load order.
 	WithProgram, WithoutProgram []*Decoder
-	// AllDecoders and AllRules stand in load order.
+	// AllDecoders and AllRules are in load order.
 	AllDecoders []*Decoder
 	AllRules    []*Rule
 	// RuleByID finds a rule by its id.
@@ -90,7 +90,7 @@ func NewProgram(p Program) *Program {
 }
 
 // Nodes is the number of places in the rule tree; a rule with several parents
-// stands in several.
+// has several places.
 func (p *Program) Nodes() int { return p.nodes }
 
 // LongestWindow is the longest time an event or a firing can matter to a later
@@ -136,7 +136,7 @@ func (p *Program) Windows() []time.Duration {
 	return windows
 }
 
-// Remembers tells whether some composite rule can count the events of r.
+// Remembers reports whether some composite rule can count the events of r.
 func (p *Program) Remembers(r *Rule) bool {
 	return r.SidHistory || len(r.GroupHistory) > 0 || p.NeedGlobal
 }
@@ -178,8 +178,8 @@ func (p *Program) Rules() []RuleInfo {
 	return out
 }
 
-// Written is the number of rules that stand in files: all but the roots that a
-// ruleset lacks.
+// Written is the number of rules from files: all but the roots that a ruleset
+// lacks.
 func (p *Program) Written() int {
 	n := 0
 	for _, r := range p.AllRules {

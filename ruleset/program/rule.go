@@ -27,7 +27,7 @@ type Rule struct {
 	NoAlert  bool
 	// Ignore is how long the rule stays silent after firing; 0 is not at all.
 	Ignore time.Duration
-	// Conds stand in order of evaluation.
+	// Conds are in order of evaluation.
 	Conds []Condition
 	// Composite is nil for a rule that needs no history.
 	Composite *Composite
@@ -56,7 +56,7 @@ type Options struct {
 	NoFullLog, NoCounter, NoAR bool
 }
 
-// Op is what a condition tests.
+// Op is the kind of test that a condition makes.
 type Op uint8
 
 // The operations, in order of evaluation.
@@ -93,7 +93,7 @@ const (
 	ValidCrawler
 )
 
-// Condition is what must hold for a rule to match. Which members count depends on Op.
+// Condition must hold for a rule to match. Op decides which members count.
 type Condition struct {
 	Op      Op
 	Negate  bool
@@ -176,7 +176,7 @@ type Template struct {
 	Parts []TemplatePart
 }
 
-// Constant tells whether the text refers to nothing.
+// Constant reports whether the text refers to nothing.
 func (t *Template) Constant() bool {
 	return len(t.Parts) == 0 || len(t.Parts) == 1 && !t.Parts[0].Ref
 }

@@ -12,10 +12,10 @@ import (
 // rootMax is the highest id of a root rule, of which no test speaks.
 const rootMax = 9
 
-// Coverage counts which rules and decoders tests have hit. A rule is hit when
-// an event ends at it, or at one that hangs below it wherever it hangs. A
-// decoder is hit when an event shows its name; children without use_own_name
-// show their parent's, and are not told apart.
+// Coverage counts which rules and decoders tests have hit. A rule is hit when an
+// event ends at it, or at any rule below it, at any depth. A decoder is hit when
+// an event shows its name; children without use_own_name show their parent's,
+// and are not told apart.
 type Coverage struct {
 	p         *program.Program
 	above     map[*program.Rule][]*program.Rule
@@ -33,7 +33,7 @@ func NewCoverage(p *program.Program) *Coverage {
 	walk = func(n *program.Node, way []*program.Rule) {
 		chain := slices.Clone(way)
 		if old, seen := c.above[n.Rule]; seen {
-			// Of several places only what stands above all of them is sure.
+			// Of several places only the ancestors of all of them are sure.
 			chain = slices.DeleteFunc(chain, func(r *program.Rule) bool { return !slices.Contains(old, r) })
 		}
 		c.above[n.Rule] = chain
@@ -72,7 +72,7 @@ func (c *Coverage) hit(r *engine.Result) {
 	}
 }
 
-// Write lists what was never hit, and the shares.
+// Write lists the rules and decoders without a hit, and the shares.
 func (c *Coverage) Write(w io.Writer) error {
 	var rules, decoders []string
 	for _, r := range c.ruleFiles {

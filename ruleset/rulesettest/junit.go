@@ -71,7 +71,7 @@ func WriteJUnit(w io.Writer, results []Result) error {
 	return err
 }
 
-// valid replaces what XML cannot hold.
+// valid replaces characters that XML cannot hold.
 func valid(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || r < ' ' && r != '\t' && r != '\n' || r == 0xFFFE || r == 0xFFFF {

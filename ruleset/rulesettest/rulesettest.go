@@ -14,9 +14,9 @@
 //
 // The lines of a block:
 //
-//	log: TEXT                   an event, judged with what the lines above it say
-//	expect: NAME=VALUE…         what the event above gives; NAME!=VALUE: what it must not give
-//	agent: ID NAME [ADDRESS]    who sent it; without, the manager itself, id 000
+//	log: TEXT                   an event, judged with the settings of the lines above it
+//	expect: NAME=VALUE…         a value the event above gives; NAME!=VALUE: a value it must not give
+//	agent: ID NAME [ADDRESS]    the sender; without, the manager itself, id 000
 //	location: TEXT              where it was read; without, stdin
 //	queue: C                    its queue character; without, 1
 //	time: 2026-01-05T12:00:00Z  the clock, which begins there in each block
@@ -25,10 +25,10 @@
 //
 // Names are rule and decoder (either may be none), level, alert (true or
 // false), parent (of the decoder), any decoded field, program_name, hostname
-// and timestamp of the header, and whatever else the alert document holds, by
-// its path: rule.mitre.id, agent.name, syscheck.path. Those of rule need no
+// and timestamp of the header, and any other member of the alert document, by
+// its path: rule.mitre.id, agent.name, syscheck.path. Members of rule need no
 // path: description, groups, firedtimes. A list of texts is written with
-// commas. A value with blanks stands in double quotes, `""` or nothing says
+// commas. A value with blanks is put in double quotes, `""` or nothing says
 // that the field is missing or empty.
 //
 // The .ini form, in which many rulesets carry their tests: a section names a
@@ -56,7 +56,7 @@ import (
 	"vedette/schemas"
 )
 
-// Entry is the logs under one key of a section, and what is said of the last.
+// Entry is the logs under one key of a section, and the demand on the last.
 type Entry struct {
 	File, Section, Key string
 	Line               int
@@ -66,7 +66,8 @@ type Entry struct {
 	Want Outcome
 }
 
-// Outcome is what an event gives; empty strings where there is no decoder or rule.
+// Outcome is the result of an event; empty strings where there is no decoder or
+// rule.
 type Outcome struct {
 	Rule, Level, Decoder string
 }
@@ -151,7 +152,7 @@ func Judge(eng *engine.Engine, s *engine.Keyed, log string, now time.Time) Outco
 	return o
 }
 
-// Holds tells whether an outcome is what the entry demands. A fail entry that
+// Holds reports whether an outcome meets the entry's demand. A fail entry that
 // leaves a part of Want empty, or says level 0, asserts that something stays
 // away and may come out as stated (spec/ruleset-census.md §1).
 func (e *Entry) Holds(o Outcome) bool {

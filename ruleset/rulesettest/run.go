@@ -24,7 +24,7 @@ type Result struct {
 	Failures []Failure
 }
 
-// RunTest runs a test on fresh state. cov, when not nil, notes what was hit.
+// RunTest runs a test on fresh state. cov, when not nil, notes the hits.
 func RunTest(eng *engine.Engine, t *Test, cov *Coverage) Result {
 	res := Result{Test: t}
 	state := eng.NewState()
@@ -104,7 +104,7 @@ func show(s string) string {
 	return s
 }
 
-// field finds what a name in an expectation stands for; empty if there is none.
+// field returns the value of a name in an expectation; empty if there is none.
 func field(r *engine.Result, doc map[string]any, name string) string {
 	switch name {
 	case "rule":
@@ -184,7 +184,7 @@ func text(v any) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// Write prints a failed test for people; nothing for one that passed.
+// Write prints a failed test for people; nothing for a test that passed.
 func (r *Result) Write(w io.Writer) error {
 	if len(r.Failures) == 0 {
 		return nil

@@ -24,7 +24,7 @@ type Test struct {
 	Steps []Step
 }
 
-// Step is one event and what is expected of it.
+// Step is one event and the expectations about it.
 type Step struct {
 	Line int
 	// Fresh forgets all state before the event.

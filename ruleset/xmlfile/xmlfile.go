@@ -42,10 +42,10 @@ func (e *Element) Attr(name string) (string, bool) {
 	return "", false
 }
 
-// Is tells whether the element has this name, whose case does not count.
+// Is reports whether the element has this name, whose case does not count.
 func (e *Element) Is(name string) bool { return strings.EqualFold(e.Name, name) }
 
-// Error says what is wrong, and where.
+// Error describes a fault and its place.
 type Error struct {
 	Line, Col int
 	Msg       string
