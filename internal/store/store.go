@@ -3,7 +3,7 @@
 //
 // Put is idempotent by id, so that a record read twice changes nothing; of two
 // documents with one id the one with the higher epoch holds (docs/design.md
-// D3). What both stores promise is written down as tests in storetest.
+// D3). The tests in storetest state the promises of both stores.
 package store
 
 import (
@@ -21,8 +21,8 @@ import (
 
 // Store keeps alerts. It is safe for concurrent use.
 type Store interface {
-	// Put writes alerts. It returns the ones that can never be written, by their
-	// place in alerts; an error means that the state of the whole batch is
+	// Put writes alerts. It returns the alerts that can never be written, by
+	// their place in alerts; an error means that the state of the whole batch is
 	// unknown and the batch should be put again.
 	Put(ctx context.Context, alerts []schemas.Alert) ([]Failure, error)
 	// Search returns one page of alerts.
@@ -54,7 +54,7 @@ type Failure struct {
 	Detail string
 }
 
-// MaxWindow bounds Offset plus Limit: who wants more narrows the time.
+// MaxWindow bounds Offset plus Limit; for more, narrow the time.
 const MaxWindow = 10_000
 
 // maxText bounds Query.Text and the number of its words.
@@ -70,14 +70,15 @@ type Query struct {
 	Filter *qlang.Expr
 	// From is inclusive, To is not; zero values leave the side open.
 	From, To time.Time
-	// Text holds words that must all stand in full_log or rule.description; a
-	// word with `*` at its end is a prefix.
+	// Text holds words that must all be in full_log or rule.description; a word
+	// with `*` at its end is a prefix.
 	Text string
 	// Limit may be 0 to learn only the total.
 	Limit, Offset int
 	// Sort defaults to the newest first.
 	Sort []Order
-	// Now is what periods in Filter count from; zero means the present.
+	// Now is the time from which periods in Filter count; zero means the
+	// present.
 	Now time.Time
 }
 

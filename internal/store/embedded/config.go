@@ -15,7 +15,7 @@ type Config struct {
 	// MaxBytes removes the oldest days while all files together are larger. The
 	// newest day always stays.
 	MaxBytes int64 `mapstructure:"max_bytes" yaml:"max_bytes"`
-	// ReadOnly opens what another process writes.
+	// ReadOnly opens a store that another process writes.
 	ReadOnly bool `mapstructure:"-" yaml:"-"`
 }
 

@@ -121,7 +121,8 @@ func (s *Store) Ready(ctx context.Context) error {
 	return err
 }
 
-// head is what the columns, the text index and the counts need of a document.
+// head holds the parts of a document that the columns, the text index and the
+// counts need.
 type head struct {
 	FullLog string `json:"full_log"`
 	Rule    struct {
@@ -141,7 +142,7 @@ type head struct {
 	} `json:"decoder"`
 }
 
-// parseHead takes what has the expected type and leaves the rest.
+// parseHead takes members of the expected type and leaves the rest.
 func parseHead(doc []byte) (head, error) {
 	var h head
 	err := json.Unmarshal(doc, &h)
@@ -318,7 +319,7 @@ func newBatch(ctx context.Context, tx *sql.Tx, known terms) (*batch, error) {
 	} {
 		var err error
 		if *p.to, err = tx.PrepareContext(ctx, p.sql); err != nil {
-			return nil, err // the transaction closes what it prepared
+			return nil, err // closing the transaction closes its prepared statements
 		}
 	}
 	return b, nil
@@ -387,7 +388,7 @@ func (b *batch) again(ctx context.Context, a *schemas.Alert, h *head) error {
 	return err
 }
 
-// count writes what the batch adds to the counts.
+// count adds the numbers of the batch to the counts.
 func (b *batch) count(ctx context.Context) error {
 	keys := make([]rollupKey, 0, len(b.counts))
 	for k, v := range b.counts {

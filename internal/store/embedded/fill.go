@@ -19,8 +19,8 @@ const (
 )
 
 // fill adds the terms to days that earlier versions wrote, the newest first,
-// until ctx ends. A day is searched by its documents until it is done; what is
-// interrupted begins anew at the next start.
+// until ctx ends. A day is searched by its documents until it is done; an
+// interrupted day begins anew at the next start.
 func (s *Store) fill(ctx context.Context) {
 	days, err := s.files.list()
 	if err != nil {
@@ -112,7 +112,7 @@ func (s *Store) fillSome(ctx context.Context, d day, last int64) (n int, reached
 	return len(some), last, done, nil
 }
 
-// stored is an alert as it stands in a day's file.
+// stored is an alert in the form of a day's file.
 type stored struct {
 	n, time int64
 	doc     []byte

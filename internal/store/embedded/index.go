@@ -36,7 +36,7 @@ var indexed = func() map[string]bool {
 // Kinds of terms.
 const (
 	termText   = 0 // the text in lower case, as comparisons ignore case
-	termNumber = 1 // a JSON number as it stands in the document
+	termNumber = 1 // a JSON number as the document writes it
 	// termLong says that a document has a longer text than is kept: then the field
 	// is looked up in documents.
 	termLong = 2
@@ -204,7 +204,7 @@ func (x *indexer) remove(ctx context.Context, n, millis int64, doc []byte) error
 	return nil
 }
 
-// flush writes what put noted, sorted, because neighbors share pages.
+// flush writes the terms that put noted, sorted, because neighbors share pages.
 func (x *indexer) flush(ctx context.Context) error {
 	slices.SortFunc(x.postings, func(a, b posting) int {
 		switch {

@@ -138,7 +138,7 @@ func checkOdd(t *testing.T, s *Store, alerts []schemas.Alert, queries []*qlang.E
 			for _, d := range docs {
 				h := hit{n: int64(d.n), time: d.a.Time.UnixMilli()}
 				if order.Field == store.TimeField {
-					h.n = -h.n // the earliest first, also among those of one time
+					h.n = -h.n // the earliest first, also among alerts of one time
 				}
 				for _, o := range full.Sort {
 					switch vs := d.obj.Values(o.Field); {
@@ -190,7 +190,7 @@ func TestSearchesByTheIndexAnswerLikeAskingEveryDocument(t *testing.T) {
 	checkOdd(t, s, alerts, oddQueries(r, 100))
 }
 
-// unindex makes the file of a day what an earlier version wrote.
+// unindex makes the file of a day as an earlier version wrote it.
 func unindex(t *testing.T, s *Store, d day) {
 	t.Helper()
 	db, err := s.files.writer(t.Context(), d)

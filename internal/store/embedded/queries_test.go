@@ -71,7 +71,8 @@ func BenchmarkQueries(b *testing.B) {
 	}
 }
 
-// cpuTime is what this process has used, because a shared machine's clock says little.
+// cpuTime is the CPU time of this process, because a shared machine's clock says
+// little.
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

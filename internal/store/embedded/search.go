@@ -17,7 +17,7 @@ import (
 	"vedette/internal/store"
 )
 
-// maxPageBytes bounds what one page may weigh in memory.
+// maxPageBytes bounds the memory of one page.
 const maxPageBytes = 64 << 20
 
 // columns are the fields that have a column.
@@ -48,7 +48,7 @@ var never = condition{sql: "0"}
 // plan is a query over one day's file.
 type plan struct {
 	conditions []condition
-	residual   *qlang.Matcher // what SQL cannot say; nil: nothing
+	residual   *qlang.Matcher // the part that SQL cannot express; nil: nothing
 	plain      bool           // no condition at all
 }
 
@@ -59,7 +59,8 @@ type planner struct {
 	options   qlang.Options
 }
 
-// plan translates what it can. The rest is asked of each document.
+// plan translates conditions to SQL where it can. The rest is tested on each
+// document.
 func (t *planner) plan(ctx context.Context, q *store.Query) (*plan, error) {
 	p := &plan{plain: q.Filter == nil}
 	var rest []*qlang.Expr
@@ -309,7 +310,7 @@ func (t *planner) terms(ctx context.Context, x *qlang.Expr) (condition, bool, er
 	return out, true, nil
 }
 
-// marks tells what is special about a field of the day.
+// marks returns the special properties of a field of the day.
 func (t *planner) marks(ctx context.Context, field string) (many, long bool, err error) {
 	err = t.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM term WHERE field = ?1 AND kind = ?2), EXISTS (SELECT 1 FROM term WHERE field = ?1 AND kind = ?3)`,
 		field, termMany, termLong).Scan(&many, &long)
@@ -333,7 +334,7 @@ func matchExpr(words []string) string {
 		if strings.IndexFunc(w, func(r rune) bool { return r > 127 || isAlnum(byte(r)) }) < 0 {
 			continue
 		}
-		// Only what the tokenizer would skip anyway is left out.
+		// Only characters that the tokenizer would skip anyway are left out.
 		w = strings.Map(func(r rune) rune {
 			if r < ' ' || r == '"' {
 				return ' '

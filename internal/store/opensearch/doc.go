@@ -3,7 +3,7 @@
 //
 // Documents go in by `_id` with `version_type=external_gte` and the owner's
 // epoch, so a repeat overwrites itself and a paused former owner overwrites
-// nothing. What the shipper's ingest pipeline did is done here (`@timestamp`,
+// nothing. This package sets the fields of the shipper's pipeline (`@timestamp`,
 // `input.type`, two AWS fields, GeoLocation if there is a database). Source:
 // spec/indexer-documents.md §1.
 package opensearch

@@ -11,8 +11,9 @@ import (
 
 var errNoObject = errors.New("not a JSON object")
 
-// document makes an alert what the indexer gets: on one line, with `@timestamp`
-// and `input`, and what the ingest pipeline derives: AWS fields, and GeoLocation if there is a database.
+// document puts an alert into the indexer's form: on one line, with `@timestamp`
+// and `input`, and the fields of the ingest pipeline: AWS fields, and
+// GeoLocation if there is a database.
 func document(doc []byte, at time.Time, db *geoip.DB) ([]byte, error) {
 	doc = bytes.TrimSpace(doc)
 	if len(doc) == 0 || doc[0] != '{' || !json.Valid(doc) {

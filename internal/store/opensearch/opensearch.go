@@ -36,7 +36,7 @@ const (
 	retryDelayMax = 10 * time.Second
 )
 
-// maxResponseBytes bounds what is read of an answer.
+// maxResponseBytes bounds the bytes read of an answer.
 const maxResponseBytes = 128 << 20
 
 // Store is a store.Store over an indexer.
@@ -99,7 +99,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Ready returns nil when the indexer answers and the template stands.
+// Ready returns nil when the indexer answers and the template is there.
 func (s *Store) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, min(s.cfg.Timeout, 5*time.Second))
 	defer cancel()

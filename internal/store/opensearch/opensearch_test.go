@@ -267,7 +267,8 @@ func TestDocumentGetsItsGeoLocation(t *testing.T) {
 	}
 	f(`{"data":{"srcip":"203.0.113.7"}}`, `{"data":{"srcip":"203.0.113.7"},`+tail+`,`+wellington+`}`)
 	f(`{"data":{"srcip":"::ffff:198.51.100.7"}}`, `{"data":{"srcip":"::ffff:198.51.100.7"},`+tail+`,`+sweden+`}`)
-	// The last of several counts, and one that is not found does not.
+	// The last of several addresses counts; an address that is not found does
+	// not.
 	f(`{"data":{"srcip":"203.0.113.7","win":{"eventdata":{"ipAddress":"198.51.100.1"}},"office365":{"ClientIP":"10.0.0.1"}}}`,
 		`{"data":{"srcip":"203.0.113.7","win":{"eventdata":{"ipAddress":"198.51.100.1"}},"office365":{"ClientIP":"10.0.0.1"}},`+tail+`,`+sweden+`}`)
 	f(`{"data":{"aws":{"sourceIPAddress":"198.51.100.1"}}}`,

@@ -1,4 +1,4 @@
-// Package storetest is what every store.Store promises, as tests.
+// Package storetest holds the promises of every store.Store, as tests.
 package storetest
 
 import (
@@ -16,8 +16,8 @@ import (
 	"vedette/schemas"
 )
 
-// Base is the time of the first alert that Alert makes: noon of a recent day,
-// so that hours around it stand in one day and no store finds it too old.
+// Base is the time of the first alert that Alert makes: noon of a recent day, so
+// that hours around it are in one day and no store finds it too old.
 func Base() time.Time {
 	return time.Now().UTC().Truncate(24 * time.Hour).Add(-36 * time.Hour)
 }
@@ -115,7 +115,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		}
 		for k := range got {
 			if _, ok := want[k]; !ok {
-				delete(got, k) // what indexing adds, such as @timestamp
+				delete(got, k) // members that indexing adds, such as @timestamp
 			}
 		}
 		if d := cmp.Diff(want, got); d != "" {
