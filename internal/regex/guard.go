@@ -1,8 +1,8 @@
 package regex
 
-// Guard is what the subjects of a pattern's matches have in common: each, in
-// lower case, holds one of Texts or begins with one of the bytes in First. It is
-// there to rule out most subjects without running the pattern.
+// Guard is a common property of a pattern's matching subjects: each, in lower
+// case, holds one of Texts or begins with one of the bytes in First. It is there
+// to rule out most subjects without running the pattern.
 type Guard struct {
 	// Any says that nothing is known; the rest is empty then.
 	Any      bool
@@ -13,7 +13,7 @@ type Guard struct {
 	Exact bool
 }
 
-// Begins tells whether First has c.
+// Begins reports whether First has c.
 func (g *Guard) Begins(c byte) bool { return g.First[c>>6]>>(c&63)&1 == 1 }
 
 func (g *Guard) addFirst(c byte) {

@@ -89,7 +89,7 @@ type Machine struct {
 // Exceeded counts the matches that ran out of steps and were taken as none.
 func (m *Machine) Exceeded() uint64 { return m.osr.Exceeded + m.pcre.Exceeded }
 
-// Match tells whether p matches s. low is Lower(s).
+// Match reports whether p matches s. low is Lower(s).
 func (m *Machine) Match(p *Pattern, s, low string) bool {
 	switch p.kind {
 	case OSRegex:
@@ -109,7 +109,7 @@ func (m *Machine) Find(p *Pattern, s, low string) (next int, groups []int, ok bo
 	return m.FindHinted(p, s, low, nil)
 }
 
-// Hints are what is known of the texts that Pattern.Needs lists.
+// Hints are the known places of the texts that Pattern.Needs lists.
 type Hints = osregex.Hints
 
 // FindHinted is Find with hints, or nil.

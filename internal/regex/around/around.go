@@ -1,4 +1,4 @@
-// Package around finds texts by the bytes that stand next to them. A pattern such
+// Package around finds texts by the bytes next to them. A pattern such
 // as \d+:\d+ has no text but a colon, which most subjects have; a colon between
 // digits is rarer.
 package around
@@ -27,10 +27,10 @@ func Of(in func(c byte) bool) (b Bytes) {
 // Add adds c.
 func (b *Bytes) Add(c byte) { b[c>>6] |= 1 << (c & 63) }
 
-// Has tells whether c is in the set.
+// Has reports whether c is in the set.
 func (b *Bytes) Has(c byte) bool { return b[c>>6]>>(c&63)&1 == 1 }
 
-// Or is the set of what is in one of both.
+// Or is the set of bytes in one of both.
 func (b Bytes) Or(a Bytes) Bytes {
 	for i := range b {
 		b[i] |= a[i]
@@ -38,7 +38,7 @@ func (b Bytes) Or(a Bytes) Bytes {
 	return b
 }
 
-// And is the set of what is in both.
+// And is the set of bytes in both.
 func (b Bytes) And(a Bytes) Bytes {
 	for i := range b {
 		b[i] &= a[i]
@@ -54,28 +54,28 @@ func (b Bytes) Not() Bytes {
 	return b
 }
 
-// Text is a text and the bytes that may stand before and behind it.
+// Text is a text and the bytes allowed before and behind it.
 type Text struct {
 	Text string
-	// begins and ends say that the text may stand at the subject's start and end.
+	// begins and ends say that the text may be at the subject's start and end.
 	begins, ends bool
-	free         bool // anything may stand there
+	free         bool // any byte may be there
 	left, right  Bytes
 }
 
-// New makes a Text. That left is Any says that there need not be a byte, and so
-// does right; last says that about right whatever it is.
+// New makes a Text. left is Any if there need not be a byte before the text; the
+// same holds for right. last says that the end may follow, whatever right is.
 func New(text string, left, right Bytes, last bool) Text {
 	t := Text{Text: text, left: left, right: right, begins: left == Any, ends: last || right == Any}
 	t.free = t.begins && right == Any
 	return t
 }
 
-// Free tells whether anything may stand around the text.
+// Free reports whether any byte may be around the text.
 func (t *Text) Free() bool { return t.free }
 
-// Rare tells whether what may stand on one of the sides are less than half of all
-// bytes.
+// Rare reports whether the bytes allowed on one of the sides are less than half
+// of all bytes.
 func (t *Text) Rare() bool { return min(t.left.count(), t.right.count()) < 128 }
 
 func (b *Bytes) count() (n int) {
@@ -85,7 +85,7 @@ func (b *Bytes) count() (n int) {
 	return n
 }
 
-// Index is where the text stands in s first, from from on, or -1.
+// Index is the first place of the text in s, from from on, or -1.
 func (t *Text) Index(s string, from int) int {
 	for {
 		i := strings.Index(s[from:], t.Text)
@@ -100,7 +100,7 @@ func (t *Text) Index(s string, from int) int {
 	}
 }
 
-// fits tells whether the bytes around the text, which stands at i, may be there.
+// fits reports whether the bytes around the text, which is at i, may be there.
 func (t *Text) fits(s string, i int) bool {
 	if i == 0 && !t.begins || i > 0 && !t.left.Has(s[i-1]) {
 		return false
@@ -111,7 +111,7 @@ func (t *Text) fits(s string, i int) bool {
 	return t.ends
 }
 
-// InOrder tells whether texts stand in s one behind the other, from from on.
+// InOrder reports whether texts occur in s one behind the other, from from on.
 func InOrder(texts []Text, s string, from int) bool {
 	for i := range texts {
 		at := texts[i].Index(s, from)

@@ -1,9 +1,9 @@
-// Package literal finds which of many texts stand in a subject, in one pass.
+// Package literal finds which of many texts occur in a subject, in one pass.
 //
 // A text is found by a piece of it: of eight bytes, or of six or four if it is
 // short; the shorter a piece is, the more often it is met in vain. Pieces are
 // looked up at every second position only: of two neighbouring pieces of a text
-// one begins at an even position, wherever the text stands. So each text is noted
+// one begins at an even position, wherever the text is. So each text is noted
 // under two pieces, chosen to be rare, and must be five bytes long.
 package literal
 
@@ -48,7 +48,7 @@ type Set struct {
 }
 
 // table finds the pieces of one length. chains are 1 + the number of the first
-// piece of a hash, behind which the others stand.
+// piece of a hash, behind which the others are.
 type table struct {
 	chains []uint16
 	shift  uint
@@ -56,11 +56,11 @@ type table struct {
 	hashes []uint64 // of pieces, until they are linked
 }
 
-// piece is what is needed of a text to look for it, and nothing else, since a scan
-// meets its pieces all over the table: four of them fill a cache line.
+// piece is the data of a text that a search needs, and nothing else, since a
+// scan meets its pieces all over the table: four of them fill a cache line.
 type piece struct {
 	tag    uint32 // of the piece's hash, see table.tag
-	from   uint32 // where the text stands in Set.all
+	from   uint32 // place of the text in Set.all
 	length uint16 // of the text, less one
 	offset uint16 // of the piece in the text
 	text   uint16
@@ -124,7 +124,7 @@ func New(texts []string) *Set {
 	return s
 }
 
-// pieceOf is the length of a text's pieces, 0 for one that is not looked for.
+// pieceOf is the length of a text's pieces, 0 for a text that is not looked for.
 func pieceOf(t string) int {
 	switch n := len(t) - (stride - 1); {
 	case n < short || len(t) > 1<<16:
@@ -195,8 +195,8 @@ func (s *Set) note(width int, w uint64) {
 	}
 }
 
-// rarest chooses the offset of t's pieces: few common letters, and not what other
-// texts have too.
+// rarest chooses the offset of t's pieces: with few common letters, and rare in
+// other texts.
 func rarest(t string, width int, common map[string]int) int {
 	best, least := 0, 0
 	for at := 0; at+width+stride-1 <= len(t); at++ {
@@ -232,8 +232,8 @@ type Hits struct {
 	// Found is the set of their numbers, List are the numbers as they were met.
 	Found []uint64
 	List  []int32
-	// At is by number where a text stands first, or the position before; only what
-	// is set for texts found counts.
+	// At is by number the first place of a text, or the position before; only
+	// the entries of found texts count.
 	At []int32
 }
 
@@ -313,7 +313,7 @@ func (s *Set) mayBeShort(w uint64) bool {
 	return s.shortFilter[h>>(64-otherBits+6)]>>(h>>(64-otherBits)&63)&1 != 0
 }
 
-// follow looks at the texts that have w, which stands in subject at i.
+// follow looks at the texts that have w, which is in subject at i.
 func (s *Set) follow(tab *table, w uint64, subject string, i int, h *Hits) {
 	hash := w * spread
 	at := int(*tab.chain(hash))
@@ -334,7 +334,7 @@ func (s *Set) follow(tab *table, w uint64, subject string, i int, h *Hits) {
 	}
 }
 
-// add notes a text that stands at from.
+// add notes a text that is at from.
 func (h *Hits) add(text int32, from int) {
 	h.Found[text>>6] |= 1 << (text & 63)
 	h.List = append(h.List, text)

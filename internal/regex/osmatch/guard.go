@@ -2,11 +2,11 @@ package osmatch
 
 import "iter"
 
-// Inverted tells whether the pattern begins with `!`.
+// Inverted reports whether the pattern begins with `!`.
 func (p *Pattern) Inverted() bool { return p.negate }
 
 // Alternatives lists the alternatives' texts, in lower case, and whether they
-// stand at the subject's start.
+// must be at the subject's start.
 func (p *Pattern) Alternatives() iter.Seq2[string, bool] {
 	return func(yield func(string, bool) bool) {
 		for i := range p.alts {
@@ -17,7 +17,7 @@ func (p *Pattern) Alternatives() iter.Seq2[string, bool] {
 	}
 }
 
-// Floating tells whether all alternatives may stand anywhere.
+// Floating reports whether all alternatives may be anywhere.
 func (p *Pattern) Floating() bool {
 	for i := range p.alts {
 		if p.alts[i].atStart || p.alts[i].atEnd {

@@ -44,7 +44,7 @@ func Compile(text string) *Pattern {
 	return p
 }
 
-// Match tells whether the pattern matches; low is the subject with its ASCII
+// Match reports whether the pattern matches; low is the subject with its ASCII
 // letters in lower case.
 func (p *Pattern) Match(low string) bool {
 	return p.match(low) != p.negate

@@ -35,8 +35,8 @@ const (
 )
 
 // item is one element of a pattern. A quantifier is an item of its own, as the
-// procedure counts it. Items are small, since a match meets those of one pattern
-// among thousands, mostly in memory that no cache holds any more.
+// procedure counts it. Items are small, since a match meets the items of one
+// pattern among thousands, mostly in memory that no cache holds any more.
 type item struct {
 	kind itemKind
 	b    byte // the literal, `+` or `*`, `(` or `)`
@@ -44,10 +44,10 @@ type item struct {
 	quant byte
 	in    classBit // the class
 	mark  int16    // number of the mark
-	// look is, for a class with a quantifier, the item behind it and behind the one
-	// mark that may stand there, and skipped that mark's number or -1. For a literal,
-	// look is where the literals from this one on stand in the alternative's text,
-	// and skipped is how many they are.
+	// look is, for a class with a quantifier, the item behind it and behind the
+	// one mark that may be there, and skipped that mark's number or -1. For a
+	// literal, look is the place of the literals from this one on in the
+	// alternative's text, and skipped is their number.
 	look    int16
 	skipped int16
 }
@@ -112,9 +112,9 @@ type alternative struct {
 	// tail is how a field ends, if the alternative is one: see findField.
 	tail     tail
 	tailByte byte
-	// anchor is the longest text among the items that the alternative starts with
-	// and that each match one byte: where it stands in text, and how many bytes it
-	// has. anchorAt is how many bytes stand before it in a subject.
+	// anchor is the longest text among the items that the alternative starts
+	// with and that each match one byte: its place in text, and its number of
+	// bytes. anchorAt is the number of bytes before it in a subject.
 	anchor, anchorLen, anchorAt int16
 	// prefix is how many bytes of text are the literals that the alternative starts with.
 	prefix int16
@@ -122,8 +122,8 @@ type alternative struct {
 	items  []item
 	// text are the bytes of a plain alternative, of another one its literals.
 	text string
-	// need is a run of literals without which the alternative cannot match; runs
-	// are such runs, that one among them, in the order in which they must stand in
+	// need is a run of literals without which the alternative cannot match. runs
+	// are such runs, need among them, in the order in which they must occur in
 	// the subject.
 	need string
 	runs []around.Text
@@ -143,7 +143,7 @@ type Regex struct {
 	need string
 }
 
-// Groups tells whether the pattern has a capture group.
+// Groups reports whether the pattern has a capture group.
 func (r *Regex) Groups() bool { return r.groups }
 
 // Compile compiles a pattern.
@@ -202,7 +202,7 @@ func Compile(text string) (*Regex, error) {
 	return r, nil
 }
 
-// pack brings what a match reads together.
+// pack brings the data of a match together.
 func (r *Regex) pack() {
 	var texts []*string
 	items, runs := 0, 0
@@ -306,12 +306,13 @@ type tail uint8
 const (
 	noField    tail = iota
 	tailByte        // before the first tailByte
-	tailBlanks      // before the first blank; `\s+` is what stands there
+	tailBlanks      // before the first blank; `\s+` matches there
 	tailEnd         // at the end of the subject
 )
 
-// findField tells whether the alternative is a text, a group of `\.*` and what ends
-// it, as decoders of firewalls have by the dozen: `name=(\.*)\s`. See field.
+// findField reports whether the alternative is a text, a group of `\.*` and an
+// end of the group, as decoders of firewalls have by the dozen: `name=(\.*)\s`.
+// See field.
 func (a *alternative) findField() {
 	k := int(a.prefix)
 	if k == 0 || a.atStart || len(a.items) < k+4 || a.need != a.text[:k] || a.runs[0].Text != a.need || !a.runs[0].Free() {
@@ -335,7 +336,7 @@ func (a *alternative) findField() {
 }
 
 func (a *alternative) findAnchor() {
-	texts, n := int16(0), int16(0) // literals so far, and those of the run at hand
+	texts, n := int16(0), int16(0) // literals so far, and literals of the current run
 	for i, it := range a.items {
 		if it.kind == literal {
 			texts++
@@ -351,8 +352,8 @@ func (a *alternative) findAnchor() {
 	}
 }
 
-// link notes for each quantified class what follows it, and for each literal those
-// behind it.
+// link notes for each quantified class the items after it, and for each literal
+// the literals behind it.
 func (a *alternative) link() {
 	var text []byte
 	for from := 0; from < len(a.items); from++ {
@@ -379,7 +380,7 @@ func (a *alternative) link() {
 	}
 }
 
-// needed is what the alternative needs, plain or not.
+// needed is the text that the alternative needs, plain or not.
 func (a *alternative) needed() string {
 	if a.plain {
 		return a.text
@@ -390,8 +391,8 @@ func (a *alternative) needed() string {
 // rare is the grade of a run that hardly any other subject has.
 const rare = 16
 
-// rarity grades runs by how few logs have them: long ones, and of short ones
-// those of bytes that are neither letters, digits, blanks nor common marks.
+// rarity grades runs by how few logs have them: long ones, and short ones of
+// bytes that are neither letters, digits, blanks nor common marks.
 func rarity(run string) int {
 	n := 0
 	for _, c := range []byte(run) {
@@ -407,8 +408,8 @@ func rarity(run string) int {
 // classes, the procedure may leave unread (steps 3.1 and 7).
 const leftUnread = 5
 
-// runs are the runs of neighbouring bytes that every match has, in order. What
-// the procedure saved to return to was reached through them too.
+// runs are the runs of neighbouring bytes that every match has, in order. The
+// procedure reached each saved position through them too.
 //
 // A last literal right behind a class does not count, because step 3.1 can
 // succeed at the class; classes at the end do not count either.

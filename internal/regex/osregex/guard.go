@@ -23,8 +23,8 @@ func (a *alternative) asText() (string, bool) {
 	return string(b), true
 }
 
-// findText is what the procedure comes to for plain text, which stands at at or
-// later. It needs no steps.
+// findText gives the procedure's result for plain text, which is at at or later.
+// It needs no steps.
 func (a *alternative) findText(sub string, at int) (end int, ok bool) {
 	switch {
 	case a.atEnd && a.atStart:
@@ -41,8 +41,8 @@ func (a *alternative) findText(sub string, at int) (end int, ok bool) {
 	return at + i + len(a.text) - 1, i >= 0
 }
 
-// attempt is what decides how an attempt goes on: the item that it is at, and the
-// procedure's M.
+// attempt is the state that decides how an attempt goes on: its current item,
+// and the procedure's M.
 type attempt struct {
 	p int
 	m bool
@@ -56,10 +56,10 @@ func (a attempt) place() int {
 	return 2 * a.p
 }
 
-// surround works out what can stand around runs. It follows the procedure of run,
-// with sets in place of bytes, from all states that an attempt can begin in; a
-// return to a saved position counts as if the byte there had been taken by the
-// class that it was saved for.
+// surround works out the bytes that can be around runs. It follows the procedure
+// of run, with sets in place of bytes, from all states that an attempt can begin
+// in. A return to a saved position counts as if the byte there had been taken by
+// the class that it was saved for.
 func (a *alternative) surround(runs []stretch) []around.Text {
 	n := len(a.items)
 	w := surrounds.Get().(*surroundings)
@@ -130,9 +130,9 @@ func (a *alternative) surround(runs []stretch) []around.Text {
 	return out
 }
 
-// surroundings are what surround works with, kept from pattern to pattern.
+// surroundings are the buffers of surround, kept from pattern to pattern.
 type surroundings struct {
-	last    []around.Bytes // what an attempt has taken last, by place
+	last    []around.Bytes // the last bytes that an attempt has taken, by place
 	met     []bool         // that there is such an attempt
 	pending []attempt
 }
@@ -158,7 +158,7 @@ func (a *alternative) behind(p int, m bool) attempt {
 	return attempt{p, m}
 }
 
-// follows is what an attempt can meet next without failing.
+// follows is the set of bytes that an attempt can meet next without failing.
 func (a *alternative) follows(at attempt) around.Bytes {
 	n := len(a.items)
 	if at.p >= n {
@@ -177,7 +177,7 @@ func (a *alternative) follows(at attempt) around.Bytes {
 	return own
 }
 
-// bytes are what the item matches.
+// bytes are the bytes that the item matches.
 func (it *item) bytes() (b around.Bytes) {
 	if it.in == 0 {
 		b.Add(it.b)
@@ -194,8 +194,9 @@ var classBytes = func() (t [16]around.Bytes) {
 	return t
 }()
 
-// Needs lists, for each alternative, what its matches have in common: a text they
-// hold, which may be empty, and the bytes they begin with, nil if that is not known.
+// Needs lists, for each alternative, the common properties of its matches: a
+// text they hold, which may be empty, and the bytes they begin with, nil if not
+// known.
 func (r *Regex) Needs() iter.Seq2[string, *[256]bool] {
 	return func(yield func(string, *[256]bool) bool) {
 		for i := range r.alts {
@@ -211,8 +212,8 @@ func (r *Regex) Needs() iter.Seq2[string, *[256]bool] {
 	}
 }
 
-// firstBytes is what the subjects of an anchored alternative begin with, nil if
-// that can be anything or nothing.
+// firstBytes is the set of first bytes in subjects of an anchored alternative,
+// nil if that can be any byte or none.
 func (a *alternative) firstBytes() *[256]bool {
 	if !a.atStart {
 		return nil

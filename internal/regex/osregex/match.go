@@ -31,29 +31,29 @@ type Machine struct {
 	more  []int
 }
 
-// Match tells whether r matches low, the subject with its ASCII letters in
+// Match reports whether r matches low, the subject with its ASCII letters in
 // lower case.
 func (m *Machine) Match(r *Regex, low string) bool {
 	return m.first(r, low, false, nil) != nil
 }
 
-// Hints say where the texts that Regex.Needs names stand, as a scan found them.
+// Hints say where the texts that Regex.Needs names are, as a scan found them.
 type Hints struct {
 	// Texts are the scan's numbers of the first alternatives' texts, -1 for one
 	// that was not looked for.
 	Texts []int32
 	// Found is the set of the numbers of texts that the scan met, and At where each
-	// of them stands first, or the position before.
+	// of them is first, or the position before.
 	Found []uint64
 	At    []int32
-	// From is where the subject begins in what was scanned.
+	// From is the begin of the subject in the scanned text.
 	From int
 }
 
 // absent is for an alternative whose text the subject does not hold.
 const absent = -1
 
-// at is where the text of alternative i stands at the earliest, or absent.
+// at is where the text of alternative i is at the earliest, or absent.
 func (h *Hints) at(i int) (at int, known bool) {
 	if h == nil || i >= len(h.Texts) || h.Texts[i] < 0 {
 		return 0, false
@@ -71,7 +71,7 @@ func (m *Machine) first(r *Regex, low string, captures bool, hints *Hints) *alte
 	if m.steps == 0 {
 		m.steps = DefaultSteps
 	}
-	common := -1 // where r.need stands first, -1 before it was looked for
+	common := -1 // first place of r.need, -1 before it was looked for
 	for i := range r.alts {
 		a := &r.one
 		if i > 0 {
@@ -168,17 +168,16 @@ func (m *Machine) reset(marks int) {
 	}
 }
 
-// possible tests what is quickly tested: that the runs of bytes that every match
-// has stand in the subject, in order. The one needed stands at at or later. What
-// is returned is where a first run stands that there may be a match with, -1 if
-// there can be none.
+// possible runs the quick test: the subject must hold the runs of bytes that
+// every match has, in order. The needed run is at at or later. The result is a
+// place of a first run from which there may be a match, -1 if there can be none.
 func (a *alternative) possible(sub string, at int) int {
 	if a.need == "" {
 		return at
 	}
 	runs := a.runs
 	if rest := sub[at:]; !strings.HasPrefix(rest, a.need) {
-		// What hints say may be the position before.
+		// A hint may be the position before.
 		i := -1
 		if len(rest) > 0 && strings.HasPrefix(rest[1:], a.need) {
 			i = 1
@@ -206,8 +205,8 @@ func (a *alternative) possible(sub string, at int) int {
 	return first
 }
 
-// field is what the procedure comes to for a field, whose text stands at at or later
-// if it does: the group begins behind the text's first place and ends at the
+// field gives the procedure's result for a field, whose text is at at or later
+// if it occurs: the group begins behind the text's first place and ends at the
 // tail's first. It takes the same steps.
 func (m *Machine) field(a *alternative, sub string, captures bool, at int) bool {
 	i := strings.Index(sub[at:], a.need)

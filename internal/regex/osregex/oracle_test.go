@@ -248,7 +248,7 @@ func agrees(t *testing.T, pattern, subject string) {
 
 func TestShortcutsAgreeWithTheProcedure(t *testing.T) {
 	t.Parallel()
-	// The text that a match begins with stands in the pattern once more.
+	// The text that a match begins with occurs in the pattern once more.
 	agrees(t, `a\.*\da\d:%%x`, "a1a1:%%x")
 	agrees(t, `\sa\.*\d a\d:%%x`, "  a1 a1:%%x")
 	rnd := rand.New(rand.NewPCG(1, 2))

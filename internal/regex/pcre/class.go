@@ -13,7 +13,7 @@ func (p *parser) class(f *flags) (*node, error) {
 	first, quoted := true, false
 	// prev is a character that a following `-` can make a range of.
 	prev, havePrev := rune(0), false
-	afterSet := false // what went before is a class, which can begin no range
+	afterSet := false // the item before is a class, which can begin no range
 	for {
 		if !p.more() {
 			return nil, p.fail("missing ] of a class")

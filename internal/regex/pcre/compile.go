@@ -54,8 +54,8 @@ type inst struct {
 	// nextByte is the byte that must follow an opRepeat, if hasNext.
 	nextByte byte
 	hasNext  bool
-	// sure says that an opRepeat never gives back what it took, since what follows
-	// it matches none of that.
+	// sure says that an opRepeat never gives back bytes it took, since the node
+	// after it matches none of them.
 	sure bool
 	// until is the only byte that an opSet does not have, if hasUntil.
 	until    byte
@@ -69,9 +69,9 @@ type Regex struct {
 	regs     int
 	utf      bool
 	anchored bool
-	// need: at least one of these stands in every match; compared without case.
+	// need: every match holds at least one of these; compared without case.
 	need []string
-	// runs are texts that stand in every match, in order; compared without case.
+	// runs are texts that every match holds, in order; compared without case.
 	runs []around.Text
 	// musts are sets of texts; every match holds one of each. Compared without case.
 	musts [][]string
@@ -88,7 +88,7 @@ type Regex struct {
 	// short says that an attempt, of which there is but one, takes no longer than
 	// looking for texts.
 	short bool
-	// plain is what Match compares with, if not nil.
+	// plain is the comparison that Match uses, if not nil.
 	plain plain
 }
 
@@ -102,7 +102,8 @@ type compiler struct {
 	err  error
 }
 
-// Compile compiles a pattern. Its error is a *SyntaxError or says what bound is exceeded.
+// Compile compiles a pattern. Its error is a *SyntaxError or names the exceeded
+// bound.
 func Compile(text string) (*Regex, error) {
 	if len(text) > MaxPattern {
 		return nil, errSize
@@ -161,7 +162,7 @@ func (c *compiler) emit(i inst) int {
 	return len(c.prog) - 1
 }
 
-// single tells whether n matches exactly one character.
+// single reports whether n matches exactly one character.
 func single(n *node) bool {
 	return n.kind == kChar || n.kind == kSet || n.kind == kAny
 }
@@ -455,7 +456,7 @@ func (c *compiler) link(prog []inst) {
 	}
 }
 
-// anchored tells whether every match begins at the subject's start.
+// anchored reports whether every match begins at the subject's start.
 func anchored(n *node) bool {
 	switch n.kind {
 	case kAssert:
@@ -483,9 +484,9 @@ func anchored(n *node) bool {
 // needMax bounds the alternatives of a required literal.
 const needMax = 16
 
-// need finds literals (lower case) of which at least one stands in every match;
-// nil when there is none worth testing. exact says that the node matches
-// nothing but the literals themselves.
+// need finds literals (lower case) of which every match holds at least one; nil
+// when there is none worth testing. exact says that the node matches nothing but
+// the literals themselves.
 func need(n *node) (lits []string, exact bool) {
 	switch n.kind {
 	case kChar:
@@ -554,16 +555,16 @@ func need(n *node) (lits []string, exact bool) {
 	return nil, false
 }
 
-// runs are texts (lower case) that stand in every match, one after the other, with
-// what stands around them.
+// runs are texts (lower case) that every match holds, one after the other, with
+// the bytes around them.
 func runs(n *node) []around.Text {
 	type stretch struct {
 		text        string
 		left, right around.Bytes
 	}
 	var out []stretch
-	// before is what was matched last, where that is known; run the run that is not
-	// at its end yet.
+	// before is the last matched byte, where that is known; run the run that is
+	// not at its end yet.
 	before, run := around.Any, stretch{}
 	end := func(after around.Bytes) {
 		if run.text != "" {
@@ -623,7 +624,7 @@ func runs(n *node) []around.Text {
 	end(around.Any)
 	texts := make([]around.Text, 0, len(out))
 	for _, r := range out {
-		// A common byte stands in every subject.
+		// A common byte is in every subject.
 		t := around.New(r.text, r.left, r.right, false)
 		if len(r.text) > 1 || t.Rare() || !isAlnum(r.text[0]) && strings.IndexByte(" :.-=/,\"", r.text[0]) < 0 {
 			texts = append(texts, t)
@@ -687,7 +688,8 @@ func prefix(n *node) (text string, fold folding, whole bool) {
 	return "", noLetters, false
 }
 
-// bytes are what a node of one character matches in a subject in lower case.
+// bytes are the bytes that a node of one character matches in a subject in lower
+// case.
 func (n *node) bytes() (b around.Bytes) {
 	var first [256]bool
 	firstBytes(n, false, &first)

@@ -55,7 +55,7 @@ type frame struct {
 	aux  int
 }
 
-// Match tells whether r matches s; low is s with its ASCII letters in lower case.
+// Match reports whether r matches s; low is s with its ASCII letters in lower case.
 func (m *Machine) Match(r *Regex, s, low string) bool {
 	if r.plain != nil {
 		return r.plain.match(s, low)
@@ -165,7 +165,7 @@ func (m *Machine) find(r *Regex, s, low string) (int, bool) {
 	return 0, false
 }
 
-// possible tests what all matches have in common.
+// possible tests the common properties of all matches.
 func (r *Regex) possible(low string) bool {
 	if len(r.need) > 0 && !holdsOne(low, r.need) || !around.InOrder(r.runs, low, 0) {
 		return false
@@ -178,7 +178,7 @@ func (r *Regex) possible(low string) bool {
 	return true
 }
 
-// holdsOne tells whether one of the texts stands in s.
+// holdsOne reports whether one of the texts is in s.
 func holdsOne(s string, texts []string) bool {
 	for _, t := range texts {
 		if strings.Contains(s, t) {
@@ -269,8 +269,8 @@ func hasFoldPrefix(s, low string) bool {
 	return true
 }
 
-// run executes from pc at pos until opMatch or opSubEnd, or until what was
-// pushed since the call is used up. It recurses once per nested assertion or
+// run executes from pc at pos until opMatch or opSubEnd, or until it has used up
+// the choices pushed since the call. It recurses once per nested assertion or
 // atomic group of the pattern, which Compile bounds.
 func (m *Machine) run(pc, pos int) (int, bool) {
 	base := len(m.stack)
@@ -463,7 +463,7 @@ func (m *Machine) unwind(mark int) {
 	}
 }
 
-// commit drops the choices above mark, but keeps what undoes captures.
+// commit drops the choices above mark, but keeps the entries that undo captures.
 func (m *Machine) commit(mark int) {
 	kept := mark
 	for i := mark; i < len(m.stack); i++ {

@@ -88,7 +88,7 @@ type parser struct {
 	refTo  []string
 }
 
-// SyntaxError says what is wrong with a pattern, and where.
+// SyntaxError describes a fault of a pattern, and its place.
 type SyntaxError struct {
 	Offset int
 	Msg    string
@@ -302,7 +302,7 @@ func (p *parser) sequence(f *flags) (*node, error) {
 	return cat, nil
 }
 
-// skipBlank skips what (?x) ignores.
+// skipBlank skips the characters that (?x) ignores.
 func (p *parser) skipBlank() bool {
 	switch c := p.peek(); {
 	case isSpace(c):
@@ -357,8 +357,8 @@ func digits(s string) bool {
 	return s != ""
 }
 
-// skipNothing skips what may stand between an item, its quantifier and the
-// quantifier's mode.
+// skipNothing skips the characters allowed between an item, its quantifier and
+// the quantifier's mode.
 func (p *parser) skipNothing(f *flags) {
 	for p.more() {
 		if i := strings.IndexByte(p.src[p.pos:], ')'); i > 0 && p.has("(?#") {

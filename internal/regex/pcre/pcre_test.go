@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// vector is a pattern, a subject and what libpcre2-8 10.42 makes of them. Bytes
-// above 127 are written as the code points of the same number.
+// vector is a pattern, a subject and the result of libpcre2-8 10.42. Bytes above
+// 127 are written as the code points of the same number.
 type vector struct {
 	Pattern string   `json:"pattern"`
 	Subject string   `json:"subject"`

@@ -107,8 +107,8 @@ func plainTexts(n *node) (p plain, ok bool) {
 	return nil, false
 }
 
-// plainSet takes a small set as its members. One that has both cases of a
-// letter compares it without case.
+// plainSet takes a small set as its members. A set with both cases of a letter
+// compares it without case.
 func plainSet(s *set) (plain, bool) {
 	const membersMax = 4
 	var p plain
@@ -160,7 +160,7 @@ func (p plain) then(q plain) (plain, bool) {
 	return out, true
 }
 
-// match tells whether one of the texts stands in s; low is s in lower case.
+// match reports whether one of the texts is in s; low is s in lower case.
 func (p plain) match(s, low string) bool {
 	for i := range p {
 		t := &p[i]
@@ -187,8 +187,8 @@ func (t *plainText) at(sub string) bool {
 	return strings.Contains(sub, t.text)
 }
 
-// Needs is what all matches have in common, as far as it is known: the bytes they
-// begin with, and texts in lower case of which they hold one.
+// Needs returns the known common properties of all matches: the bytes they begin
+// with, and texts in lower case of which they hold one.
 func (r *Regex) Needs() (first *[256]bool, texts []string) {
 	if r.utf {
 		return nil, nil

@@ -2,7 +2,7 @@ package pcre
 
 import "testing"
 
-// agree tells whether comparing texts and the matcher say the same.
+// agree reports whether comparing texts and the matcher say the same.
 func agree(t *testing.T, pattern, subject string) {
 	t.Helper()
 	r, err := Compile(pattern)

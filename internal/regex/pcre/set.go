@@ -93,7 +93,7 @@ func (s *set) invert() {
 
 func (s *set) hasByte(c byte) bool { return s.bits[c>>6]&(1<<(c&63)) != 0 }
 
-// apart tells whether no byte is in both sets.
+// apart reports whether no byte is in both sets.
 func (s *set) apart(t *set) bool {
 	for i := range s.bits {
 		if s.bits[i]&t.bits[i] != 0 {
