@@ -25,7 +25,7 @@ const (
 	Store              = "store"
 	History            = "history"
 	// ActiveResponse holds the executables of the server's own responses,
-	// ResponsesInForce what of them is to be undone.
+	// ResponsesInForce the responses that are to be undone.
 	ActiveResponse   = "active-response"
 	ResponsesInForce = "active-response.json"
 )

@@ -44,10 +44,10 @@ func (d *Dir) space() (Space, syscall.Statfs_t, error) {
 	return s, st, nil
 }
 
-// Err returns nil while the directory is the one that was opened and its file
-// system has room. Otherwise nothing more may be promised to be kept: the error
-// wraps ErrGone, ErrFull or ErrReadOnly and says what to do. It costs three system
-// calls and is safe for concurrent use.
+// Err returns nil while the directory is the opened one and its file system has
+// room. Otherwise callers must not promise to keep anything more. The error
+// wraps ErrGone, ErrFull or ErrReadOnly and gives the remedy. It costs three
+// system calls and is safe for concurrent use.
 func (d *Dir) Err() error {
 	now, err := os.Stat(filepath.Join(d.Path, LockFile))
 	if err != nil || !os.SameFile(now, d.identity) {

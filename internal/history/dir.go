@@ -17,7 +17,8 @@ import (
 	"vedette/schemas"
 )
 
-// Dir is what a directory held when it was opened. It is safe for concurrent use.
+// Dir is the content of a directory when it was opened. It is safe for
+// concurrent use.
 type Dir struct {
 	path  string
 	files map[int32][]file // of each partition, by offset; they do not overlap
@@ -34,9 +35,9 @@ type file struct {
 // Gap is a run of offsets that no file covers, End not among them.
 type Gap struct{ First, End int64 }
 
-// Open looks what files of one incarnation of a topic a directory holds. Without
-// an id it is the incarnation of the newest file. A directory that is not there
-// holds nothing.
+// Open finds the files of one incarnation of a topic in a directory. Without an
+// id it is the incarnation of the newest file. A missing directory holds
+// nothing.
 func Open(path, topicID string) (*Dir, error) {
 	all, broken, err := list(path)
 	if err != nil {
@@ -120,8 +121,8 @@ func (d *Dir) Range(partition int32) (first, end int64, ok bool) {
 	return fs[0].First, fs[len(fs)-1].End, true
 }
 
-// Gaps returns what is missing within the range of a partition: what retention
-// took before it was copied.
+// Gaps returns the missing ranges within the range of a partition: records that
+// retention removed before they were copied.
 func (d *Dir) Gaps(partition int32) (out []Gap) {
 	fs := d.files[partition]
 	for i := 1; i < len(fs); i++ {

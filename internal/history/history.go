@@ -2,16 +2,16 @@
 // beside the embedded broker's log, which is read whole at each start and must
 // stay small.
 //
-// A Writer copies each partition as it grows, long before retention takes
-// anything, and needs no consumer group: where it stands is what the files hold.
-// A Dir reads the files. A file is whole or not there: it is written under
-// another name, synced and renamed. Files together stay within a bound; the
-// oldest go first.
+// A Writer copies each partition as it grows, long before retention removes
+// anything. It needs no consumer group: the files tell its position. A Dir reads
+// the files. A file is whole or not there: it is written under another name,
+// synced and renamed. Files together stay within a bound; the oldest are removed
+// first.
 //
 // A file is a zstd file. Its first frame is skippable and holds a JSON object
 // (Header), padded with blanks; others hold records, one behind the other:
 //
-//	uvarint  length of what follows
+//	uvarint  length of the rest
 //	uvarint  offset less that expected: 0 without a gap
 //	uvarint  milliseconds since 1970
 //	bytes    key, with its length + 1 in front; 0 is none
@@ -36,7 +36,7 @@ import (
 const (
 	// version of the files.
 	version = 1
-	// headerBytes is what the header takes, with its blanks.
+	// headerBytes is the size of the header with its blanks, in bytes.
 	headerBytes = 512
 	// skippable is the magic number of a frame that decoders pass over.
 	skippable = 0x184D2A5E
@@ -44,7 +44,8 @@ const (
 	recordBytesMax = 4 << 20
 	// millisMax is the latest time that a file can hold.
 	millisMax = 1 << 53
-	// windowMax bounds what a frame needs to be read; the Writer's chunks are smaller.
+	// windowMax bounds the memory to read a frame; the Writer's chunks are
+	// smaller.
 	windowMax = 8 << 20
 
 	suffix = ".zst"
@@ -52,7 +53,7 @@ const (
 	unfinished = ".tmp"
 )
 
-// Header says what a file holds.
+// Header describes the content of a file.
 type Header struct {
 	V int `json:"v"`
 	// Topic is the name without prefix, TopicID the broker's id of the incarnation.
@@ -68,7 +69,7 @@ type Header struct {
 	Records int64 `json:"records"`
 }
 
-// ErrFile says that a file is not what a Writer writes.
+// ErrFile reports that a file is not in the form of a Writer.
 var ErrFile = errors.New("not a file of the history, or a broken one")
 
 // fileName names the incarnation too, whose offsets begin anew.
@@ -76,7 +77,7 @@ func fileName(h *Header) string {
 	return fmt.Sprintf("%s-%d-%d-%s%s", h.Topic, h.Partition, h.First, h.TopicID, suffix)
 }
 
-// isFile tells whether a directory's entry is a finished file, or an unfinished one.
+// isFile reports whether a directory's entry is a finished file, or an unfinished one.
 func isFile(name string) (finished, began bool) {
 	name, began = strings.CutSuffix(name, unfinished)
 	finished = !began && strings.HasSuffix(name, suffix)
@@ -121,7 +122,7 @@ func readHeader(r io.Reader) (Header, error) {
 // millis is a record's time as it is written.
 func millis(rec *schemas.Record) int64 { return min(max(0, rec.Timestamp.UnixMilli()), millisMax) }
 
-// size is what a record takes, less its length, offset and time.
+// size is the size of a record in a file, less its length, offset and time.
 func size(rec *schemas.Record) int {
 	n := bytesLen(rec.Key) + uvarintLen(uint64(len(rec.Headers))) + len(rec.Value)
 	for i := range rec.Headers {
@@ -172,7 +173,8 @@ func uvarintLen(x uint64) int {
 	return n
 }
 
-// parseRecord reads what appendRecord wrote behind the length. The record aliases b.
+// parseRecord reads the form of appendRecord behind the length. The record
+// aliases b.
 func parseRecord(b []byte, h *Header, expected int64) (schemas.Record, error) {
 	p := parser{b: b}
 	gap, ms := p.uvarint(), p.uvarint()

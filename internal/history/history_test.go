@@ -336,7 +336,8 @@ func TestAnotherIncarnationBeginsAnew(t *testing.T) {
 	if diff := cmp.Diff(read(t, d, 0, 1000), read(t, newest, 0, 1000)); diff != "" {
 		t.Error(diff)
 	}
-	// What the first one left in whole files is there too, but for what was under way.
+	// The whole files of the first Writer are there too, but its open files are
+	// not.
 	d, err = Open(b.path, old)
 	if err != nil {
 		t.Fatal(err)
@@ -407,7 +408,7 @@ func FuzzReadFile(f *testing.F) {
 					t.Errorf("offset %d of %+v", rec.Offset, h)
 				}
 				next = rec.Offset + 1
-				// What was read is written so that it reads the same.
+				// A record that was read is written so that it reads the same.
 				again := appendRecord(nil, &rec, h.First)
 				n := uvarintLen(uint64(len(again)))
 				for n > 1 && uvarintLen(uint64(len(again)-n)) < n {

@@ -18,24 +18,25 @@ import (
 )
 
 const (
-	// every is how often a Writer looks for what is new. The embedded broker
-	// removes what is too old, or too much, once a minute.
+	// every is how often a Writer looks for new records. The embedded broker
+	// removes old or excess records once a minute.
 	every = 20 * time.Second
 	// A file is closed with so many bytes of records, or at so old an age.
 	closeBytes = 64 << 20
 	closeAfter = 24 * time.Hour
-	// chunkBytes is what is compressed at once, and so held in memory per partition.
+	// chunkBytes is the size compressed at once, and so held in memory per
+	// partition.
 	chunkBytes = 1 << 20
 	// filesMax bounds the files beside their bytes: each day and each start of the
 	// process make one per partition.
 	filesMax = 50_000
 )
 
-// Config says what a Writer keeps.
+// Config sets the topic, place and bounds of a Writer.
 type Config struct {
 	// Path is the directory. Nobody else may write there.
 	Path string
-	// Topic is what is copied, without prefix.
+	// Topic is the copied topic, without prefix.
 	Topic string
 	// BytesMax bounds the files together.
 	BytesMax int64
@@ -66,7 +67,7 @@ type Writer struct {
 	failed  string
 }
 
-// part is where the copy of a partition stands.
+// part is the position of a partition's copy.
 type part struct {
 	next int64    // the first offset that is not copied
 	open *segment // nil between files
@@ -90,7 +91,7 @@ func NewWriter(c Config, cluster *kafka.Cluster, log *slog.Logger, reg prometheu
 	}
 	w := &Writer{c: c, cluster: cluster, log: log, enc: enc, every: every, parts: map[int32]*part{}}
 	w.close.bytes, w.close.after = closeBytes, closeAfter
-	// The process can die: what stands in an open file must still be in the log.
+	// The process can die: records in an open file must still be in the log.
 	if c.RetentionBytes > 0 {
 		w.close.bytes = min(w.close.bytes, c.RetentionBytes/4)
 	}
@@ -125,7 +126,7 @@ func (w *Writer) Run(ctx context.Context) error {
 		}
 		if err != nil {
 			w.failures.Inc()
-			if w.failed != err.Error() { // a full disk is told once
+			if w.failed != err.Error() { // a full disk is reported once
 				w.log.Error("records are not copied to the history", "topic", w.c.Topic, "err", err)
 			}
 			w.failed = err.Error()
@@ -141,7 +142,7 @@ func (w *Writer) Run(ctx context.Context) error {
 	}
 }
 
-// pass copies what is new.
+// pass copies new records.
 func (w *Writer) pass(ctx context.Context) error {
 	id, err := w.cluster.TopicID(ctx, w.c.Topic)
 	if err != nil {
@@ -205,12 +206,12 @@ func (w *Writer) part(p int32) *part {
 	return w.parts[p]
 }
 
-// copy copies what a partition holds behind the copy.
+// copy copies the records of a partition that are not copied yet.
 func (w *Writer) copy(ctx context.Context, partition int32, r kafka.Range) error {
 	p := w.part(partition)
 	if p.next > r.End {
-		// The broker lost the end of its log. Whole files keep what stood there;
-		// an open one is copied anew.
+		// The broker lost the end of its log. Whole files keep the lost records;
+		// an open file is copied anew.
 		if p.open != nil {
 			w.discard(p)
 		}
@@ -231,7 +232,7 @@ func (w *Writer) copy(ctx context.Context, partition int32, r kafka.Range) error
 	if failed != nil || ctx.Err() != nil {
 		return failed
 	}
-	if err != nil && !errors.Is(err, kafka.ErrReadStalled) { // retention can take what was to be read
+	if err != nil && !errors.Is(err, kafka.ErrReadStalled) { // retention can remove the records before they are read
 		return err
 	}
 	if p.open != nil && time.Since(p.open.began) >= w.close.after {
@@ -295,7 +296,7 @@ func (w *Writer) add(p *part, rec *schemas.Record) error {
 	return nil
 }
 
-// flush compresses what waits.
+// flush compresses the waiting records.
 func (s *segment) flush(enc *zstd.Encoder) error {
 	if len(s.chunk) == 0 {
 		return nil
@@ -349,7 +350,7 @@ func syncDir(path string) error {
 	return d.Sync()
 }
 
-// bound removes the oldest files, of whatever incarnation, beyond the bound.
+// bound removes the oldest files, of any incarnation, beyond the bound.
 func (w *Writer) bound() error {
 	all, _, err := list(w.c.Path)
 	if err != nil {
@@ -370,7 +371,7 @@ func (w *Writer) bound() error {
 	return nil
 }
 
-// discard gives the open file of a partition up; what stands in it is copied again.
+// discard gives the open file of a partition up; its records are copied again.
 func (w *Writer) discard(p *part) {
 	s := p.open
 	_ = s.f.Close()
