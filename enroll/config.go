@@ -5,7 +5,7 @@ import (
 	"vedette/schemas"
 )
 
-// Config says who may enroll and how.
+// Config sets the rules of enrollment.
 type Config struct {
 	// Listen is the address of the enrollment port.
 	Listen string

@@ -9,8 +9,8 @@
 // once the registry was read to its end; until then connections wait.
 //
 // Limits: Config.RatePerSource connections a second from one address,
-// connectionsMax simultaneous connections (then the one that has been without a
-// request longest gives way), requestTimeout from connecting to the newline,
+// connectionsMax simultaneous connections (then the connection that has been
+// without a request longest gives way), requestTimeout from connecting to the newline,
 // protocol.MaxRequest bytes per request, registryTimeout for the registry's
 // answer.
 package enroll

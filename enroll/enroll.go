@@ -36,7 +36,7 @@ const (
 	lingerBytes   = 64 << 10
 )
 
-// Registry is what enrollment needs of the registry.
+// Registry lists the calls of enrollment to the registry.
 type Registry interface {
 	Ready() <-chan struct{}
 	Add(ctx context.Context, q registry.AddRequest) (registry.Agent, error)

@@ -54,8 +54,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-// register adds a collector, or takes over the one that stands there already,
-// so that a role that is made anew in one process goes on counting.
+// register adds a collector, or takes over the registered one of that name. So a
+// role that is made anew in one process goes on counting.
 func register[C prometheus.Collector](reg prometheus.Registerer, c *C) {
 	if reg == nil {
 		return

@@ -19,7 +19,7 @@ const (
 type limiter struct {
 	rate, burst float64
 
-	mu      sync.Mutex // guards what follows; nothing is locked under it
+	mu      sync.Mutex // guards the fields below; nothing is locked under it
 	buckets map[netip.Prefix]*list.Element
 	recent  *list.List // of *bucket, the latest seen in front
 }
@@ -38,7 +38,8 @@ func newLimiter(perSecond int) *limiter {
 	}
 }
 
-// sourceKey is what counts as one source: an IPv6 host may use all of its /64.
+// sourceKey is the unit that counts as one source: an IPv6 host may use all of
+// its /64.
 func sourceKey(a netip.Addr) netip.Prefix {
 	bits := a.BitLen()
 	if a.Is6() {

@@ -7,18 +7,18 @@ import (
 	"sync"
 )
 
-// lookedAt is how many connections are looked at for one that gives way.
+// lookedAt is how many connections are examined to find one to close.
 const lookedAt = 64
 
-// slots bounds the connections of the port. When all are taken, one that waits
-// for a request gives way to a new one: of a source that holds more than an
-// eighth of all places the one that has waited longest, or else the one that has
-// waited longest of all. An agent asks at once; who only holds a place does not.
-// It is safe for concurrent use.
+// slots bounds the connections of the port. When all are taken, a connection
+// that waits for a request gives way to a new one. If a source holds more than
+// an eighth of all places, its longest waiting connection goes, or else the
+// longest waiting of all. An agent asks at once; a client that only holds a
+// place does not. It is safe for concurrent use.
 type slots struct {
 	max int
 
-	mu      sync.Mutex // guards what follows; nothing is locked under it
+	mu      sync.Mutex // guards the fields below; nothing is locked under it
 	taken   int
 	waiting *list.List // of *slot that may give way, the next in front
 	holds   map[netip.Prefix]int

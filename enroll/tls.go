@@ -44,8 +44,8 @@ func serverTLS(cfg Config) (*tls.Config, error) {
 	if !t.ClientCAs.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("enroll.agent_ca: %s holds no PEM certificate", cfg.AgentCA)
 	}
-	// A missing certificate is refused by VerifyConnection, so that it can be
-	// told from one that does not verify.
+	// VerifyConnection refuses a missing certificate, so that its error differs
+	// from the error of an invalid certificate.
 	t.ClientAuth = tls.VerifyClientCertIfGiven
 	t.VerifyConnection = func(cs tls.ConnectionState) error {
 		if len(cs.PeerCertificates) == 0 || len(cs.VerifiedChains) == 0 {

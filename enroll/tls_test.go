@@ -75,7 +75,7 @@ func (a *authority) issue(cn string, dns []string, ips ...string) tls.Certificat
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// says is what the server answers an agent with a certificate, or nothing.
+// says returns the server's answer to an agent with a certificate, or nothing.
 func says(s *Server, certs ...tls.Certificate) string {
 	c, err := tls.Dial("tcp", s.Addr().String(), &tls.Config{InsecureSkipVerify: true, Certificates: certs})
 	if err != nil {

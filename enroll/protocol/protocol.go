@@ -59,8 +59,8 @@ func Causes() []Cause {
 	}
 }
 
-// Refusal is the error of a request that is refused; its text is the reason the
-// agent is told.
+// Refusal is the error of a request that is refused; its text is the reason in
+// the reply to the agent.
 type Refusal struct {
 	Cause  Cause
 	Reason string
@@ -72,9 +72,9 @@ func refuse(c Cause, parts ...string) (Request, error) {
 	return Request{}, &Refusal{Cause: c, Reason: strings.Join(parts, "")}
 }
 
-// Rules is what the server demands.
+// Rules holds the server's demands.
 type Rules struct {
-	// Password, when set, must stand in front of every request.
+	// Password, when set, must begin every request.
 	Password secret.String
 	// ServerVersion is the newest version an agent may have: `v4.14.7`.
 	ServerVersion string
@@ -89,13 +89,13 @@ type Rules struct {
 // Request is a request that passed every test a request can be given by itself.
 type Request struct {
 	Name string
-	// Version is what the agent says of itself, or empty.
+	// Version is the version that the agent states, or empty.
 	Version string
 	// Groups are without repetition, in order; nil when the request names none.
 	Groups []string
 	// Address is normalised; a dotted netmask is kept.
 	Address schemas.AddressRule
-	// KeyHash is what the agent shows of the key it holds, or empty.
+	// KeyHash is the agent's hash of the key it holds, or empty.
 	KeyHash string
 }
 
@@ -104,7 +104,7 @@ type Request struct {
 // that applies in the order of the table in spec/enrollment.md §3.
 //
 // Optional fields are recognised only in the order V, G, IP, K and directly
-// after one another; what is not recognised ends the request silently.
+// after one another. An unrecognised field ends the request silently.
 func ParseRequest(line []byte, source netip.Addr, r Rules) (Request, error) {
 	if line = cutNUL(line); r.Password != "" {
 		rest, ok := cutPassword(line, r.Password)
@@ -213,7 +213,7 @@ func cutPassword(line []byte, password secret.String) (rest []byte, ok bool) {
 
 const groupBytes = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.:;_-=+!@(),"
 
-// groupSyntax says what is wrong with a group list, or nothing.
+// groupSyntax describes the fault of a group list, or nothing.
 func groupSyntax(s string) string {
 	shown := clip(s, groupShownMax) + "... "
 	switch {
@@ -267,8 +267,8 @@ func unique(names []string) []string {
 }
 
 // Higher reports whether an agent's major.minor is greater than the server's. Of
-// the agent's text only the first 9 characters count; an optional `v` is
-// skipped, and what is not a number counts as 0.
+// the agent's text only the first 9 characters count. An optional `v` is
+// skipped, and a part that is not a number counts as 0.
 func Higher(agent, server string) bool {
 	aMajor, aMinor := majorMinor(clip(agent, 9))
 	sMajor, sMinor := majorMinor(server)
