@@ -23,12 +23,12 @@ import (
 // Group is the consumer group of all analysis workers, without the prefix.
 const Group = "analyze"
 
-// Options is what a worker is built from.
+// Options configures a worker and holds its dependencies.
 type Options struct {
 	Config   Config
 	Cluster  *kafka.Cluster
 	Rulesets Rulesets
-	// Node names the worker in what it writes for people.
+	// Node names the worker in messages for people.
 	Node string
 	// Box authenticates checkpoints; nil neither writes nor loads any, and a
 	// new ruleset then applies at once.
@@ -103,7 +103,7 @@ type partition struct {
 	a       kafka.Assignment
 	rules   judging
 	state   *engine.Keyed  // nil until the first record
-	seen    repeats.Memory // what sources that repeat themselves have written
+	seen    repeats.Memory // records of sources that repeat themselves
 	live    int64          // output is due from this offset; kafka.NoOffset from the first record
 	next    int64          // outputs of all records before it are acknowledged
 	clean   bool           // the state has seen nothing at or behind next
@@ -197,8 +197,9 @@ func (p *partition) begin(ctx context.Context, first int64) error {
 		return nil
 	}
 	if p.a.From != kafka.NoOffset && first < p.a.From {
-		// The brokers began anew at the start: offsets lie below what the state
-		// has seen. Everything that is there is judged; repeats overwrite themselves.
+		// The brokers began anew at the start: offsets are below the offsets
+		// that the state has seen. All records there are judged; repeats
+		// overwrite themselves.
 		p.state, p.seen, p.live, p.rules.floor = nil, repeats.Memory{}, first, first
 		p.r.ck.reject(p.a.Partition, "log_cut", nil)
 	} else if p.live != kafka.NoOffset && first > p.live {
@@ -268,7 +269,8 @@ func (p *partition) judge(rec *schemas.Record, out *batch) {
 		r.Topic = topic
 		return r
 	}
-	// Rendered into one buffer, then copied: the producer keeps what it is given.
+	// Rendered into one buffer, then copied: the producer keeps the bytes it is
+	// given.
 	if res.Alert {
 		p.doc = res.AppendAlert(p.doc[:0], id, p.vedette)
 		out.add(record(schemas.TopicAlerts, bytes.Clone(p.doc)), p.r.m.alerts)
@@ -279,8 +281,8 @@ func (p *partition) judge(rec *schemas.Record, out *batch) {
 	}
 }
 
-// coordinates appends the object that says where an alert's event stood and
-// which ruleset judged it (docs/design.md D3).
+// coordinates appends the object with the place of an alert's event and the
+// ruleset that judged it (docs/design.md D3).
 func (p *partition) coordinates(dst []byte, rec *schemas.Record, ev *schemas.Event) []byte {
 	dst = append(dst, `{"topic_id":"`...)
 	dst = append(dst, p.a.TopicID...)
@@ -308,7 +310,8 @@ func reason(err error) string {
 	return "event_unreadable"
 }
 
-// batchRecordsMax and batchBytesMax bound what waits for acknowledgement per partition.
+// batchRecordsMax and batchBytesMax bound the unacknowledged records per
+// partition.
 const (
 	batchRecordsMax = 10_000
 	batchBytesMax   = 32 << 20
@@ -326,7 +329,7 @@ func newBatch(r *Role) *batch { return &batch{r: r} }
 
 func (b *batch) full() bool { return b.records >= batchRecordsMax || b.bytes >= batchBytesMax }
 
-// add hands a record over. What the brokers refuse for good (a record above
+// add hands a record over. A record that the brokers refuse for good (above
 // their limit) goes to the dead letter instead.
 func (b *batch) add(rec schemas.Record, counter prometheus.Counter) {
 	b.records++

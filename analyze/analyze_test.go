@@ -51,7 +51,7 @@ type worker struct {
 	stop func() error
 
 	mu  sync.Mutex
-	err error // what Run returned, for startWith
+	err error // the result of Run, for startWith
 }
 
 func start(t *testing.T, c *kafka.Cluster, cfg analyze.Config) *worker {

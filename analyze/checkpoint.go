@@ -23,8 +23,8 @@ type CheckpointPolicy struct {
 	// Every is how long after the last checkpoint the next is due, if events
 	// came since.
 	Every time.Duration
-	// Events is after how many events it is due at once; they are what a new
-	// owner judges again at most, beside those of one batch.
+	// Events is after how many events a checkpoint is due at once. A new owner
+	// judges at most these again, beside the events of one batch.
 	Events int
 	// BytesMax bounds a checkpoint. A larger state is not written.
 	BytesMax int
@@ -71,8 +71,8 @@ const (
 	bufferKept = 32 << 20
 	// loadTries is how often reading checkpoints is tried at an assignment.
 	loadTries = 3
-	// writeWithin bounds the writing of one checkpoint, firstWithin that of the
-	// first of a state, for which judging waits.
+	// writeWithin bounds the writing of one checkpoint, firstWithin the writing
+	// of the first of a state, for which judging waits.
 	writeWithin = time.Minute
 	firstWithin = 10 * time.Second
 )
@@ -87,7 +87,7 @@ type checkpoints struct {
 	busy   chan struct{}
 	buffer []byte // of the holder of busy
 
-	mu        sync.Mutex // guards what follows; never held while Kafka is asked but by scan
+	mu        sync.Mutex // guards the fields below; only scan asks Kafka while it holds it
 	next      int64      // manifests before it were read
 	count     int        // partitions of TopicCheckpoints
 	manifests map[int32][]manifest
@@ -96,7 +96,7 @@ type checkpoints struct {
 	written   map[int32]time.Time // of owned partitions: the last checkpoint, or the assignment
 }
 
-// manifest is one that verified, with its own offset.
+// manifest is a verified manifest with its own offset.
 type manifest struct {
 	schemas.Checkpoint
 	at int64
@@ -106,7 +106,7 @@ type manifest struct {
 type loadedState struct {
 	state  *engine.Keyed  // nil when there is none
 	seen   repeats.Memory // as of state
-	rules  judging        // of the state, and what is known of the changes
+	rules  judging        // of the state, and the known changes
 	offset int64          // of the state; or, when cut, of the log's start
 	slot   int            // for the next checkpoint
 	cut    bool           // the commit lies behind the log's end and means nothing
@@ -135,7 +135,7 @@ func (c *checkpoints) startAt(ctx context.Context, a kafka.Assignment) (int64, b
 			return 0, false, err
 		}
 	}
-	// Judging without what reaches far back is better than not judging.
+	// Judging without the state of long ago is better than not judging.
 	c.reject(a.Partition, "unreadable", err)
 	return 0, false, nil
 }
@@ -163,25 +163,26 @@ func (c *checkpoints) load(ctx context.Context, a kafka.Assignment) (int64, bool
 	l.rules.know(c.changes[a.Partition], a, log)
 	c.mu.Unlock()
 	if a.Committed > log.End {
-		// The topic was made anew, or the brokers lost what they had
-		// acknowledged: the commit and every checkpoint speak of another log.
-		// What stands there is judged from its start; repeats overwrite themselves.
+		// The topic was made anew, or the brokers lost records they had
+		// acknowledged: the commit and every checkpoint refer to another log.
+		// The records there are judged from the log's start; repeats overwrite
+		// themselves.
 		l.offset, l.cut = log.Start, true
 		c.reject(a.Partition, "log_cut", nil)
 		return log.Start, true, nil
 	}
-	// The newest written first, not the one that reaches furthest: after the
-	// brokers lost part of the log, a checkpoint from before reaches further and
-	// is wrong. An older one that a paused former owner wrote late is a true
-	// state all the same, and only means that more is judged again.
+	// The newest written first, not the furthest: after the brokers lost part of
+	// the log, a checkpoint from before reaches further and is wrong. An older
+	// checkpoint, which a paused former owner wrote late, is a true state all the
+	// same; it only means that more events are judged again.
 	for _, m := range slices.Backward(found) {
 		switch {
 		case m.Topic != a.Topic || m.TopicID != a.TopicID:
 			c.reject(a.Partition, "other_topic", nil)
 			continue
 		case m.Offset > log.End:
-			// The brokers lost records that were acknowledged; offsets do not
-			// mean any more what they meant.
+			// The brokers lost records that were acknowledged; offsets have lost
+			// their meaning.
 			c.reject(a.Partition, "beyond_end", nil)
 			continue
 		}
@@ -210,13 +211,13 @@ func (c *checkpoints) load(ctx context.Context, a kafka.Assignment) (int64, bool
 				c.r.m.checkpointLoadSeconds.Add(time.Since(begin).Seconds())
 				c.r.o.Log.Info("checkpoint loaded", "topic", a.Topic, "partition", a.Partition, "offset", m.Offset, "committed", a.Committed, "bytes", m.Bytes, "keys", l.state.Keys())
 				if log.Start > m.Offset {
-					// The state is true but for what stood in between; events that
-					// were never judged are counted at the first record.
+					// The state is true but for the records in between; events
+					// that were never judged are counted at the first record.
 					c.reject(a.Partition, "retention_gap", nil)
 				}
 				return max(m.Offset, log.Start), true, nil
 			}
-			l.seen, l.state = repeats.Memory{}, nil // what is read again must not count as a repeat
+			l.seen, l.state = repeats.Memory{}, nil // records read again must not count as repeats
 			reason = "state"
 			if errors.Is(err, engine.ErrSnapshotForeign) {
 				reason = "other_form"
@@ -232,8 +233,9 @@ func (c *checkpoints) reject(partition int32, reason string, err error) {
 	c.r.o.Log.Warn("checkpoint not used, or not to the full", "partition", partition, "reason", reason, "err", err)
 }
 
-// scan reads the manifests written since the last time, and returns those of a
-// partition, oldest first, and what the partitions of TopicCheckpoints hold.
+// scan reads the manifests written since the last time. It returns the manifests
+// of a partition, oldest first, and the ranges of the partitions of
+// TopicCheckpoints.
 func (c *checkpoints) scan(ctx context.Context, partition int32) ([]manifest, []kafka.Range, error) {
 	ranges, err := c.r.o.Cluster.Ranges(ctx, schemas.TopicCheckpoints)
 	if err == nil && len(ranges) == 0 {
@@ -280,8 +282,8 @@ func (c *checkpoints) scan(ctx context.Context, partition int32) ([]manifest, []
 	return slices.Clone(c.manifests[partition]), ranges, err
 }
 
-// learn takes in which rulesets judge a partition. What was written last counts:
-// by then its writer had read what stood before. The caller holds mu.
+// learn takes in which rulesets judge a partition. The last record counts: by
+// then its writer had read the records before. The caller holds mu.
 func (c *checkpoints) learn(partition int32, rec *schemas.Record) {
 	if len(rec.Value) == 0 || !c.verify(rec) {
 		return
@@ -306,8 +308,8 @@ func (c *checkpoints) verify(rec *schemas.Record) bool {
 	return false
 }
 
-// chunks reads what a manifest names, from partitions that hold ranges. A reason
-// says why it is not whole.
+// chunks reads the chunks that a manifest names, from partitions that hold
+// ranges. A reason explains why it is not whole.
 func (c *checkpoints) chunks(ctx context.Context, m *manifest, ranges []kafka.Range) (data []byte, reason string, err error) {
 	n := len(m.ChunkOffsets)
 	want := kafka.Range{Start: m.ChunkOffsets[0], End: m.ChunkOffsets[n-1] + 1}
@@ -343,7 +345,7 @@ func (c *checkpoints) chunks(ctx context.Context, m *manifest, ranges []kafka.Ra
 	return data, reason, err
 }
 
-// take returns what startAt loaded for a partition.
+// take returns the state that startAt loaded for a partition.
 func (c *checkpoints) take(partition int32) *loadedState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -519,7 +521,7 @@ func (k *keeper) begin(p *partition, offset int64, within time.Duration) {
 	}()
 }
 
-// close writes what is not written yet, within the policy's time. clean says
+// close writes the unwritten checkpoints, within the policy's time. clean says
 // that the outputs up to p.next are acknowledged and nothing was judged beyond.
 func (k *keeper) close(p *partition, clean bool) {
 	defer k.c.forget(p.a.Partition)

@@ -143,7 +143,7 @@ func stop(t *testing.T, w *worker) {
 	}
 }
 
-// ended is what Run returned, nil while it runs.
+// ended is the result of Run, nil while it runs.
 func (w *worker) ended() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -170,8 +170,8 @@ func (k *kill) fault(at string) error {
 }
 
 // scene is a log of which a first worker judged and checkpointed two events of
-// agent 001, an hour's half before whatever comes next: what a re-reading of the
-// longest timeframe (a minute) cannot see.
+// agent 001, half an hour before any later event. A re-reading of the longest
+// timeframe (a minute) cannot see them.
 type scene struct {
 	c      *kafka.Cluster
 	alerts func(n int) []schemas.Record
@@ -195,7 +195,7 @@ func newScene(t *testing.T) *scene {
 }
 
 // third judges one more event and returns the firedtimes of its alert, which is
-// 3 only for who remembers the first two; extra alerts are a failure.
+// 3 only for a worker that remembers the first two; extra alerts are a failure.
 func (s *scene) third(t *testing.T, before int) int {
 	t.Helper()
 	produce(t, s.c, event("001", 1800, "T ip=1.1.1.1"))
@@ -227,7 +227,7 @@ func (s *scene) commit(t *testing.T, offset int64) {
 	}
 }
 
-// cut removes what stands before an offset, as retention would.
+// cut removes the records before an offset, as retention would.
 func (s *scene) cut(t *testing.T, before int64) {
 	t.Helper()
 	var o kadm.Offsets

@@ -11,14 +11,14 @@ import (
 // Builtin names the ruleset that the binary carries.
 const Builtin = "builtin"
 
-// Config says what the analysis runs.
+// Config sets the rulesets and bounds of the analysis.
 type Config struct {
 	// Rulesets are "builtin", files such as ossec.conf whose <ruleset> block names
 	// files, or directories holding decoders/, rules/ and
 	// lists/. A directory replaces builtin; several are read together.
 	Rulesets []string `mapstructure:"rulesets"`
 	// Shadow names a candidate in the same way, which is tried on live traffic
-	// beside what runs; empty: none is.
+	// beside the running ruleset; empty: none is.
 	Shadow []string `mapstructure:"shadow"`
 	// LogAll writes every decoded event to the topic archives.
 	LogAll bool `mapstructure:"log_all"`
@@ -33,7 +33,7 @@ type Config struct {
 	GeoIPFile string `mapstructure:"geoip_file"`
 }
 
-// DefaultStateBytes is what Config.StateBytes 0 means.
+// DefaultStateBytes is the meaning of Config.StateBytes 0.
 const DefaultStateBytes = engine.DefaultTotalBytes
 
 // Default returns the configuration that is useful when first started.

@@ -153,7 +153,7 @@ func remembering(t *testing.T) func(*analyze.Options) {
 	return func(o *analyze.Options) { o.Rulesets = analyze.Fixed{Version: "v1", Of: e} }
 }
 
-// uninterrupted is what one worker makes of a log.
+// uninterrupted returns one worker's alerts of a log.
 func uninterrupted(t *testing.T, recs []schemas.Record, partitions int) map[string]string {
 	t.Helper()
 	c := kafkatest.NewWith(t, partitions)
@@ -164,9 +164,9 @@ func uninterrupted(t *testing.T, recs []schemas.Record, partitions int) map[stri
 	return docs
 }
 
-// interrupted is what workers make of it that come, go and die at random places
-// while the log grows, with checkpoints at random moments. rules sets what they
-// judge by; between is called now and then.
+// interrupted returns the alerts of workers that come, go and die at random
+// places while the log grows, with checkpoints at random moments. rules sets the
+// rulesets they judge by; between is called now and then.
 func interrupted(t *testing.T, c *kafka.Cluster, rnd *rand.Rand, recs []schemas.Record, rules func(*analyze.Options), between func()) map[string]string {
 	t.Helper()
 	var workers []*worker
@@ -290,7 +290,8 @@ func TestAlertsDoNotDependOnTheNumberOfPartitions(t *testing.T) {
 	}
 }
 
-// several are versions of a ruleset, of which each worker runs the one it was told last.
+// several are versions of a ruleset; each worker runs the version it learned of
+// last.
 type several struct {
 	engines map[string]*engine.Engine
 	mu      sync.Mutex
@@ -336,8 +337,8 @@ func activations(t *testing.T, c *kafka.Cluster) map[int32][]schemas.RulesetChan
 	return out
 }
 
-// walked is what the log gives by the rulesets that are written for its
-// partitions, worked out without workers.
+// walked returns the alerts of the log under the rulesets that are written for
+// its partitions, worked out without workers.
 func walked(t *testing.T, c *kafka.Cluster, engines map[string]*engine.Engine, changes map[int32][]schemas.RulesetChange) map[string]string {
 	t.Helper()
 	ranges, err := c.Ranges(t.Context(), schemas.TopicEvents)
@@ -376,8 +377,8 @@ func walked(t *testing.T, c *kafka.Cluster, engines map[string]*engine.Engine, c
 	return docs
 }
 
-// Whoever judges, dies and starts: what the alerts are follows from the log and
-// from where the partitions changed their rulesets.
+// The log, and the places where the partitions changed their rulesets, decide
+// the alerts. Which workers judge, die and start makes no difference.
 func TestAlertsFollowFromTheLogAndTheChangesOfTheRuleset(t *testing.T) {
 	t.Parallel()
 	engines := map[string]*engine.Engine{

@@ -2,10 +2,10 @@
 // (when switched on) `archives` out.
 //
 // Each assigned partition has its own state and is worked on by one goroutine,
-// in order. An offset is committed only after everything that came of the
-// events before it was acknowledged by the brokers, so a killed worker loses
-// nothing; what it had already written is written again under the same id and
-// overwrites itself downstream.
+// in order. An offset is committed only after the brokers have acknowledged all
+// results of the events before it, so a killed worker loses nothing. Results it
+// had already written are written again under the same id and overwrite
+// themselves downstream.
 //
 // The state of a partition survives its owner by checkpoints (checkpoint.go,
 // docs/design.md D4). An owner that begins with an empty state says so in a first
@@ -17,7 +17,7 @@
 // Without a usable checkpoint (none, of another topic id or ruleset, broken, not
 // made under this cluster key) the new owner rebuilds the windows of composite
 // rules by reading again from the time of the committed event less the ruleset's
-// longest timeframe; what reaches further back (first-time-seen, check_diff,
+// longest timeframe; state from further back (first-time-seen, check_diff,
 // firedtimes) starts empty then. Without Options.Box that is always so.
 //
 // An event that cannot be read goes to the dead letter with its cause. An event

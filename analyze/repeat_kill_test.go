@@ -37,7 +37,8 @@ func crashed(rnd *rand.Rand, n int) (log, once []schemas.Record) {
 	return log, once
 }
 
-// contents are alerts without what depends on where their events stood.
+// contents are alerts without the parts that depend on the places of their
+// events.
 func contents(t *testing.T, docs map[string]string) (out []string) {
 	t.Helper()
 	for doc := range maps.Values(docs) {

@@ -14,7 +14,7 @@ import (
 	"vedette/schemas"
 )
 
-// Rulesets gives workers what to judge by. All workers must be given the same
+// Rulesets gives workers the rulesets to judge by. All workers must get the same
 // engine for the same version. It is safe for concurrent use.
 type Rulesets interface {
 	// Ready is closed once Current has an answer.
@@ -39,7 +39,7 @@ func (r *Role) rewind(ctx context.Context) time.Duration {
 	return e.Program().LongestWindow()
 }
 
-// judging is what one partition is judged by (docs/design.md D7).
+// judging holds the rulesets that judge one partition (docs/design.md D7).
 type judging struct {
 	version string
 	engine  *engine.Engine
@@ -52,7 +52,7 @@ type judging struct {
 	floor int64
 }
 
-// know takes in what stands in the topic about a partition at its assignment.
+// know takes in the records of the topic about a partition at its assignment.
 func (j *judging) know(act schemas.RulesetActivation, a kafka.Assignment, log kafka.Range) {
 	if act.Topic != a.Topic || act.TopicID != a.TopicID {
 		return // the offsets of another log
@@ -67,7 +67,7 @@ func (j *judging) know(act schemas.RulesetActivation, a kafka.Assignment, log ka
 	}
 }
 
-// due tells whether another version than the one before judges from offset on.
+// due reports whether another version than the one before judges from offset on.
 func (j *judging) due(offset int64) bool {
 	return j.pending < len(j.changes) && j.changes[j.pending].Offset <= offset
 }
@@ -143,8 +143,8 @@ func (p *partition) engine(ctx context.Context, version string) (*engine.Engine,
 }
 
 // change lets the current ruleset judge from offset on, which nobody has judged,
-// once that is written and acknowledged: whoever judges these records again will
-// do it by the same ruleset.
+// once the change is written and acknowledged. Any worker that judges these
+// records again thus uses the same ruleset.
 func (p *partition) change(ctx context.Context, offset int64) error {
 	j := &p.rules
 	current := p.r.o.Rulesets.Current()
@@ -206,7 +206,7 @@ func retryPause() retry.Backoff {
 	return retry.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
 }
 
-// pause logs a failure and waits before the next try; the error is that of ctx.
+// pause logs a failure and waits before the next try; the error is ctx's.
 func (p *partition) pause(ctx context.Context, b *retry.Backoff, what string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -34,10 +34,10 @@ const (
 	pauseMax = 30 * time.Second
 )
 
-// Options is what a shadow is built from.
+// Options configures a shadow and holds its dependencies.
 type Options struct {
 	Cluster *kafka.Cluster
-	// Running is what the workers judge by, Candidate what is tried.
+	// Running are the workers' rulesets, Candidate the ruleset on trial.
 	Running, Candidate analyze.Rulesets
 	Log                *slog.Logger
 	Registerer         prometheus.Registerer
@@ -60,7 +60,8 @@ func New(o Options) (*Role, error) {
 }
 
 // Run compares until ctx ends, once there are both rulesets, and returns nil. It
-// must not end what it runs beside: after a failure it begins again from its commits.
+// must not end the roles beside it: after a failure it begins again from its
+// commits.
 func (r *Role) Run(ctx context.Context) error {
 	defer r.producer.Close()
 	for _, rules := range []analyze.Rulesets{r.o.Running, r.o.Candidate} {
@@ -115,7 +116,8 @@ type judge struct {
 	state   *engine.Keyed // nil of the candidate while it is the running one
 }
 
-// become lets an engine judge from here on, with what the one before remembers.
+// become lets an engine judge from here on, with the memory of the engine
+// before.
 func (j *judge) become(version string, e *engine.Engine) {
 	switch {
 	case j.state == nil:
@@ -126,7 +128,7 @@ func (j *judge) become(version string, e *engine.Engine) {
 	j.version, j.engine = version, e
 }
 
-// verdict judges an event; a zero verdict is no alert. The result stands until
+// verdict judges an event; a zero verdict is no alert. The result is valid until
 // the state's next event.
 func (p *partition) verdict(j *judge, ev *schemas.Event) (*engine.Result, verdict) {
 	res := j.engine.Process(j.state, ev)
@@ -144,7 +146,7 @@ func (p *partition) verdict(j *judge, ev *schemas.Event) (*engine.Result, verdic
 	return res, verdict{res.RuleID, res.Level, g}
 }
 
-// verdict is what is compared.
+// verdict is the compared part of a result.
 type verdict struct {
 	rule, level int
 	groups      string
@@ -155,7 +157,7 @@ type partition struct {
 	r                  *Role
 	a                  kafka.Assignment
 	running, candidate judge
-	// groups are those of rules met, sorted, as they are compared.
+	// groups are the groups of rules met, sorted, as they are compared.
 	groups  map[*program.Rule]string
 	seen    repeats.Memory
 	started bool
@@ -203,7 +205,7 @@ func (p *partition) follow(ctx context.Context) error {
 		return nil
 	}
 	if p.candidate.state == nil && p.running.state != nil && rv != cv {
-		// They were one and part: both go on with what the one remembers.
+		// They were one and part: both go on with the memory of the one.
 		p.candidate.state, p.candidate.engine = p.copied(), p.running.engine
 	}
 	p.r.o.Log.Info("shadow ruleset", "partition", p.a.Partition, "ruleset", cv, "against", rv)
@@ -230,8 +232,8 @@ func (p *partition) copied() *engine.Keyed {
 	return nil
 }
 
-// current returns the version that is to judge, and its engine. One that cannot
-// be had leaves the one before; without any it is asked for until there is one.
+// current returns the version that must judge, and its engine. An unavailable
+// version leaves the one before. Without any, current asks until there is one.
 func (p *partition) current(ctx context.Context, rules analyze.Rulesets, j *judge) (string, *engine.Engine, error) {
 	pause := retry.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
 	for {

@@ -152,7 +152,7 @@ func eventually(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// begin lets the group begin, so that what comes afterwards is the shadow's.
+// begin lets the group begin, so that events after it are the shadow's.
 func begin(t *testing.T, c *kafka.Cluster) {
 	t.Helper()
 	if err := c.BeginGroup(t.Context(), shadow.Group, schemas.TopicEvents); err != nil {
@@ -330,7 +330,7 @@ func TestAShadowGoesOnWhereItStopped(t *testing.T) {
 	}
 }
 
-// What was written before a crash and comes again has the same bytes.
+// A difference written before a crash that comes again has the same bytes.
 func TestWhatIsWrittenAgainIsTheSame(t *testing.T) {
 	t.Parallel()
 	c := kafkatest.NewWith(t, 1)
@@ -386,11 +386,11 @@ func TestWhenTheCandidateRunsNothingDiffers(t *testing.T) {
 		}
 	}
 	step("T 3 changed;", "T 1", "T 2", "T 3")
-	running.set("v2")                    // promoted; what it remembers is three events
+	running.set("v2")                    // promoted; it remembers three events
 	step("", "T 4", "T 5", "T 6", "T 7") // the last is the composite of both
 	step("", "T 8", "T 9")
 	candidate.set("v3")
-	// They part again, and both remember what the one did.
+	// They part again, and both remember the events of the one.
 	step("T 11 changed 900007/10/test/three > 900007/10/test,more/three (v3;", "T 10", "T 11")
 	candidate.set("v9") // cannot be had: the one before goes on
 	step("T 15 changed 900007/10/test/three > 900007/10/test,more/three (v3;", "T 12", "T 13", "T 14", "T 15")
