@@ -12,8 +12,8 @@ import (
 	"vedette/schemas"
 )
 
-// BenchmarkReplay compares the CPU of a replay with that of its engine alone, on
-// the 4.14.7 ruleset and mixes of logs where that data is present.
+// BenchmarkReplay compares the CPU of a replay with the CPU of its engine alone,
+// on the 4.14.7 ruleset and mixes of logs where that data is present.
 func BenchmarkReplay(b *testing.B) {
 	dir := os.Getenv("VEDETTE_STOCK_RULESET")
 	if dir == "" {

@@ -1,14 +1,14 @@
 // Package replay judges a history of events by a ruleset, with the very engine
-// that runs live, and tells what another ruleset makes of it, or what was
-// recorded. It reads a topic or files, writes alerts only to where it is told,
-// and touches no consumer group, no state of workers and no command.
+// of live analysis. It reports the difference to another ruleset, or to the
+// recorded verdicts. It reads a topic or files and writes alerts only to a given
+// sink. It touches no consumer group, no state of workers and no command.
 //
 // A history is read in lanes: partitions of a topic, or the keys of a file dealt
-// out. No key stands in two lanes, so that many workers come to the answer of one.
+// out. No key is in two lanes, so that many workers come to the answer of one.
 //
 // Events that a source has written again after a crash (schemas.HeaderEventID)
-// are left out, as live analysis does; but of what stands before the first event
-// that is read nothing is known.
+// are left out, as live analysis does. Nothing is known of the records before
+// the first event that is read.
 package replay
 
 import (
@@ -19,23 +19,23 @@ import (
 	"vedette/schemas"
 )
 
-// Item is one event of a history, with where it stands.
+// Item is one event of a history, with its place.
 type Item struct {
-	// Partition is that of a topic, 0 in a file; Offset is the record's, or the
-	// number of the line from 1.
+	// Partition is the partition of a topic, 0 in a file; Offset is the
+	// record's, or the number of the line from 1.
 	Partition int32
 	Offset    int64
 	Event     schemas.Event
-	// Key is the record's, under which a source's repeats are told; nil in a file.
+	// Key is the record's, which identifies a source's repeats; nil in a file.
 	Key []byte
 	// Silent says that the event only warms the state up.
 	Silent bool
-	// Recorded is what the source itself says came of the event; nil if it does
-	// not say.
+	// Recorded is the verdict that the source itself records for the event; nil
+	// if it records none.
 	Recorded *Verdict
 }
 
-// Verdict is what a ruleset says of an event, as far as two are compared.
+// Verdict is the comparable part of a ruleset's result for an event.
 type Verdict struct {
 	Rule  int `json:"rule"`
 	Level int `json:"level"`
@@ -55,14 +55,14 @@ type Source interface {
 // Lane is a part of a history. It is used by one goroutine.
 type Lane interface {
 	// Next returns further items, in order, or io.EOF. They are valid until the
-	// next call. When ctx ends, what was read already still comes, then an error.
+	// next call. When ctx ends, items already read still come, then an error.
 	Next(ctx context.Context) ([]Item, error)
-	// At is where to go on behind what Next returned. Like Refused it is called
-	// when Next has returned an error, or never was called.
+	// At is the place to go on behind the items of Next. Like Refused it is
+	// called when Next has returned an error, or never was called.
 	At() Place
 	// Progress is how much of the lane was returned, in a unit of the source.
 	Progress() (done, total int64)
-	// Refused counts what could not be read as events before At, by cause.
+	// Refused counts the inputs before At that are no readable events, by cause.
 	Refused() map[string]int64
 }
 
@@ -75,13 +75,13 @@ type Position struct {
 // Place says where a lane goes on.
 type Place struct {
 	Partition int32
-	// Begin and End bound the lane; End is 0 for what ends where the file does.
+	// Begin and End bound the lane; End is 0 if the lane ends with the file.
 	Begin, End int64
 	// Next is the position of the first event that is still to come.
 	Next int64
 	// Clock is the time of a file's events that bring none of their own.
 	Clock time.Time
-	// Begun and Past are where the lane stands in its Range.
+	// Begun and Past are the lane's position in its Range.
 	Begun bool
 	Past  int
 }
@@ -103,20 +103,20 @@ type Range struct {
 // lane: times within a partition may run backwards.
 const outOfOrder = 10_000
 
-// placing is what becomes of an event in a Range.
+// placing is the treatment of an event in a Range.
 type placing uint8
 
 const (
 	leftOut placing = iota
-	// silent events are judged for what later ones make of them.
+	// silent events are judged for their effect on later ones.
 	silent
 	counted
 	ended
 )
 
-// place tells what becomes of a lane's next event. Once the lane has begun,
-// events outside of the range are judged too, silently: in the whole history
-// the ones after them would have met the state that they leave.
+// place decides the treatment of a lane's next event. Once the lane has begun,
+// events outside of the range are judged too, silently: in the whole history the
+// events after them would have met the state that they leave.
 func (p *Place) place(r *Range, t time.Time) placing {
 	if !p.Begun && !r.From.IsZero() && t.Before(r.From.Add(-r.Warm)) {
 		return leftOut

@@ -10,11 +10,11 @@ import (
 	"vedette/ruleset/engine"
 )
 
-// explain judges parts of the history once more, up to the last example, and
-// notes for each example why the verdicts differ: of the rule that one of them
-// names, what became of it in the other. Judging with a trace is slow, so that
-// the replay itself does without; and as keys know nothing of one another, only
-// those of the examples are judged.
+// explain judges parts of the history once more, up to the last example. It
+// notes for each example why the verdicts differ: the fate of each verdict's
+// rule under the other ruleset. Judging with a trace is slow, so that the replay
+// itself does without. As keys know nothing of one another, only the examples'
+// keys are judged.
 func explain(ctx context.Context, o *Options, r *Report, runs []*run) error {
 	x := &explainer{o: o, wanted: map[Position]*Sample{}, last: map[int32]int64{}, keys: map[string]bool{}}
 	for i := range r.Samples {
@@ -80,7 +80,7 @@ func (x *explainer) lane(ctx context.Context, l Lane) error {
 	defer func() {
 		cancel()
 		for err := error(nil); err == nil; {
-			_, err = l.Next(ctx) // until what feeds the lane has ended
+			_, err = l.Next(ctx) // until the lane's reader has ended
 		}
 	}()
 	j := newJudges(x.o)
@@ -118,7 +118,7 @@ func (x *explainer) lane(ctx context.Context, l Lane) error {
 	}
 }
 
-// why compares what became of the rules in both.
+// why compares the fates of the rules in both.
 func why(o *Options, s *Sample, now, was *engine.Trace) string {
 	switch {
 	case s.Kind == Added && was == nil:
@@ -133,7 +133,7 @@ func why(o *Options, s *Sample, now, was *engine.Trace) string {
 	return fmt.Sprintf("rule %d fired before; in %s, %s", s.Was.Rule, o.Ruleset.Name, fate(&o.Ruleset, now, s.Was.Rule))
 }
 
-// fate says what became of a rule.
+// fate describes the outcome of a rule.
 func fate(r *Ruleset, t *engine.Trace, id int) string {
 	var tried, chosen *engine.RuleTry
 	for i := range t.Rules {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Condition is what a replay is failed on, such as
-// `added level>=10 > 100/day`, `removed rule=5710 > 0` or `alerts group=web > 5/day`.
+// Condition makes a replay fail when it holds, such as `added level>=10 >
+// 100/day`, `removed rule=5710 > 0` or `alerts group=web > 5/day`.
 type Condition struct {
 	Text string
 	What string // alerts, added, removed, changed, differs
@@ -52,7 +52,7 @@ func ParseCondition(text string) (Condition, error) {
 	return c, nil
 }
 
-// Met tells whether the report is to be failed, and the figure that decides.
+// Met reports whether the report is to be failed, and the figure that decides.
 func (c *Condition) Met(r *Report) (figure float64, met bool) {
 	var n int64
 	if c.What == "alerts" {
@@ -67,7 +67,7 @@ func (c *Condition) Met(r *Report) (figure float64, met bool) {
 		if c.What != "differs" && c.What != string(d.Kind) {
 			continue
 		}
-		// An alert that changed counts by what it has become.
+		// A changed alert counts by its new form.
 		v := d.Now
 		if d.Kind == Removed {
 			v = d.Was

@@ -34,7 +34,7 @@ const (
 	FormatAuto Format = "auto"
 	// FormatLines is a log per line.
 	FormatLines Format = "lines"
-	// FormatNDJSON is what logtest reads by --input ndjson.
+	// FormatNDJSON is the format that logtest reads by --input ndjson.
 	FormatNDJSON Format = "ndjson"
 	// FormatDocuments is alerts.json or archives.json: alert documents.
 	FormatDocuments Format = "documents"
@@ -64,8 +64,8 @@ type File struct {
 	Range  Range
 	// Agents keeps only their events; empty keeps all.
 	Agents []string
-	// Times, if set, has plain lines take the time that stands in them; lines
-	// without one take that of the line before. Else all have the time of the file's
+	// Times, if set, has plain lines take their written time; lines without one
+	// take the time of the line before. Else all have the time of the file's
 	// last change.
 	Times *LogTimes
 	// Loop, if above 0, reads the whole file into memory before it is judged, and
@@ -289,8 +289,8 @@ func (r *reader) Next(ctx context.Context) ([]Item, error) {
 	return items, nil
 }
 
-// readLine returns the next line, which is the caller's, or nil for one that is
-// left out or was judged before.
+// readLine returns the next line, which is the caller's, or nil for a line that
+// is left out or was judged before.
 func (r *reader) readLine(ctx context.Context) ([]byte, error) {
 	var line []byte
 	long := false
@@ -333,7 +333,7 @@ func (r *reader) readLine(ctx context.Context) ([]byte, error) {
 	return line, nil
 }
 
-// item makes an event of a line, and tells what becomes of it.
+// item makes an event of a line, and returns its treatment.
 func (r *reader) item(line []byte) (Item, placing) {
 	it := Item{Offset: r.line, Event: schemas.Event{AgentID: schemas.ManagerID, Location: filepath.Base(r.f.Path), Queue: '1', Log: line}}
 	var err error
@@ -417,7 +417,7 @@ func (d *dealer) run(ctx context.Context) {
 			i := lane(it.Event.Key(), len(d.lanes))
 			parts[i] = append(parts[i], it)
 		}
-		// What was read is dealt out whole, so that all lanes end at one line.
+		// All read lines are dealt out, so that all lanes end at one line.
 		for i, l := range d.lanes {
 			if len(parts[i]) > 0 {
 				l.items <- parts[i]
@@ -560,9 +560,9 @@ func (l *loop) Progress() (done, total int64) {
 // Refused implements Lane.
 func (l *loop) Refused() map[string]int64 { return l.refused }
 
-// document makes an event of an alert document, and says why it is none.
-// Documents of agent modules hold what was decoded, not what was sent, so those
-// cannot be judged again.
+// document makes an event of an alert document, or returns the reason for a
+// refusal. Documents of agent modules hold the decoded data, not the sent text,
+// so those cannot be judged again.
 func document(line []byte, it *Item) (refused string) {
 	var d struct {
 		Timestamp string `json:"timestamp"`
@@ -611,7 +611,7 @@ func document(line []byte, it *Item) (refused string) {
 	return ""
 }
 
-// moduleDocument tells whether a document came of a module's message.
+// moduleDocument reports whether a document came of a module's message.
 func moduleDocument(location, decoder string) bool {
 	switch location {
 	case "EventChannel", "syscheck", "rootcheck", "sca", "syscollector":

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// What is no regular file is refused by its name, and opening it does not wait.
+// A path that is no regular file is refused by its name, and opening it does not
+// wait.
 func TestAHistoryIsARegularFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -54,7 +55,7 @@ func TestAnEndlessLineIsStopped(t *testing.T) {
 	if !ok {
 		t.Fatalf("the lane is a %T", lanes[0])
 	}
-	for r.read.n.Load() < 4*lineMax { // far beyond what is kept of a line
+	for r.read.n.Load() < 4*lineMax { // far beyond the kept part of a line
 		if len(ended) > 0 {
 			t.Fatalf("it ended by itself: %v", <-ended)
 		}

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// FuzzDocument: whatever a line of an archive holds, it is an event or refused.
+// FuzzDocument: any line of an archive is an event or refused.
 func FuzzDocument(f *testing.F) {
 	f.Add([]byte(`{"timestamp":"2026-11-01T12:00:00.000+0000","rule":{"id":"5715","level":3,"groups":["b","a"]},"agent":{"id":"001","name":"n","ip":"10.0.0.1","labels":{"a":"b"}},"decoder":{"name":"sshd"},"full_log":"x","location":"/x"}`))
 	f.Add([]byte(`{"timestamp":"x","full_log":null}`))

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// LogTimes says how the times that stand in plain lines are read.
+// LogTimes sets how the times in plain lines are read.
 type LogTimes struct {
-	// Year is that of the first time without a year; 0 takes the latest year that
-	// does not put it behind the file's last change.
+	// Year is the year of the first time without a year; 0 takes the latest year
+	// that does not put it behind the file's last change.
 	Year int
-	// Zone is that of times without one; nil is UTC.
+	// Zone is the zone of times without one; nil is UTC.
 	Zone *time.Location
 }
 
@@ -150,7 +150,8 @@ func (p *timeParser) find() bool {
 	return false
 }
 
-// try reads a form at pos, and takes back what was read of one that is not there.
+// try reads a form at pos, and gives back the text read if the form is not
+// there.
 func (p *timeParser) try(read func() bool) bool {
 	was := *p
 	if read() {

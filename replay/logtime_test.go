@@ -117,7 +117,7 @@ func TestPlainLinesHaveTheirOwnTimes(t *testing.T) {
 	}
 }
 
-// FuzzLogTime: whatever a line holds, its time is one that records can have.
+// FuzzLogTime: the time of any line is a time that records can have.
 func FuzzLogTime(f *testing.F) {
 	for _, s := range []string{
 		"Nov 22 01:02:03 host x", "[Sun Nov 22 01:02:03.456789 2026] x", "<34>1 2026-11-22T01:02:03.004+02:00 x", "2026/11/22 01:02:03 x",

@@ -237,7 +237,7 @@ func when(t time.Time) string {
 	return t.UTC().Format("2006-01-02 15:04:05Z")
 }
 
-// span writes a duration as days, or as what it is below one.
+// span writes a duration in days, or in its own units below one day.
 func span(d time.Duration) string {
 	if d < 24*time.Hour {
 		return d.Round(time.Second).String()
@@ -332,7 +332,7 @@ type bar struct {
 	Title                  string
 }
 
-// plot is the alerts over time and what to read it by.
+// plot is the alerts over time and the scale to read it by.
 type plot struct {
 	Bars     []bar
 	From, To time.Time // of the first column and behind the last one

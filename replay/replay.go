@@ -18,21 +18,21 @@ import (
 	"vedette/schemas"
 )
 
-// Ruleset is what a history is judged by.
+// Ruleset is the ruleset that judges a history.
 type Ruleset struct {
 	Name    string // as people named it
 	Version string
 	Engine  *engine.Engine
 }
 
-// Options say what is judged by what.
+// Options sets the history and the rulesets that judge it.
 type Options struct {
 	Source  Source
 	Ruleset Ruleset
 	// Against is another ruleset to compare with; nil for none.
 	Against *Ruleset
-	// Recorded compares with what the source says came of its events, and
-	// RecordedAlerts, if set, with these.
+	// Recorded compares with the verdicts that the source records for its
+	// events, and RecordedAlerts, if set, with these.
 	Recorded       bool
 	RecordedAlerts *Recorded
 	// Workers is how many lanes are judged at once.
@@ -46,7 +46,7 @@ type Options struct {
 	Explain bool
 	// Timing measures each event.
 	Timing bool
-	// OnProgress is told now and then how far the replay is.
+	// OnProgress is called now and then with the progress of the replay.
 	OnProgress func(Progress)
 	// Kept goes into the State of an interrupted replay.
 	Kept Kept
@@ -129,7 +129,7 @@ func Run(ctx context.Context, o Options) (*Report, *State, error) {
 			if ctx.Err() == nil {
 				return r, nil, err
 			}
-			// Everything is judged; what goes on has only to explain.
+			// Everything is judged; the lanes that go on have only to explain.
 			r.Interrupted = true
 			state, err := save(&o, runs, r.Refused)
 			return r, state, err
@@ -279,7 +279,7 @@ func (r *run) end() {
 	r.done, r.judges = true, judges{}
 }
 
-// count adds to the tally what the state has counted.
+// count adds the numbers of the state to the tally.
 func (r *run) count() {
 	r.tally.Steps += r.state.StepsExceeded()
 	r.tally.Evicted += r.state.Evicted()
@@ -357,17 +357,17 @@ func (r *run) judge(it *Item) error {
 	case r.o.RecordedAlerts != nil:
 		r.tally.compare(r.o, it, r.o.RecordedAlerts.verdict(it.Partition, it.Offset), got)
 	case r.o.Recorded && it.Recorded != nil:
-		// Archives name the rule only of what alerted.
+		// Archives name the rule only of events that alerted.
 		r.tally.compare(r.o, it, *it.Recorded, got)
 	}
 	if r.o.Timing && r.against != nil {
-		r.before = time.Since(r.clock) // what the comparison took counts for no event
+		r.before = time.Since(r.clock) // the comparison's time counts for no event
 	}
 	return nil
 }
 
 // verdict judges an event by one engine; a zero verdict is no alert. The result
-// stands until the state's next event.
+// is valid until the state's next event.
 func (j *judges) verdict(e *engine.Engine, s *engine.Keyed, it *Item) (*engine.Result, Verdict) {
 	res := e.Process(s, &it.Event)
 	if !res.Alert {

@@ -26,7 +26,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	batchMax = 64 // what is read ahead of an interruption is judged
+	batchMax = 64 // events read ahead of an interruption are judged
 	goleak.VerifyTestMain(m)
 }
 
@@ -123,7 +123,7 @@ func write(t testing.TB, name string, data []byte) string {
 	return path
 }
 
-// verdicts is what a plain engine says of events.
+// verdicts returns a plain engine's verdicts on events.
 func verdicts(r *Ruleset, events []schemas.Event) []Verdict {
 	state := r.Engine.NewState()
 	out := make([]Verdict, len(events))
@@ -206,7 +206,7 @@ func judgeAll(t testing.TB, o Options) *Report {
 	return r
 }
 
-// text is a report without what differs from run to run.
+// text is a report without the parts that differ from run to run.
 func text(t testing.TB, r *Report) string {
 	t.Helper()
 	c := *r
@@ -348,7 +348,8 @@ func TestLinesThatAreNoEventsAreCounted(t *testing.T) {
 	f(map[string]int64{}, 0, FormatAuto, "")
 }
 
-// documentsOf is what an engine writes of events: alerts.json or archives.json.
+// documentsOf returns an engine's documents of events: alerts.json or
+// archives.json.
 func documentsOf(r *Ruleset, events []schemas.Event, archive bool) []byte {
 	state := r.Engine.NewState()
 	var b []byte
@@ -422,7 +423,7 @@ func TestALoopedFileIsALongerHistory(t *testing.T) {
 
 func TestARangeOfAFileIsThatStretchOfTheWhole(t *testing.T) {
 	t.Parallel()
-	// Without what is remembered for ever: only windows are warmed up.
+	// Without state that is kept for ever: only windows are warmed up.
 	rules := strings.NewReplacer("<check_diff/>", "", "<if_fts/>", "").Replace(rulesBefore)
 	before := rulesOf(t, "before", rules)
 	events := randomEvents(rand.New(rand.NewPCG(6, 3)), 3000)

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// Report is what a replay found.
+// Report holds the findings of a replay.
 type Report struct {
 	Source  string `json:"source"`
 	Ruleset Named  `json:"ruleset"`
-	// Against is what is compared with; nil for nothing.
+	// Against is the other side of the comparison; nil for nothing.
 	Against *Named `json:"against,omitempty"`
 	// Interrupted says that the history was not read to its end.
 	Interrupted bool `json:"interrupted,omitempty"`
@@ -31,7 +31,7 @@ type Report struct {
 	// Those are neither judged here nor compared.
 	Unjudged           *int64          `json:"unjudged,omitempty"`
 	UnjudgedPartitions map[int32]int64 `json:"unjudged_partitions,omitempty"`
-	// Refused counts what could not be judged, by cause.
+	// Refused counts the inputs that could not be judged, by cause.
 	Refused map[string]int64 `json:"refused,omitempty"`
 	First   time.Time        `json:"first"`
 	Last    time.Time        `json:"last"`
@@ -46,14 +46,14 @@ type Report struct {
 	Agents  []AgentCounts `json:"agents"`
 	Hours   []HourCounts  `json:"hours"`
 	Samples []Sample      `json:"samples,omitempty"`
-	// Notes say what the reader must know to trust the figures.
+	// Notes tell the reader how far to trust the figures.
 	Notes []string `json:"notes,omitempty"`
 	Stats Stats    `json:"stats"`
 
 	tally *tally
 }
 
-// Named is a ruleset, or what was recorded.
+// Named is a ruleset, or the recorded verdicts.
 type Named struct {
 	Name    string `json:"name"`
 	Version string `json:"version,omitempty"`
@@ -78,7 +78,7 @@ type RuleCounts struct {
 	PerDay float64 `json:"per_day"`
 }
 
-// AgentCounts are the alerts of an agent; an empty id stands for those beyond
+// AgentCounts are the alerts of an agent; an empty id stands for agents beyond
 // the bound.
 type AgentCounts struct {
 	ID string `json:"id"`
@@ -91,7 +91,7 @@ type HourCounts struct {
 	Counts
 }
 
-// Stats are what a replay took. CPU is that of the whole process.
+// Stats are the resources of a replay. CPU is the time of the whole process.
 type Stats struct {
 	Events              int64   `json:"events"`
 	Alerts              int64   `json:"alerts"`
@@ -136,7 +136,7 @@ func (r *Report) finish(o *Options, runs []*run, wall, cpu time.Duration) {
 		x := RuleCounts{ID: id, Counts: *c, PerDay: float64(c.Alerts) / r.Days}
 		var known bool
 		if x.Level, x.Description, x.Groups, known = describe(o, id); !known {
-			// Only what was recorded names it.
+			// Only the recorded verdicts name it.
 			for d := range t.Differing {
 				if d.Was.Rule == id {
 					x.Level, x.Groups = max(x.Level, d.Was.Level), strings.Split(d.Was.Groups, ",")
@@ -232,9 +232,9 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// maxRSS is the most memory that the process has held, in bytes. What getrusage
-// tells on Linux begins with what the parent process held when it forked, so it
-// is asked only where /proc does not tell.
+// maxRSS is the most memory that the process has held, in bytes. On Linux,
+// getrusage starts with the memory of the parent process at the fork, so it is
+// asked only where /proc has no number.
 func maxRSS() int64 {
 	if status, err := os.ReadFile("/proc/self/status"); err == nil {
 		var kib int64

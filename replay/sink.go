@@ -14,7 +14,7 @@ import (
 	"vedette/schemas"
 )
 
-// FileSink writes one alert document per line. Alerts of one key stand in order.
+// FileSink writes one alert document per line. Alerts of one key are in order.
 type FileSink struct {
 	mu   sync.Mutex
 	f    *os.File
@@ -23,7 +23,7 @@ type FileSink struct {
 }
 
 // NewFileSink makes the file and keeps its first bytes: a replay that goes on
-// cuts off what was written behind its State.
+// cuts off the documents written behind its State.
 func NewFileSink(path string, keep int64) (*FileSink, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -45,7 +45,7 @@ func NewFileSink(path string, keep int64) (*FileSink, error) {
 	return &FileSink{f: f, w: bufio.NewWriterSize(f, 1<<20), size: keep}, nil
 }
 
-// Size is how long the file is once all that was written stands in it.
+// Size is the length of the file once all written documents are in it.
 func (s *FileSink) Size() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,12 +73,12 @@ func (s *FileSink) Close() error {
 }
 
 // TopicSink writes alerts to a topic that somebody made for it. Their keys and
-// times are those of the events.
+// times are the keys and times of the events.
 type TopicSink struct {
 	ctx   context.Context
 	topic string
 	p     *kafka.Producer
-	slots chan struct{} // bounds what waits for acknowledgement
+	slots chan struct{} // bounds the unacknowledged alerts
 
 	mu  sync.Mutex
 	err error
@@ -129,7 +129,7 @@ func (s *TopicSink) Write(it *Item, doc []byte) error {
 	return nil
 }
 
-// wait takes a slot when one is free. What was judged before an interruption is
+// wait takes a slot when one is free. Alerts judged before an interruption are
 // still written, unless the brokers do not answer.
 func (s *TopicSink) wait() error {
 	select {

@@ -26,8 +26,8 @@ const stateBytesMax = 1 << 30
 
 // State is where an interrupted replay goes on.
 type State struct {
-	// Source, Ruleset and Against must be those of the replay that goes on; so
-	// must Workers for a file, whose lanes they are.
+	// Source, Ruleset and Against must equal the values of the replay that goes
+	// on; so must Workers for a file, whose lanes they are.
 	Source, Ruleset, Against string
 	Workers                  int
 	Kept                     Kept
@@ -37,7 +37,7 @@ type State struct {
 	Lanes    []LaneState
 }
 
-// Kept is what a replay that goes on must not work out anew.
+// Kept holds results that a continued replay must not work out anew.
 type Kept struct {
 	// Request names all else that must be as it was.
 	Request string
@@ -55,12 +55,12 @@ type LaneState struct {
 	// Begun says that it was judged in part, and has states; Done that it has ended.
 	Begun, Done    bool
 	State, Against []byte
-	// Seen is what is remembered of sources that repeat themselves.
+	// Seen is the memory of sources that repeat themselves.
 	Seen  []byte
 	Tally Tally
 }
 
-// Tally is what a lane has counted.
+// Tally holds the counts of a lane.
 type Tally struct {
 	Tally tally
 	Times histogram
@@ -156,7 +156,7 @@ func (s *State) Write(path string) error {
 	return nil
 }
 
-// ReadState reads what Write wrote; nil if there is no such file.
+// ReadState reads the file of Write; nil if there is no such file.
 func ReadState(path string) (*State, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -173,7 +173,7 @@ func ReadState(path string) (*State, error) {
 	return s, nil
 }
 
-// errDamaged says that a file is not what Write wrote.
+// errDamaged reports that a file is not in the form of Write.
 var errDamaged = errors.New("it is another file, or damaged")
 
 // readState reads a state whose sum is right. gob can take for ever over one

@@ -9,7 +9,8 @@ import (
 
 // Bounds of a report.
 const (
-	// agentsMax and hoursMax bound what is counted apart; the rest goes to one entry.
+	// agentsMax and hoursMax bound the separate counts; the rest goes to one
+	// entry.
 	agentsMax = 100_000
 	hoursMax  = 24 * 366 * 5
 	// sampleLogMax cuts the log of an example, in bytes.
@@ -26,7 +27,7 @@ const (
 	Changed Kind = "changed"
 )
 
-// Counts are numbers of alerts. Was counts those of what is compared with.
+// Counts are numbers of alerts. Was counts the alerts of the other side.
 type Counts struct {
 	Alerts  int64 `json:"alerts"`
 	Was     int64 `json:"was"`
@@ -75,7 +76,7 @@ type Sample struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// tally is what one lane has counted. Its exported members are what State keeps.
+// tally holds the counts of one lane. State keeps its exported members.
 type tally struct {
 	Events, Warm   int64
 	Repeated       int64
@@ -101,7 +102,7 @@ type difference struct {
 	Was, Now Verdict
 }
 
-// rule is what a difference is listed under.
+// rule is the rule that a difference is listed under.
 func (d *difference) rule() int {
 	if d.Kind == Removed {
 		return d.Was.Rule
@@ -207,7 +208,7 @@ func (t *tally) compare(o *Options, it *Item, want, got Verdict) {
 // latest is the last hour that a report names.
 var latest = time.Date(9999, 12, 31, 23, 0, 0, 0, time.UTC)
 
-// sane keeps a record's time within what a report can write.
+// sane keeps a record's time within the range that a report can write.
 func sane(t time.Time) time.Time {
 	switch {
 	case t.After(latest):
@@ -218,8 +219,8 @@ func sane(t time.Time) time.Time {
 	return t
 }
 
-// merge adds what another lane has counted. Of examples the earliest by position
-// stay, so that the number of workers does not show.
+// merge adds the counts of another lane. The earliest examples by position stay,
+// so that the number of workers does not show.
 func (t *tally) merge(u *tally, samples int) {
 	t.Events += u.Events
 	t.Warm += u.Warm
@@ -316,7 +317,7 @@ func (h *histogram) quantile(q float64) float64 {
 	return float64(h.Max) / 1000
 }
 
-// describe finds what a rule says of itself in either ruleset.
+// describe finds a rule's own description in either ruleset.
 func describe(o *Options, rule int) (level int, description string, groups []string, known bool) {
 	for _, r := range []*Ruleset{&o.Ruleset, o.Against} {
 		if r == nil {

@@ -28,19 +28,19 @@ type Topic struct {
 	// Offsets bounds partitions by offset, in place of Range's times; others are
 	// left out.
 	Offsets map[int32]kafka.Range
-	// Until, if not nil, ends partitions before an offset: what lies behind was
-	// not judged by the live workers yet.
+	// Until, if not nil, ends partitions before an offset: the live workers have
+	// not judged the records behind it yet.
 	Until map[int32]int64
 	// Agents keeps only their events; empty keeps all.
 	Agents []string
-	// Older, if not nil, holds what the broker has removed.
+	// Older, if not nil, holds the records that the broker has removed.
 	Older Older
 
 	unjudged map[int32]int64 // see Unjudged
 }
 
-// Unjudged tells how many records of the range each partition has behind Until,
-// those of all agents. It is known once the topic was opened at its begin.
+// Unjudged returns how many records of the range each partition has behind
+// Until, for all agents. It is known once the topic was opened at its begin.
 func (s *Topic) Unjudged() map[int32]int64 { return s.unjudged }
 
 // Older holds records of a topic that are not in its log any more, by partition
@@ -54,8 +54,8 @@ type Older interface {
 // Name implements Source.
 func (s *Topic) Name() string { return "topic " + s.Topic }
 
-// Open implements Source: each partition is a lane. Where records of a partition
-// went because of its retention, the history begins with what is left.
+// Open implements Source: each partition is a lane. Where retention removed
+// records of a partition, the history begins with the remaining ones.
 func (s *Topic) Open(ctx context.Context, _ int, from []Place) ([]Lane, error) {
 	ranges, err := s.Cluster.Ranges(ctx, s.Topic)
 	if err != nil {
@@ -84,8 +84,8 @@ func (s *Topic) Open(ctx context.Context, _ int, from []Place) ([]Lane, error) {
 func (s *Topic) places(ctx context.Context, ranges []kafka.Range) ([]Place, error) {
 	first, last := slices.Clone(ranges), []int64(nil)
 	s.unjudged = map[int32]int64{}
-	// asked is the range itself, without what warms up and what is looked through
-	// for late records.
+	// asked is the range itself, without the records that warm up and the
+	// records searched for late ones.
 	asked := slices.Clone(ranges)
 	for p := range first {
 		first[p].Start = s.oldest(int32(p), ranges[p])
@@ -113,8 +113,9 @@ func (s *Topic) places(ctx context.Context, ranges []kafka.Range) ([]Place, erro
 	}
 	var places []Place
 	for p, r := range first {
-		// Times within a partition may run backwards, by what the broker allows:
-		// what lies behind the first record after To can still belong to it.
+		// Times within a partition may run backwards, as far as the broker
+		// allows: records behind the first record after To can still belong to
+		// it.
 		if last != nil && last[p] < r.End {
 			asked[p].End = last[p]
 			r.End = min(r.End, last[p]+outOfOrder)
@@ -226,7 +227,7 @@ type topicLane struct {
 	failed  error  // set before batches is closed
 }
 
-// batch is what was read up to a position.
+// batch holds the records read up to a position.
 type batch struct {
 	items   []Item
 	place   Place
@@ -263,7 +264,7 @@ func (l *topicLane) Next(ctx context.Context) ([]Item, error) {
 	return nil, io.EOF
 }
 
-// feed is what run has read and not handed over yet.
+// feed holds records that run has read and not handed over yet.
 type feed struct {
 	l       *topicLane
 	place   Place
@@ -279,7 +280,7 @@ func (f *feed) refuse(reason string, n int64) {
 	f.refused[reason] += n
 }
 
-// flush hands over what was read; false when ctx ended.
+// flush hands over the records read; false when ctx ended.
 func (f *feed) flush(ctx context.Context) bool {
 	b := batch{items: f.items, place: f.place, refused: f.refused}
 	select {
@@ -308,8 +309,8 @@ func (l *topicLane) run(ctx context.Context) {
 	l.failed = err
 }
 
-// all reads to the end of the lane, whatever retention does meanwhile and while
-// brokers come and go.
+// all reads to the end of the lane, in spite of retention and while brokers come
+// and go.
 func (f *feed) all(ctx context.Context) error {
 	l := f.l
 	ended := false
@@ -405,7 +406,7 @@ func (s *Topic) read(rec *schemas.Record, it *Item) (refused string) {
 	ev, err := schemas.ParseEvent(rec)
 	switch {
 	case errors.Is(err, schemas.ErrEventKey):
-		return "event_key" // it stands once more under the right key
+		return "event_key" // the topic holds it once more under the right key
 	case err != nil:
 		return "event_unreadable"
 	}
@@ -429,7 +430,7 @@ func (l *topicLane) Progress() (done, total int64) {
 func (l *topicLane) Refused() map[string]int64 { return l.refused }
 
 // workersGroup is the consumer group of the live workers, analyze.Group; a
-// replay only reads where it stands.
+// replay only reads its commits.
 const workersGroup = "analyze"
 
 // Judged tells up to which offsets the live workers have judged the topic events.
@@ -456,7 +457,7 @@ func Judged(ctx context.Context, c *kafka.Cluster) (map[int32]int64, error) {
 // recordedMax bounds the alerts that Recorded holds.
 const recordedMax = 20_000_000
 
-// Recorded is what the live workers have made of a topic's events.
+// Recorded holds the live workers' verdicts on a topic's events.
 type Recorded struct {
 	at       map[Position]int32
 	verdicts []Verdict
@@ -466,7 +467,7 @@ type Recorded struct {
 	Cut bool
 }
 
-// verdict returns what was recorded of an event; a zero Verdict is no alert.
+// verdict returns the recorded verdict on an event; a zero Verdict is no alert.
 func (r *Recorded) verdict(partition int32, offset int64) Verdict {
 	if i, ok := r.at[Position{partition, offset}]; ok {
 		return r.verdicts[i]
@@ -475,7 +476,7 @@ func (r *Recorded) verdict(partition int32, offset int64) Verdict {
 }
 
 // ReadRecorded reads which alerts the live workers have written for the events
-// of a range of time. An alert that stands there twice counts once; the later
+// of a range of time. An alert that is there twice counts once; the later
 // one counts, as in the indexer. Alerts of another incarnation of the topic are
 // left out.
 func ReadRecorded(ctx context.Context, c *kafka.Cluster, span Range) (*Recorded, error) {

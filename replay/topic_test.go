@@ -51,7 +51,7 @@ func records(events []schemas.Event) []schemas.Record {
 	return recs
 }
 
-// held is what a cluster holds, which a replay must not change.
+// held lists the content of a cluster, which a replay must not change.
 func held(t *testing.T, c *kafka.Cluster) string {
 	t.Helper()
 	adm, err := c.Admin()
@@ -229,7 +229,7 @@ func TestRecordedAlertsAgreeWithTheRulesetThatRan(t *testing.T) {
 	c := kafkatest.New(t)
 	events := randomEvents(rand.New(rand.NewPCG(3, 5)), 2000)
 	produced(t, c, records(events)...)
-	// One stands under the wrong key: the worker puts it under the right one.
+	// One has the wrong key: the worker puts it under the right one.
 	stray := schemas.Event{Time: events[1999].Time, AgentID: "003", Location: "/x", Queue: '1', Log: []byte("T ip=10.0.0.9 user=u2")}
 	rec := stray.Record()
 	rec.Key = []byte("004")
@@ -343,13 +343,13 @@ func TestRecordedAlertsAgreeWithTheRulesetThatRan(t *testing.T) {
 		t.Errorf("%+v", r.Total)
 	}
 	for _, d := range r.Differences {
-		// What was seen for the first time before is not known any more.
+		// First sightings from before are not known any more.
 		if d.Was.Rule != 900010 && d.Now.Rule != 900011 && d.Was.Rule != 900006 && d.Now.Rule != 900006 {
 			t.Errorf("%+v", d)
 		}
 	}
 
-	// Archives say themselves what came of each event.
+	// Archives record the outcome of each event themselves.
 	r = judgeAll(t, Options{Source: &Topic{Cluster: c, Topic: schemas.TopicArchives}, Ruleset: before, Recorded: true, Workers: 2})
 	if r.Events != int64(len(all)) || r.Total.Was == 0 || r.Total.differs() {
 		t.Errorf("archives: %d events, %+v, refused %v", r.Events, r.Total, r.Refused)
