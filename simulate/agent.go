@@ -18,10 +18,10 @@ import (
 
 const (
 	dialTimeout = 5 * time.Second
-	// batchBytes and batchLines bound what goes into one write.
+	// batchBytes and batchLines bound one write.
 	batchBytes = 16 << 10
 	batchLines = 128
-	// goodbye is how long a write may take once the run is told to end.
+	// goodbye is how long a write may take once the run must end.
 	goodbye = 5 * time.Second
 )
 
@@ -160,7 +160,8 @@ func (a *agent) connection(ctx context.Context) (acked, done bool) {
 		return true, true
 	}
 	// Closing earlier would reset the connection when the server, which may be
-	// holding it back, sends a sign of life, and take away what it has not read.
+	// holding it back, sends a sign of life. The server would lose the data it
+	// has not read.
 	<-l.ended // by its end, or by watch when the server is silent for too long
 	return true, true
 }
@@ -255,8 +256,8 @@ func (a *agent) fill(now time.Time) {
 	}
 }
 
-// flush hands one batch of the backlog to the socket and takes off it what was
-// handed over completely.
+// flush hands one batch of the backlog to the socket and removes the lines that
+// were handed over completely.
 func (a *agent) flush(l *link) bool {
 	a.frames, a.ends = a.frames[:0], a.ends[:0]
 	for _, p := range a.backlog {
@@ -319,7 +320,7 @@ func (a *agent) keepalive() string {
 		a.f.cfg.Version + " / ab73af41699f13fdd81903b5f23d8d00\n" + a.m.mergedSum() + " merged.mg\n#\"_agent_ip\":127.0.0.1\n"
 }
 
-// listen reads what the server says until the connection ends.
+// listen reads the server's messages until the connection ends.
 func (a *agent) listen(l *link) {
 	defer close(l.ended)
 	d := secure.NewDecoder()

@@ -7,7 +7,8 @@ import (
 	"vedette/internal/secret"
 )
 
-// Config says how many agents do what. The zero value of a field means its default.
+// Config sets the number and the behavior of agents. The zero value of a field
+// means its default.
 type Config struct {
 	// Agents is how many there are (1).
 	Agents int
@@ -45,7 +46,7 @@ type Config struct {
 	SilenceMax time.Duration
 	// RetryMax bounds the growing wait between attempts to connect (10 s).
 	RetryMax time.Duration
-	// Version is what the agents say they are (v4.14.7).
+	// Version is the version that agents report (v4.14.7).
 	Version string
 	// Story has the first agent begin with the lines of an attack, which the builtin
 	// rules alert on, at once and counted as lines. It tells none with Logs or Idle.
@@ -57,8 +58,8 @@ type Config struct {
 	// Modules has each agent send a changed file and a new package with every
 	// keepalive.
 	Modules bool
-	// ResponseDir holds executables that active responses run, those of all
-	// agents; empty: agents only tell what a script would have done.
+	// ResponseDir holds executables that the active responses of all agents run;
+	// empty: agents only report the effect that a script would have had.
 	ResponseDir string
 }
 

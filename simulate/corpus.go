@@ -40,7 +40,7 @@ type part struct {
 // template is one line of the corpus.
 type template []part
 
-// compile cuts a corpus into templates; what is no known field stays as it is.
+// compile cuts a corpus into templates; an unknown field stays as it is.
 func compile(text string) []template {
 	var out []template
 	for line := range strings.Lines(text) {

@@ -16,15 +16,15 @@ import (
 	"vedette/ingest/secure"
 )
 
-// Bounds of what a server may have an agent keep.
+// Bounds of the data that a server may have an agent keep.
 const (
 	sharedMax  = 64 << 20 // a merged file
 	outboxMax  = 256      // messages that wait to be sent
 	packageMax = 256 << 20
 )
 
-// managed is what a server has told an agent, and what the agent has to say to
-// that. It is safe for concurrent use.
+// managed holds a server's orders to an agent, and the agent's answers. It is
+// safe for concurrent use.
 //
 // Source: spec/agent-protocol.md §8a, §8b, §9; spec/active-response.md §4.
 type managed struct {
@@ -33,7 +33,7 @@ type managed struct {
 
 	mu        sync.Mutex
 	sum       string // of the merged file that holds; x before
-	want      string // of the one that is being received
+	want      string // of the file that is being received
 	receiving bool
 	buf       bytes.Buffer
 	arConf    map[string]response
@@ -60,7 +60,7 @@ func (m *managed) say(text string) {
 	}
 }
 
-// mergedSum is what keepalives report.
+// mergedSum is the checksum that keepalives report.
 func (m *managed) mergedSum() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -152,8 +152,9 @@ func arConf(merged []byte) map[string]response {
 	return out
 }
 
-// respond runs an active response: by the scripts of Config.ResponseDir, or, when
-// there are none, by what a stateful script would do, told of as such scripts do.
+// respond runs an active response by the scripts of Config.ResponseDir. Without
+// scripts it takes the steps of a stateful script and reports them in the form
+// of such scripts.
 func (m *managed) respond(text string) {
 	var msg struct {
 		Command    string `json:"command"`
@@ -206,8 +207,8 @@ func (m *managed) respond(text string) {
 	m.log(r.executable, "add", text)
 }
 
-// log sends what a response's script would have written to the agent's log of
-// active responses.
+// log sends the line that a response's script would have written to the agent's
+// log of active responses.
 func (m *managed) log(executable, what, text string) {
 	var v map[string]any
 	if json.Unmarshal([]byte(text), &v) == nil {
@@ -220,7 +221,7 @@ func (m *managed) log(executable, what, text string) {
 	m.say(line[:min(len(line), secure.MaxPayload)])
 }
 
-// stop ends what the agent has running at its end.
+// stop ends the agent's running work at its end.
 func (m *managed) stop() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -229,8 +230,8 @@ func (m *managed) stop() {
 	}
 }
 
-// answer is what a real agent's parts say to a request. Without a command there
-// is no answer.
+// answer is the answer of a real agent's parts to a request. Without a command
+// there is no answer.
 func (m *managed) answer(text string) (string, bool) {
 	target, command, ok := strings.Cut(text, " ")
 	if !ok {
@@ -298,8 +299,8 @@ func (m *managed) upgrade(command string) string {
 	return `{"error":0,"message":"` + message + `","data":[]}`
 }
 
-// modules is what the agent's file monitor and inventory say from time to time:
-// a changed file, and a package that came.
+// modules returns the agent's messages of file monitor and inventory from time
+// to time: a changed file, and a new package.
 func (m *managed) modules(n int64, now time.Time) []string {
 	host, ms := m.a.id.Name, now.UnixMilli()
 	sum := md5.Sum([]byte(host + strconv.FormatInt(n, 10)))

@@ -25,7 +25,7 @@ import (
 	"vedette/internal/secret"
 )
 
-// Report is what a run came to.
+// Report holds the results of a run.
 type Report struct {
 	// Sent counts lines whose bytes were handed to the socket completely.
 	Sent int64
@@ -46,9 +46,10 @@ type Report struct {
 		Agents    int
 		Half, All time.Duration
 	}
-	// What the server had the agents do: merged files received whole and not,
-	// requests answered, responses run and not known, packages installed; and what
-	// their modules sent. Dropped counts what could not wait to be sent.
+	// The agents' work for the server: merged files received whole and not,
+	// requests answered, responses run and not known, packages installed; and
+	// the messages of their modules. Dropped counts messages that could not wait
+	// to be sent.
 	Files, BadFiles, Requests, Responses, UnknownResponses, Upgrades, ModuleEvents, Dropped int64
 	// PerAgent is by agent name.
 	PerAgent map[string]AgentReport
@@ -86,7 +87,7 @@ type fleet struct {
 	runner *responses.Runner // nil without Config.ResponseDir
 
 	sent, refused, reconnects, enrolled, enrollFailed, unsent, connected atomic.Int64
-	// What the server has had the agents do.
+	// The agents' work for the server.
 	files, badFiles, requests, responses, unknownResponses, upgrades, moduleEvents, dropped atomic.Int64
 }
 
@@ -203,7 +204,8 @@ func (f *fleet) print(w io.Writer, stop <-chan struct{}) {
 	}
 }
 
-// identities returns the agents' keys: those of the keys file, then enrolled ones.
+// identities returns the agents' keys: the keys of the keys file, then enrolled
+// ones.
 func (f *fleet) identities(ctx context.Context) ([]identity, error) {
 	known := map[string]identity{}
 	if f.cfg.KeysFile != "" {
@@ -298,8 +300,8 @@ func (f *fleet) tlsConfig() (*tls.Config, error) {
 	return conf, nil
 }
 
-// enroll asks for an identity. A server that cannot be reached is asked again,
-// one that refuses is not.
+// enroll asks for an identity. It retries when it cannot reach the server, but
+// not after a refusal.
 func (f *fleet) enroll(ctx context.Context, name string, conf *tls.Config) (identity, error) {
 	var err error
 	pause := retry.Backoff{Min: 200 * time.Millisecond, Max: 2 * time.Second}

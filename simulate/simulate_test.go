@@ -153,7 +153,7 @@ func (s *site) wait(what string, ok func() bool) {
 	}
 }
 
-// exactly checks that each line that was sent stands in the topic, once.
+// exactly checks that each sent line is in the topic, once.
 func (s *site) exactly(r simulate.Report) {
 	s.t.Helper()
 	s.wait("all lines arrive", func() bool { return s.n.Load() >= r.Sent })
@@ -293,7 +293,7 @@ func TestWhileTheBrokerIsAwayAgentsAreHeldAndNothingIsLost(t *testing.T) {
 		if !away.Load() {
 			return nil, nil, false
 		}
-		// The broker hangs up on whoever produces.
+		// The broker hangs up on any producer.
 		return nil, fmt.Errorf("away"), true
 	})
 	cfg := s.config()
