@@ -41,7 +41,7 @@ func (s *shell) withRegistry(cmd *cobra.Command, fn func(ctx context.Context, r 
 	})
 }
 
-// readRegistry is withRegistry for who has the topics open.
+// readRegistry is withRegistry for callers that have the topics open.
 func readRegistry(ctx context.Context, data *app.Data, cfg config.Config, log *slog.Logger, fn func(ctx context.Context, r *registry.Registry) error) error {
 	r, err := app.OpenRegistry(cfg, data.Cluster, data.Box, log, prometheus.NewRegistry())
 	if err != nil {

@@ -81,8 +81,8 @@ when every broker knows a leader of every partition, so that roles can start. A 
 // topicsWithin bounds how long init tries to make the topics.
 const topicsWithin = 3 * time.Minute
 
-// makeTopics applies the topics again and again while the failure may pass, such as
-// brokers that begin or are slow. It returns at once what the brokers refuse.
+// makeTopics applies the topics again and again while the failure may pass, such
+// as brokers that begin or are slow. It returns refusals of the brokers at once.
 func makeTopics(ctx context.Context, c *kafka.Cluster, events kafka.Retention, log *slog.Logger) ([]kafka.TopicPlan, error) {
 	ctx, cancel := context.WithTimeout(ctx, topicsWithin)
 	defer cancel()

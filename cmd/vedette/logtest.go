@@ -105,12 +105,12 @@ matched and what nearly did, the rest as a count; --explain=all shows everything
 
 const logtestPrompt = "log> "
 
-// bothTerminals tells whether lines can be edited.
+// bothTerminals reports whether lines can be edited.
 func bothTerminals(in io.Reader, out io.Writer) bool {
 	return in == io.Reader(os.Stdin) && out == io.Writer(os.Stdout) && term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd()))
 }
 
-// terminal tells whether people type here; the null device is none.
+// terminal reports whether people type here; the null device is none.
 func terminal(in io.Reader) bool {
 	f, ok := in.(*os.File)
 	if !ok {

@@ -60,8 +60,8 @@ func Main() int {
 }
 
 // stoppable runs fn and returns when it ends, or at once when ctx does. Then the
-// process is about to end, and with it whatever fn still does: commands that only
-// read and compute do not look at the context in each of their loops.
+// process is about to end, and with it any rest of fn: commands that only read
+// and compute do not look at the context in each of their loops.
 func stoppable(ctx context.Context, fn func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- fn() }()
@@ -73,7 +73,7 @@ func stoppable(ctx context.Context, fn func() error) error {
 	}
 }
 
-// shell is what the commands share.
+// shell holds the state that the commands share.
 type shell struct {
 	configPath string
 	logLevel   string
@@ -155,7 +155,7 @@ func (s *shell) withData(cmd *cobra.Command, fn func(cfg config.Config, data *ap
 }
 
 // making are the commands that may begin an installation. All others only look
-// at one, or change what is there, and never make its directory.
+// at an installation, or change an existing one, and never make its directory.
 var making = []string{"agents add", "agents import", "groups add", "groups publish", "ruleset publish", "topics apply"}
 
 // needsData says when a command would look at an installation that is not there.
@@ -171,7 +171,7 @@ func needsData(cmd *cobra.Command, cfg config.Config) error {
 }
 
 // quietLogger is the logger of commands that end: people read their output, so
-// they say only what went wrong, unless --log-level asks for more.
+// they log only failures, unless --log-level asks for more.
 func (s *shell) quietLogger(cmd *cobra.Command) (*slog.Logger, error) {
 	if f := cmd.Flag("log-level"); f != nil && f.Changed {
 		return s.logger(cmd.ErrOrStderr())

@@ -26,8 +26,9 @@ import (
 )
 
 const (
-	// orderWait is how long a command waits for what comes of an order, and
-	// upgradeWait for an upgrade, of which the installer may take most.
+	// orderWait is how long a command waits for the outcome of an order.
+	// upgradeWait is the wait for an upgrade, of which the installer may take
+	// most.
 	orderWait   = 20 * time.Second
 	upgradeWait = 30 * time.Minute
 	// packageChunk is how much of a package one message to an agent carries.
@@ -36,7 +37,7 @@ const (
 	packageChunk = 32768
 )
 
-// orders is what commands need that tell agents something.
+// orders holds the dependencies of commands that send agents orders.
 type orders struct {
 	*commands.Client
 	data *app.Data
@@ -67,7 +68,7 @@ func (s *shell) withOrders(cmd *cobra.Command, ids []string, fn func(ctx context
 	})
 }
 
-// each gives every agent an order, one after the other, and tells what came of it.
+// each gives every agent an order, one after the other, and prints its outcome.
 func (o *orders) each(ctx context.Context, w io.Writer, ids []string, wait time.Duration, order func() schemas.Command) error {
 	failed := 0
 	for _, id := range ids {

@@ -19,12 +19,12 @@ const (
 	// historyBytesMax is the largest file of history that is read.
 	historyBytesMax = 8 << 20
 	// promptLineMax is the longest line that the line editor takes, in
-	// characters; what is longer it drops without a word.
+	// characters; it drops longer ones without a word.
 	promptLineMax = 4096
 )
 
 // lineEditor reads lines at a terminal, with editing and history. It is an
-// io.Reader of the lines and an io.Writer of what is printed between them.
+// io.Reader of the lines and an io.Writer of the text printed between them.
 type lineEditor struct {
 	in, out *os.File // for the mode and the size
 	t       *term.Terminal
@@ -46,7 +46,7 @@ func newLineEditor(in, out *os.File, prompt string, h *history) (*lineEditor, er
 	return &lineEditor{in: in, out: out, t: editing(rw, prompt, h), old: old, history: h}, nil
 }
 
-// editing reads lines from what is a terminal in raw mode.
+// editing reads lines from a terminal in raw mode.
 func editing(rw io.ReadWriter, prompt string, h *history) *term.Terminal {
 	t := term.NewTerminal(rw, prompt)
 	t.History = h
@@ -131,7 +131,8 @@ func openHistory(path string) *history {
 	return h
 }
 
-// historyPath is the file for what, in the user's state directory, or "".
+// historyPath is the history file of that name in the user's state directory, or
+// "".
 func historyPath(what string) string {
 	dir := os.Getenv("XDG_STATE_HOME")
 	if !filepath.IsAbs(dir) {
@@ -160,7 +161,8 @@ func (h *history) keep(line string) bool {
 	return true
 }
 
-// Add, Len and At are what the line editor asks for; At(0) is the newest.
+// Add, Len and At are the methods that the line editor calls; At(0) is the
+// newest.
 func (h *history) Add(line string) {
 	if h.keep(line) && h.file != nil {
 		_, _ = h.file.WriteString(line + "\n") // only convenience is lost

@@ -120,7 +120,7 @@ type job struct {
 	log   *slog.Logger
 	o     replay.Options
 	span  replay.Range
-	// lineZone is that of plain lines which name none.
+	// lineZone is the zone of plain lines which name none.
 	lineZone *time.Location
 	goes     *replay.State
 	data     *app.Data // nil until the topics are needed
@@ -148,7 +148,7 @@ func (s *shell) replay(cmd *cobra.Command, f *replayFlags) error {
 	for _, step := range []func(context.Context) error{j.loadRulesets, j.goOn, j.openSource, j.openRecorded, j.openOut, j.run} {
 		if err := step(cmd.Context()); err != nil {
 			if errors.Is(err, context.Canceled) {
-				// The state of an earlier interruption stands as it was.
+				// The state of an earlier interruption stays unchanged.
 				return errors.New("interrupted before anything was judged")
 			}
 			return err
@@ -217,7 +217,7 @@ func (j *job) check() error {
 	return errors.Join(errs...)
 }
 
-// checkTimes reads how the times of plain lines are told.
+// checkTimes reads the options for the times of plain lines.
 func (j *job) checkTimes() []error {
 	var errs []error
 	if j.time != timeFromLog && j.time != timeFile {
@@ -240,8 +240,8 @@ func (j *job) checkTimes() []error {
 	return errs
 }
 
-// checkFiles looks at the files that are named: a history must not be written
-// over, and only documents say what was recorded.
+// checkFiles looks at the named files: a history must not be written over, and
+// only documents hold recorded verdicts.
 func (j *job) checkFiles() []error {
 	if j.topic() {
 		return nil
@@ -384,7 +384,8 @@ func (j *job) openSource(ctx context.Context) error {
 	topic := &replay.Topic{Cluster: j.data.Cluster, Topic: j.source, Range: j.span, Offsets: offsets, Agents: agents}
 	j.o.Source = topic
 	if j.source == schemas.TopicEvents && j.cfg.Kafka.Embedded() {
-		// The embedded broker's log is short; what it removed lies beside it.
+		// The embedded broker's log is short; the records it removed are beside
+		// it.
 		id, err := j.data.Cluster.TopicID(ctx, schemas.TopicEvents)
 		if err != nil {
 			return err

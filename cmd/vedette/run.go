@@ -94,10 +94,10 @@ func reload(ctx context.Context, hangups <-chan os.Signal, a *app.App, log *slog
 const heapReserve = 64 << 20
 
 // reserveHeap holds the reserve until the returned function is called. A process
-// that does not analyze may hold 100,000 agents: there garbage is bounded by half
-// of what lives, with twice the reserve, so that each agent costs less. GOGC, if
-// set, overrules that share. Where the memory is limited below a gigabyte there is
-// no reserve, since the runtime counts it as used.
+// that does not analyze may hold 100,000 agents. There garbage is bounded by
+// half of the live heap, with twice the reserve, so that each agent costs less.
+// GOGC, if set, overrules that share. Where the memory is limited below a
+// gigabyte there is no reserve, since the runtime counts it as used.
 func reserveHeap(roles []string, memory int64) (release func()) {
 	size := heapReserve
 	if len(roles) > 0 && !slices.Contains(roles, app.RoleAnalyze) {

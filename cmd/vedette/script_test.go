@@ -24,7 +24,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TAKEN", taken.Addr().String())
-			// Whatever a script starts gets ports of its own.
+			// Each process that a script starts gets ports of its own.
 			for _, k := range []string{"ENROLL_LISTEN", "INGEST_TCP", "API_LISTEN", "METRICS_LISTEN", "KAFKA_EMBEDDED_LISTEN"} {
 				e.Setenv("VEDETTE_"+k, "127.0.0.1:0")
 			}

@@ -85,7 +85,7 @@ func printShadow(w io.Writer, s *shadowlog.Summary) error {
 	return tw.Flush()
 }
 
-// printable keeps what came from an agent from steering the terminal or the table.
+// printable keeps an agent's text from steering the terminal or the table.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Commands that only read and compute end when they are told to.
+// Commands that only read and compute end when they are stopped.
 func TestCommandsStop(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
