@@ -47,15 +47,16 @@ type Config struct {
 	Agentless []agentless.Config `mapstructure:"agentless"`
 	Analyze   analyze.Config     `mapstructure:"analyze"`
 	Forward   Forward            `mapstructure:"forward"`
-	// ActiveResponse says what runs on agents and on the server when alerts come.
+	// ActiveResponse sets the commands that alerts start on agents and on the
+	// server.
 	ActiveResponse responses.Config `mapstructure:"active_response"`
 	API            API              `mapstructure:"api"`
 	Metrics        Metrics          `mapstructure:"metrics"`
 }
 
-// Cluster is what all processes of an installation share.
+// Cluster holds the settings that all processes of an installation share.
 type Cluster struct {
-	// Name stands in alerts as cluster.name and manager.name.
+	// Name appears in alerts as cluster.name and manager.name.
 	Name string `mapstructure:"name"`
 	// Node names this process in presence and event headers; empty: the host name.
 	Node string `mapstructure:"node"`
@@ -66,7 +67,7 @@ type Cluster struct {
 	// installation. Generated certificates name them beside localhost; empty: the
 	// host name.
 	Hosts []string `mapstructure:"hosts"`
-	// Timezone is that of alert time stamps and of rules' time and weekday.
+	// Timezone is the zone of alert time stamps and of rules' time and weekday.
 	Timezone string `mapstructure:"timezone"`
 }
 
@@ -116,7 +117,7 @@ type Force struct {
 	AfterRegistrationTime time.Duration `mapstructure:"after_registration_time"`
 }
 
-// Policy is what proposals carry.
+// Policy is the policy that proposals carry.
 func (e Enroll) Policy() schemas.ForcePolicy {
 	return schemas.ForcePolicy{
 		Enabled: e.Force.Enabled, KeyMismatch: e.Force.KeyMismatch, Purge: e.Purge,
@@ -125,7 +126,8 @@ func (e Enroll) Policy() schemas.ForcePolicy {
 	}
 }
 
-// Ingest is where events come from: the agent channel, and what needs no agent.
+// Ingest holds the sources of events: the agent channel, and sources without an
+// agent.
 type Ingest struct {
 	TCP string `mapstructure:"tcp"`
 	// UDP takes agents' datagrams; empty: none.
@@ -142,14 +144,14 @@ type Ingest struct {
 	Kafka []source.Config `mapstructure:"kafka"`
 }
 
-// Agents is what is kept of agents, whichever gateway they connect to.
+// Agents holds settings about agents, whichever gateway they connect to.
 type Agents struct {
 	// AllowHigherVersions admits agents newer than the release served.
 	AllowHigherVersions bool `mapstructure:"allow_higher_versions"`
 	// DisconnectedAfter is how long an agent may send no keepalive.
 	DisconnectedAfter time.Duration `mapstructure:"disconnected_after"`
 	// DisconnectedAlertAfter is how long an agent must then be disconnected, without
-	// having become active, before an event tells of it.
+	// having become active, before an event reports it.
 	DisconnectedAlertAfter time.Duration `mapstructure:"disconnected_alert_after"`
 	// RemoveAfter is how long an agent must be disconnected to be removed from the
 	// registry; 0: none is.
@@ -163,7 +165,7 @@ type Agents struct {
 	// PackagesDir holds the packages that the API upgrades agents by, on each node
 	// with the API; empty: agents are not upgraded from here.
 	PackagesDir string `mapstructure:"packages_dir"`
-	// PushBytesPerSecond bounds what one gateway sends of groups' files.
+	// PushBytesPerSecond bounds the groups' files that one gateway sends.
 	PushBytesPerSecond int64 `mapstructure:"push_bytes_per_second"`
 }
 
@@ -239,7 +241,7 @@ func LoadFor(path string, environ, roles []string) (Config, error) {
 	return c, errors.Join(err, c.ValidateFor(roles))
 }
 
-// Parse is Load without looking at what the values mean, for the command that
+// Parse is Load without checking the meaning of values, for the command that
 // makes the files they name.
 func Parse(path string, environ []string) (Config, error) {
 	v := viper.NewWithOptions(viper.ExperimentalBindStruct())
@@ -544,7 +546,7 @@ func (c Config) ValidateFor(roles []string) error {
 	return errors.Join(errs...)
 }
 
-// Warnings returns what is allowed and still unwise.
+// Warnings returns the settings that are allowed but unwise.
 func (c Config) Warnings() []string {
 	var w []string
 	if !c.Enroll.UsePassword && c.Enroll.AgentCA == "" {

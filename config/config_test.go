@@ -237,7 +237,7 @@ func TestARoleNeedsOnlyItsOwnSecrets(t *testing.T) {
 	for name := range secrets {
 		environ = append(environ, name+"="+at(name))
 	}
-	// With no file there, each role names just what it would open.
+	// With no file there, each role names just the files it would open.
 	for _, role := range append(Roles(), "") {
 		var roles []string
 		if role != "" {

@@ -25,8 +25,9 @@ const (
 )
 
 // Fit lowers bounds to the memory, in bytes, and to the open files that this
-// process may use; 0 stands for no limit. It returns a warning for each bound that
-// the machine gives no room for. roles are those of the process; none means all.
+// process may use; 0 stands for no limit. It returns a warning for each bound
+// that the machine gives no room for. roles are the roles of the process; none
+// means all.
 func (c *Config) Fit(memory int64, files uint64, roles []string) (warnings []string) {
 	has := func(role string) bool { return len(roles) == 0 || slices.Contains(roles, role) }
 	if memory > 0 {
@@ -41,7 +42,7 @@ func (c *Config) Fit(memory int64, files uint64, roles []string) (warnings []str
 			warnings = append(warnings, fmt.Sprintf("the runtime may use %d MiB of memory; below %d MiB a process spends its time collecting garbage. Raise the container's limit", memory>>20, memoryMin>>20))
 		}
 	}
-	// With brokers the bound must be the same on every machine, whatever its memory.
+	// With brokers the bound must be the same on every machine, with any memory.
 	if memory > 0 && has(RoleAnalyze) && c.Kafka.Embedded() {
 		partitions := int64(c.Kafka.Partitions)
 		if partitions == 0 {

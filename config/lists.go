@@ -10,7 +10,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// isList tells whether t is a list of settings that have names of their own.
+// isList reports whether t is a list of settings that have names of their own.
 func isList(t reflect.Type) bool {
 	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct
 }
@@ -27,7 +27,7 @@ func yamlList(from, to reflect.Type, data any) (any, error) {
 	return list, nil
 }
 
-// unknownInLists names what stands in the entries of lists and is no setting.
+// unknownInLists names the keys in the entries of lists that are no setting.
 func unknownInLists(v *viper.Viper) []error {
 	var errs []error
 	var walk func(t reflect.Type, prefix string)

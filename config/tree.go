@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// checkTree names the keys of a file that do not exist, whatever they hold, and
-// takes out those without a value: a key whose value, or a section whose keys,
+// checkTree names the keys of a file that do not exist, with any value, and
+// takes out the keys without a value: a key whose value, or a section whose keys,
 // are all commented out has its default.
 func checkTree(tree map[string]any, prefix string) []error {
 	var errs []error
@@ -125,7 +125,7 @@ func durations(from, to reflect.Type, data any) (any, error) {
 // decoding are the decoder's words about one key.
 var decoding = regexp.MustCompile(`(?s)^'([\w.\[\]]+)' (.*)$`)
 
-// plainly says what is wrong with a value in words that need no knowledge of Go.
+// plainly describes a fault of a value in words that need no knowledge of Go.
 func plainly(err error) error {
 	text := strings.TrimPrefix(err.Error(), "decoding failed due to the following error(s):\n\n")
 	m := decoding.FindStringSubmatch(text)
