@@ -129,7 +129,7 @@ func (g *Gateway) reply(c *schemas.Command, status schemas.ReplyStatus, text str
 	r := c.Reply(g.cfg.Node, status, text, time.Now())
 	g.prod.Produce(r.Record(), func(err error) {
 		if err != nil && g.logNow("reply", time.Now()) {
-			g.log.Warn("what came of a command could not be written", "agent_id", r.AgentID, "err", err)
+			g.log.Warn("the outcome of a command could not be written", "agent_id", r.AgentID, "err", err)
 		}
 	})
 }

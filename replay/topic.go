@@ -445,7 +445,7 @@ func Judged(ctx context.Context, c *kafka.Cluster) (map[int32]int64, error) {
 		return map[int32]int64{}, nil // nothing yet
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ask what the workers have judged: %w", err)
+		return nil, fmt.Errorf("ask how far the workers have judged: %w", err)
 	}
 	out := map[int32]int64{}
 	for p, o := range commits[c.Topic(schemas.TopicEvents)] {

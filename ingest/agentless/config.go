@@ -108,7 +108,7 @@ func Validate(list []Config) error {
 		}
 		for j, h := range c.Hosts {
 			if !hostForm.MatchString(h) {
-				bad("hosts", "%q is neither a name nor an address; the port stands in port", h)
+				bad("hosts", "%q is neither a name nor an address; set the port in port", h)
 			}
 			if slices.Contains(c.Hosts[:j], h) {
 				bad("hosts", "%q stands there twice", h)
@@ -189,7 +189,7 @@ func Warnings(list []Config) (w []string) {
 			}
 		}
 		if c.LegacyAlgorithms {
-			w = append(w, fmt.Sprintf("agentless[%d].legacy_algorithms: what %s says can be read or altered under way", i, strings.Join(c.Hosts, ", ")))
+			w = append(w, fmt.Sprintf("agentless[%d].legacy_algorithms: others can read or alter the answers of %s under way", i, strings.Join(c.Hosts, ", ")))
 		}
 	}
 	slices.Sort(w)
