@@ -10,11 +10,10 @@ import (
 // must not be used afterwards. The result is a function of both rulesets and the
 // state, so that a re-run over the change comes to the same (docs/design.md D7).
 //
-// What is remembered belongs to rules by their ids: a rule that both rulesets
-// have keeps its counters, ignore= times and the events remembered for it, even
-// if its conditions or its level changed; what belonged to a rule that is gone is
-// forgotten. Of remembered events the dynamic fields survive that rules of both
-// rulesets name. First-time-seen, the logs of check_diff and the accumulator stay.
+// The state belongs to rules by their ids. A rule that both rulesets have keeps
+// its counters, ignore= times and remembered events, even if its conditions or
+// its level changed. The state of a removed rule is forgotten. Remembered events
+// keep the dynamic fields that rules of both rulesets name. First-time-seen, the logs of check_diff and the accumulator stay.
 // StepsExceeded and Evicted begin at 0.
 func (e *Engine) Adopt(old *Keyed) *Keyed {
 	from, to := old.eng.p, e.p
@@ -52,8 +51,8 @@ func (e *Engine) Adopt(old *Keyed) *Keyed {
 // adoption maps the numbers of one Program to those of another.
 type adoption struct {
 	eng    *Engine
-	rules  []*program.Rule // by old index; nil for one that is gone
-	fields []int           // by old id; -1 for one that no rule names any more
+	rules  []*program.Rule // by old index; nil for a removed rule
+	fields []int           // by old id; -1 for a field that no rule names any more
 }
 
 func (a *adoption) key(old *keyState) *keyState {

@@ -111,7 +111,7 @@ func TestTheStateOfARuleThatGoesIsForgotten(t *testing.T) {
 		}
 	}
 	f([]*engine.Engine{with}, 900003)
-	f([]*engine.Engine{louder}, 900003) // a rule that changed keeps what it saw
+	f([]*engine.Engine{louder}, 900003) // a changed rule keeps its remembered events
 	f([]*engine.Engine{without}, 900001)
 	f([]*engine.Engine{without, with}, 900002)
 }

@@ -91,7 +91,7 @@ func (r *Result) append(dst []byte, id string, vedette []byte, rule, archive boo
 		case &w.fullLogMax:
 			size = w.fullLogSize
 		case &w.valueMax:
-			// What is left are fields; each is cut short.
+			// Only fields are left; each is cut short.
 			size = over + 1024
 		}
 		*limit = max(size-over-2*len(cutMark), 1)

@@ -27,8 +27,8 @@ var ruleMembers = []string{
 	"level", "description", "id", "mitre", "cve", "info", "frequency", "firedtimes", "mail", "groups",
 }
 
-// groups writes the rule's groups and compliance, with what the event itself
-// says of compliance (spec/alert-format.md §3).
+// groups writes the rule's groups and compliance, with the compliance values
+// that the event itself carries (spec/alert-format.md §3).
 func (w *writer) groups(r *program.Rule) {
 	e := &w.r.s.ev
 	added := e.compliance

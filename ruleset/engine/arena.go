@@ -2,8 +2,8 @@ package engine
 
 import "unsafe"
 
-// Sizes of an arena's piece of memory, in bytes. What one event makes is a few
-// times its own size.
+// Sizes of an arena's piece of memory, in bytes. The texts made for one event take
+// a few times its own size.
 const (
 	arenaMin  = 4 << 10
 	arenaKept = 1 << 20
@@ -28,7 +28,7 @@ func (a *arena) reset() {
 }
 
 // room returns an empty slice of at least n bytes' capacity at the arena's end.
-// What is put there is taken by keep.
+// The caller passes the appended bytes to keep.
 func (a *arena) room(n int) []byte {
 	if cap(a.b)-len(a.b) < n {
 		// The texts of the event so far stay where they are.
@@ -37,7 +37,7 @@ func (a *arena) room(n int) []byte {
 	return a.b[len(a.b):len(a.b):cap(a.b)]
 }
 
-// keep makes a text of b, which was appended to what room returned.
+// keep makes a text of b, which was appended to the slice from room.
 func (a *arena) keep(b []byte) string {
 	if len(b) == 0 {
 		return ""

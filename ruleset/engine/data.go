@@ -126,7 +126,7 @@ func (w *writer) object(t *dataTree, at int32) {
 	w.raw(`}`)
 }
 
-// leaf writes the value of a field; json is what is known of it as a JSON string.
+// leaf writes the value of a field; json is its form as a JSON string, if known.
 func (w *writer) leaf(value, json string) {
 	if strings.HasPrefix(value, "[") {
 		if b, ok := w.r.s.tree.array.compactArray(value); ok && (w.valueMax == 0 || len(b) <= w.valueMax) {
@@ -195,7 +195,7 @@ func (w *writer) nest() bool {
 			return done(false)
 		}
 		if p.parent != open[len(open)-1] {
-			// Close up to what holds both, and open what is between.
+			// Close objects up to the common parent, and open those in between.
 			base := p.parent
 			for base.depth >= len(open) || open[base.depth] != base {
 				if base = base.parent; base == nil {

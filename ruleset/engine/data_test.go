@@ -9,7 +9,7 @@ import (
 	"vedette/ruleset/program"
 )
 
-// Data that is written object by object is what gathering all members first gives.
+// Writing data object by object gives the same text as gathering all members first.
 func TestNestedDataIsWhatGatheringGives(t *testing.T) {
 	t.Parallel()
 	s := New(testProgram(t), Config{}).NewState()

@@ -16,20 +16,20 @@ import (
 	"vedette/schemas"
 )
 
-// Config is what all workers of an installation share. The zero value of a
+// Config holds the settings that all workers of an installation share. A zero
 // number means its default.
 type Config struct {
 	// ManagerName is manager.name and the host name of agent 000.
 	ManagerName string
 	// ClusterName is cluster.name; empty leaves the object out.
 	ClusterName string
-	// Timezone is that of time stamps and of time, weekday and the hour of
+	// Timezone applies to time stamps and to time, weekday and the hour of
 	// firedtimes; nil is UTC.
 	Timezone *time.Location
 	// AlertLevel is the least level that alerts (3); MailLevel the least that
 	// sets mail (12).
 	AlertLevel, MailLevel int
-	// Logtest selects the log test's semantics of ignore= and of what alerts,
+	// Logtest selects the log test's semantics of ignore= and of alerting. It
 	// shows level-0 rules and never clears firedtimes.
 	Logtest bool
 	// Reference selects the plain walk through all decoders and rules in place
@@ -53,8 +53,8 @@ type Engine struct {
 	rootcheck map[*program.Rule]bool
 	// managerJSON and clusterJSON are the members before and behind an alert's id.
 	managerJSON, clusterJSON []byte
-	// heads are by rule what its alerts have of it up to what is counted, nil if the
-	// description depends on the event.
+	// heads are the parts of alerts, by rule, from the rule up to its counters; nil
+	// if the description depends on the event.
 	heads [][]byte
 }
 
@@ -102,7 +102,7 @@ func New(p *program.Program, c Config) *Engine {
 	return e
 }
 
-// Program returns what the engine runs.
+// Program returns the Program that the engine runs.
 func (e *Engine) Program() *program.Program { return e.p }
 
 // Process judges one event, with the state of ev.Key(). The engine's now is the
@@ -180,11 +180,11 @@ func (s *Keyed) choose(k *keyState) *program.Rule {
 	return nil
 }
 
-// plain tells whether the event is judged without the index. A trace shows what
-// the index would leave out.
+// plain reports whether the event is judged without the index. A trace shows the
+// decoders and rules that the index would leave out.
 func (s *Keyed) plain() bool { return s.eng.index == nil || s.trace != nil }
 
-// settle does what follows a match (§6.6).
+// settle performs the steps that follow a match (§6.6).
 func (s *Keyed) settle(k *keyState, r *program.Rule) {
 	res, c := &s.res, &s.eng.c
 	res.firedTimes = s.count(k, r)

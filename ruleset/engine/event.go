@@ -61,12 +61,12 @@ type event struct {
 	decoderID   int
 	parentName  string
 	category    program.Category
-	// What internal decoders leave for the alert.
+	// Results of internal decoders for the alert.
 	fim        *fimChange
 	compliance []complianceList
 
-	// What rules leave behind. above is the rule above the chosen one on the way
-	// to it, nil for a root or a forwarded alert.
+	// Results of the rules. above is the parent through which the chosen rule was
+	// reached, nil for a root or a forwarded alert.
 	above     *program.Rule
 	mark      int // level of the composite that fired, for later searches
 	previous  []string
@@ -152,8 +152,8 @@ func (s *Keyed) place() bool {
 		if e.agentIP == "" {
 			e.agentIP = in.AgentAddress
 		}
-		// The registered address, not the one of the moment: what is remembered of a
-		// location must not begin anew because an agent moves.
+		// The registered address, not the current one: the state of a location must
+		// not begin anew because an agent moves.
 		address := in.AgentAddress
 		if address == "" {
 			address = schemas.AnyAddress

@@ -80,7 +80,7 @@ func (s *Keyed) winLog(names [winSections]string) {
 	}
 }
 
-// windowsInput is what an agent sends of an event.
+// windowsInput holds the parts of an event as an agent sends it.
 type windowsInput struct {
 	// event is the value of Event as JSON text, escaped once more and without its
 	// quotes (1).
@@ -157,7 +157,7 @@ func (r *jsonReader) windows(text string) (in windowsInput, ok bool) {
 	return in, hasEvent
 }
 
-// What a JSON string is escaped with, if with anything.
+// Kinds of escapes in a JSON string.
 const (
 	// shortEscapes are those that we print: the text is as we would print it.
 	shortEscapes = iota
@@ -168,8 +168,8 @@ const (
 	controlEscapes
 )
 
-// escapesOf tells what the inner text of a JSON string is escaped with. For most
-// events nothing needs to be printed anew.
+// escapesOf returns the kind of escapes in the inner text of a JSON string. For
+// most events nothing needs to be printed anew.
 func escapesOf(text string) int {
 	const (
 		ones = 0x0101010101010101
@@ -245,7 +245,7 @@ const (
 type winField struct {
 	name, value string
 	place       *path
-	// from and to are where the value's JSON stands in the log.
+	// from and to are the bounds of the value's JSON in the log.
 	from, to int
 }
 
@@ -644,8 +644,8 @@ func xmlWord(s string, ends *[256]byte) (name, rest string) {
 // xmlBad marks bytes that no name has.
 const xmlBad = 2
 
-// What ends names of elements and of attributes. White space other than blanks is
-// escaped by step 1.
+// Bytes that end names of elements and of attributes. White space other than
+// blanks is escaped by step 1.
 var (
 	xmlEndsName = [256]byte{'>': 1, '/': 1, ' ': 1, '<': xmlBad, '?': xmlBad, '"': xmlBad, '\'': xmlBad}
 	xmlEndsAttr = [256]byte{'=': 1, '>': 1, '/': 1, ' ': 1, '<': xmlBad, '?': xmlBad, '"': xmlBad, '\'': xmlBad}

@@ -27,7 +27,7 @@ type Trace struct {
 	Rules    []RuleTry    `json:"rules"`
 	// Dropped is how many more were tried than TraceMax.
 	Dropped int `json:"dropped,omitempty"`
-	// Outcome says in words what came of the rule chosen.
+	// Outcome describes in words the result for the chosen rule.
 	Outcome string `json:"outcome"`
 
 	last *program.Decoder // the last of Decoders
@@ -103,7 +103,7 @@ func (t *Trace) full() bool {
 	return true
 }
 
-// finish says what came of the rule chosen.
+// finish describes the result for the chosen rule.
 func (t *Trace) finish(e *Engine, s *Keyed, res *Result) {
 	var chosen *RuleTry
 	for i := range t.Rules {
@@ -169,7 +169,7 @@ func (s *Keyed) traceDecoder(d *program.Decoder, element string, p *regex.Patter
 	t.Decoders = append(t.Decoders, try)
 }
 
-// traceRun runs the plugin or regex of d and notes what came of it.
+// traceRun runs the plugin or regex of d and notes the result.
 func (s *Keyed) traceRun(d *program.Decoder, off *offsets) {
 	e, t := &s.ev, s.trace
 	from := off.regexStart(d.RegexOffset)

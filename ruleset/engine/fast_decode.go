@@ -33,7 +33,7 @@ func (s *Keyed) may(g *guard, low string) bool {
 	return len(g.texts) > 0 && g.found(s.hits(fromLog).Found)
 }
 
-// decodeIndexed does what decode does, trying only decoders that could match.
+// decodeIndexed gives the result of decode, but tries only decoders that could match.
 func (s *Keyed) decodeIndexed() {
 	e := &s.ev
 	log, low := e.log.text, s.lower(&e.log)
@@ -111,9 +111,9 @@ func (s *Keyed) orderName(n int32) *fieldName {
 	return s.orderNames[n]
 }
 
-// hinted are the hints of what the log's scan found of a pattern's needs, for the
-// part of the log from from on; nil if none was looked for. They are valid until
-// the next call.
+// hinted returns the texts among a pattern's needs that the scan found in the log
+// at or behind from. It returns nil if the scan looked for none of them. The hints
+// are valid until the next call.
 func (s *Keyed) hinted(needs []int32, from int) *regex.Hints {
 	if len(needs) == 0 {
 		return nil
@@ -165,8 +165,8 @@ func (s *Keyed) topDecoder(log, low string) (*decoderEntry, int) {
 	return nil, 0
 }
 
-// prematch matches a decoder's prematch, if it has one, and returns where what
-// follows begins.
+// prematch matches a decoder's prematch, if it has one, and returns the offset of
+// the text behind the match.
 func (s *Keyed) prematch(d *decoderEntry, log, low string) (next int, ok bool) {
 	if d.prematch == nil {
 		return 0, true

@@ -35,7 +35,7 @@ func (s *Keyed) sourceValue(src source) *value {
 	return v
 }
 
-// evaluateIndexed does what evaluate does, trying only rules that could match.
+// evaluateIndexed gives the result of evaluate, but tries only rules that could match.
 func (s *Keyed) evaluateIndexed(k *keyState) *program.Rule {
 	for _, e := range s.eng.index.roots {
 		if e.rule.Category != s.ev.category {
@@ -180,7 +180,7 @@ func (s *Keyed) passes(k *keyState, r *program.Rule, t *test) bool {
 	return known.matched != t.negate
 }
 
-// outcome is what a test came to for the event with that stamp.
+// outcome is the result of a test for the event with that stamp.
 type outcome struct {
 	stamp   uint32
 	matched bool

@@ -13,8 +13,8 @@ import (
 // Chains say nothing that the history does not, so they are made and caught up
 // when a search needs them, and are in no snapshot.
 
-// chainKey is what events of a chain agree in. Composites that compare the same
-// things share chains.
+// chainKey lists the values that all events of a chain have in common. Composites
+// that compare the same values share chains.
 type chainKey struct {
 	global bool
 	same   []program.Source
@@ -23,8 +23,8 @@ type chainKey struct {
 	whole bool
 }
 
-// chainKeyOf leaves out what is compared in another form than it is kept in;
-// for such, chains hold more than what counts, and all of it is tested.
+// chainKeyOf leaves out values that are compared in another form than they are
+// kept in. Such chains also hold events that do not count, so each is tested.
 func chainKeyOf(c *program.Composite) chainKey {
 	k := chainKey{global: c.Global, fields: c.SameFields}
 	for _, src := range c.Same {
@@ -54,7 +54,7 @@ const chainsPay = 12
 // of which there may be as many again.
 const chainsSpare = 64
 
-// searchIndexed does what search does.
+// searchIndexed gives the result of search.
 func (s *Keyed) searchIndexed(k *keyState, x *ruleEntry) bool {
 	r := x.rule
 	h := k.history(r.Composite)
@@ -138,7 +138,7 @@ func appendChainValue(b []byte, text string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
 }
 
-// chainValues are what the event at hand agrees in with its chain; ok is false if
+// chainValues returns the current event's values of a chain key; ok is false if
 // one is missing. They are valid until s.buf is used again.
 func (s *Keyed) chainValues(k *chainKey) (values []byte, ok bool) {
 	e, b := &s.ev, s.buf[:0]

@@ -44,7 +44,7 @@ var fimBefore = func() (names [fimAttributes]string) {
 }()
 
 // fimAudit are the members of who-data: their names in messages, which rules
-// see too, and where they stand in the alert. Equal objects stand together.
+// see too, and their paths in the alert. Equal objects are adjacent.
 var fimAudit = [...]struct{ member, field, object, name string }{
 	{"user_id", "user_id", "user", "id"},
 	{"user_name", "user_name", "user", "name"},
@@ -131,7 +131,7 @@ func (s *Keyed) decodeFIM() bool {
 	return true
 }
 
-// readFIM reads the data of an event; nil if what it needs is missing.
+// readFIM reads the data of an event; nil if a required member is missing.
 func readFIM(data *jsonNode) *fimChange {
 	attrs, old := data.member("attributes"), data.member("old_attributes")
 	c := &fimChange{
@@ -153,7 +153,7 @@ func readFIM(data *jsonNode) *fimChange {
 		if err == nil && version >= 3 && c.index == "" {
 			return nil
 		}
-	case "registry": // older agents; what has a value's name is a value
+	case "registry": // older agents; an entry with a value's name is a value
 		c.oldRegistry = true
 		c.kind = "registry_key"
 		if c.valueName != "" {
@@ -346,8 +346,8 @@ func compactList(list []string) string {
 	return string(append(b, ']'))
 }
 
-// fimLines are the sentences of a change: what stands before the old value,
-// between, and after the new one, in the order of the text.
+// fimLines are the sentences of a change, in the order of the text. Each has the
+// words before the old value, between the values, and after the new value.
 var fimLines = [...]struct {
 	attr           int
 	before, middle string
@@ -533,8 +533,8 @@ func (w *writer) fimPerm(name, value string) {
 // fimTimeMax is the last second of year 9999.
 const fimTimeMax = 253402300799
 
-// fimTime writes seconds as local time without a zone. What is no such number
-// is left out.
+// fimTime writes seconds as local time without a zone. It leaves out a value that
+// is not such a number.
 func (w *writer) fimTime(name, value string) {
 	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil || n < 0 || n > fimTimeMax {
@@ -544,8 +544,8 @@ func (w *writer) fimTime(name, value string) {
 	w.fimText(name, string(b[:min(len(b), len("2006-01-02T15:04:05"))]))
 }
 
-// fimInode writes the number's low 32 bits, signed, as 4.14 does. What is no
-// number is left out, and so is a new number whose low bits are 0.
+// fimInode writes the number's low 32 bits, signed, as 4.14 does. It leaves out a
+// value that is not a number, and a new number whose low bits are 0.
 func (w *writer) fimInode(name, value string, now bool) {
 	n, err := strconv.ParseUint(value, 10, 64)
 	if err != nil || now && uint32(n) == 0 { //nolint:gosec // the wrap is meant

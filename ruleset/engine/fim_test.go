@@ -170,7 +170,7 @@ func TestFIMAlert(t *testing.T) {
 		`{"path":"/a","event":"added"}`)
 }
 
-// What is long is cut at the places where 4.14 cuts it.
+// Long texts are cut at the places where 4.14 cuts them.
 func TestFIMTextIsShortened(t *testing.T) {
 	t.Parallel()
 	x := func(n int) string { return strings.Repeat("x", n) }

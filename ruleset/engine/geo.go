@@ -23,7 +23,7 @@ func (s *Keyed) geo(ip *value) *value {
 	var v *value
 	if a, err := netip.ParseAddr(ip.text); err == nil {
 		if place, ok := s.eng.c.Geo(a.Unmap()); ok {
-			// Lowered here: what the event's patterns would make ends with the event.
+			// Lowered here: a text made by the event's patterns ends with the event.
 			v = &value{text: place, low: regex.Lower(place), set: true, lowered: true}
 		}
 	}

@@ -8,13 +8,13 @@ import (
 	"vedette/ruleset/program"
 )
 
-// index is what New prepares of a Program, so that an event meets only the
-// decoders and rules that it could match. It is never written afterwards, and
-// all Keyed of an Engine share it.
+// index limits the search for each event to the decoders and rules that it could
+// match. New prepares it from a Program. It is never written afterwards, and all
+// Keyed of an Engine share it.
 //
 // It rests on guards: facts that must hold for a pattern to match and that cost
 // next to nothing to test, such as a text that one scan of the log has found or
-// not. What an index leaves out could not have matched, and what it keeps is
+// not. A rule that the index leaves out could not have matched. The others are
 // judged by the same matchers as in the plain walk (match.go, decode.go). A
 // condition that the index does not know is left to Keyed.holds.
 type index struct {
@@ -29,7 +29,7 @@ type index struct {
 	// orderNames are the names of dynamic fields in orders of decoders, once each.
 	orderNames []string
 
-	// chainKeys are what composite rules find old events by.
+	// chainKeys are the keys by which composite rules find old events.
 	chainKeys []chainKey
 
 	withProgram, withoutProgram []decoderEntry
@@ -39,7 +39,7 @@ type index struct {
 	byText  textGuards
 }
 
-// source numbers what conditions read a text from.
+// source numbers the places from which conditions read a text.
 type source int32
 
 // The sources. Static and dynamic fields follow each other at the end.
@@ -53,8 +53,8 @@ const (
 	fromDynamic = fromStatic + source(program.NumStatic)
 )
 
-// sourceOf tells where a condition reads its text; ok is false for one that is
-// no pattern over a text.
+// sourceOf returns the source of a condition's text; ok is false for a condition
+// that is not a pattern over a text.
 func sourceOf(c *program.Condition) (src source, ok bool) {
 	if c.Pattern == nil {
 		return 0, false
@@ -111,8 +111,8 @@ func (g *guard) begins(low string) bool {
 	return g.first != nil && low != "" && g.first[low[0]>>6]>>(low[0]&63)&1 == 1
 }
 
-// ruleEntry is a rule with what is below it. An event meets a few of thousands, so
-// an entry holds what trying it reads, in one cache line.
+// ruleEntry is a rule with the rules below it. An event meets a few of thousands.
+// So an entry holds the data that a trial reads in one cache line.
 type ruleEntry struct {
 	rule  *program.Rule
 	tests []test
@@ -136,8 +136,8 @@ type test struct {
 	guard   *guard
 	cond    *program.Condition
 	src     source
-	// id is the number of the pair of source and pattern, for testDecoder that of the
-	// decoder.
+	// id is the number of the pair of source and pattern, for testDecoder the
+	// decoder's number.
 	id     int32
 	kind   testKind
 	negate bool
@@ -163,7 +163,8 @@ type children struct {
 	few bool
 }
 
-// group are places with what could make each match; each stands in one list.
+// group holds places with the facts that could make each match. Each place is in
+// one list.
 type group struct {
 	always []int32
 	equal  []equalGuard
@@ -248,9 +249,9 @@ func (t *textGuards) done() {
 	}
 }
 
-// decoderEntry is a decoder with the guards of its patterns. What trying it reads
-// stands in it, those of one parent side by side: a firewall's log is read by
-// dozens of them in turn.
+// decoderEntry is a decoder with the guards of its patterns and all data that a
+// trial reads. Entries of one parent lie side by side, because dozens of them may
+// read a firewall's log in turn.
 type decoderEntry struct {
 	d *program.Decoder
 
@@ -314,7 +315,7 @@ func newIndex(p *program.Program) *index {
 		x.withoutProgram = append(x.withoutProgram, b.decoder(d))
 	}
 	for _, n := range p.Roots {
-		// What is below the roots comes first, since texts are numbered once.
+		// The rules below the roots come first, since texts are numbered once.
 		for _, c := range n.Children {
 			b.conditions(c.Rule)
 		}
@@ -342,7 +343,7 @@ func newIndex(p *program.Program) *index {
 	return x
 }
 
-// rule indexes the rule of n and what is below it, once for all its places.
+// rule indexes the rule of n and the rules below it, once for all its places.
 func (b *indexer) rule(n *program.Node) *ruleEntry {
 	r := n.Rule
 	if e := b.entries[r]; e != nil {
@@ -528,15 +529,15 @@ func (b *indexer) unguarded(src source, p *regex.Pattern) bool {
 	return from.Any
 }
 
-// best finds what is known of a rule's conditions: one on a field's value, the
-// source of one that needs a text, the source of one that needs to be there; the
-// latter two are -1 if there is none.
+// best picks the guards of a rule from its conditions: a test of a field's value,
+// the source of a required text, and a source that must be present. The latter
+// two are -1 if there is none.
 func (b *indexer) best(e *ruleEntry) (values *test, texts, there source) {
 	texts, there = -1, -1
 	for i := range e.tests {
 		t := &e.tests[i]
 		if t.kind == testOther && !stateless(t.cond.Op) {
-			break // what comes later must not keep this one from being tested
+			break // a later condition must not keep this one from being tested
 		}
 		if t.kind != testText {
 			continue
@@ -669,8 +670,8 @@ func (b *indexer) packDecoders() {
 	})
 }
 
-// moved appends list to all and returns where it stands now. What was moved
-// before stays in memory of its own if all had to grow.
+// moved appends list to all and returns the copy there. Lists that were moved
+// before keep their own memory if all had to grow.
 func moved[T any](all *[]T, list []T) []T {
 	if len(list) == 0 {
 		return nil
@@ -714,7 +715,7 @@ func (g *guard) withoutFirst() {
 	}
 }
 
-// firstBytes sorts the decoders without program name by what the log begins with.
+// firstBytes sorts the decoders without program name by the log's first byte.
 func (b *indexer) firstBytes() {
 	x := b.x
 	words := (len(x.withoutProgram) + 63) / 64

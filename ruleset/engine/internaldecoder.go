@@ -7,11 +7,11 @@ import (
 )
 
 // internalDecoder decodes the events of one queue character in place of the
-// XML decoders (spec/ruleset-language.md §10). It tells whether the event is one
-// for rules: what agents send to keep states equal, and what is malformed, is not.
+// XML decoders (spec/ruleset-language.md §10). It reports whether rules should see
+// the event. Rules see neither state synchronization nor malformed messages.
 //
-// Where 4.14 asks its state data base, each decoder says what it takes instead:
-// most judge a message by itself.
+// Where 4.14 asks its state database, each decoder documents its substitute. Most
+// judge a message by itself.
 type internalDecoder func(s *Keyed) bool
 
 // internalDecoders is the one place to add such a decoder.

@@ -2,8 +2,8 @@ package engine
 
 import "strconv"
 
-// treeDepthMax bounds the nesting of an agent's message. What agents send is
-// five deep at most.
+// treeDepthMax bounds the nesting of an agent's message. Messages of real agents
+// are five levels deep at most.
 const treeDepthMax = 16
 
 // Kinds of jsonNode.
@@ -17,11 +17,11 @@ const (
 )
 
 // jsonNode is a value of an agent's message. Its methods may be called on nil,
-// which is an absent value. The size of a tree is bounded by that of the event.
+// which is an absent value. The size of the event bounds the size of a tree.
 type jsonNode struct {
 	name string
 	kind int
-	// text is the value of what has no kids; empty for null.
+	// text is the value of a node without kids; empty for null.
 	text string
 	kids []jsonNode
 }

@@ -60,7 +60,7 @@ func ossecProgram(t testing.TB, rules ...*program.Rule) *program.Program {
 	return p
 }
 
-// decoded is what a message becomes: the decoder's name, and its dynamic fields
+// decoded decodes a message and returns the decoder's name, and the dynamic fields
 // as name=value.
 func decoded(s *Keyed) (string, []string) {
 	var out []string
@@ -282,7 +282,7 @@ func TestHostinfoOfAnotherResultIsModified(t *testing.T) {
 		{"Host: 10.1.0.3, open ports: 22 (tcp)", "hostinfo_modified"},
 		{"Host: 10.1.0.4, open ports: 22 (tcp)", ""},
 	} {
-		if i == 3 { // what was scanned outlives a restart
+		if i == 3 { // remembered scans outlive a restart
 			snapshot, err := s.AppendSnapshot(nil, 1<<20)
 			if err == nil {
 				s, err = e.RestoreState(snapshot)

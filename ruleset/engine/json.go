@@ -24,7 +24,7 @@ type jsonField struct {
 }
 
 // jsonReader parses JSON the way 4.14's plugin does: it stops behind the first
-// value, and what is malformed gives nothing at all.
+// value, and malformed text gives no fields at all.
 type jsonReader struct {
 	s      string
 	pos    int

@@ -17,7 +17,7 @@ func appendText(dst []byte, s string) []byte {
 		high = 0x8080808080808080
 	)
 	src := unsafe.Slice(unsafe.StringData(s), len(s)) // only read
-	// Most texts take less than twice their length; what takes more grows below.
+	// Most texts take less than twice their length; for others dst grows below.
 	dst = slices.Grow(dst, 2*len(s)+16)
 	n := len(dst)
 	dst = dst[:cap(dst)]
@@ -79,8 +79,8 @@ func appendText(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// appendByte appends the byte of s at i, or what it stands in, and returns where
-// to go on.
+// appendByte appends the byte of s at i, or the run of unusual bytes that begins
+// there, and returns the index behind it.
 func appendByte(dst []byte, s string, i int) ([]byte, int) {
 	switch c := s[i]; {
 	case c == '"' || c == '\\':
@@ -94,8 +94,8 @@ func appendByte(dst []byte, s string, i int) ([]byte, int) {
 	case c >= 0x20 && c < 0x80:
 		return append(dst, c), i + 1
 	}
-	// Rare enough to be left to the one who knows all about it: that writes a
-	// string of its own, of which the quotes are taken away.
+	// Rare enough to be left to the standard encoder. It writes a whole string,
+	// whose quotes are removed here.
 	end := i + 1
 	for end < len(s) && (s[end] < 0x20 || s[end] >= 0x80) {
 		end++

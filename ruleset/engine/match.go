@@ -330,7 +330,7 @@ func (s *Keyed) checkDiff(k *keyState, r *program.Rule) bool {
 	return true
 }
 
-// lastText notes a text and gives the one that was noted before.
+// lastText stores a text and returns the previous one.
 func (s *Keyed) lastText(k *keyState, key diffKey, text string) (old string, known bool) {
 	old, known = k.diffs[key]
 	if known && old == text {

@@ -19,9 +19,9 @@ type fieldName struct {
 	path *path
 }
 
-// path is a place in nested objects. Places are noted as events show them, so
-// that a member of an object is found by comparing its key with the one that
-// stood there the last time, and that it is known how alerts write it.
+// path is a place in nested objects. Paths are recorded as events show them. So a
+// member is found by comparing its key with the key seen there last time. A path
+// also holds the form in which alerts write the member.
 type path struct {
 	parent *path // nil for the root
 	key    string

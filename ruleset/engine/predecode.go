@@ -2,8 +2,8 @@ package engine
 
 import "strings"
 
-// header is what pre-decoding finds in a message. Positions and lengths are
-// those of spec/ruleset-language.md §2.
+// header holds the parts that pre-decoding finds in a message. Positions and
+// lengths follow spec/ruleset-language.md §2.
 type header struct {
 	timestamp  string
 	hostname   string
@@ -89,7 +89,7 @@ func syslogHeader(s string) int {
 	return 0
 }
 
-// hostAndProgram reads what follows a header of n bytes.
+// hostAndProgram reads the host and program behind a header of n bytes.
 func hostAndProgram(s string, n int) header {
 	h := header{timestamp: s[:n-1]}
 	pos := n

@@ -7,10 +7,11 @@ var scaLists = [...]string{"file", "directory", "registry", "process", "command"
 
 // decodeSCA decodes the messages of the policy checks.
 //
-// Without the state data base a check is what agents send it for: a change. It
-// has a previous result only if the message brings one. A summary counts unless
-// it is marked as the first since the module started: 4.14 answers that one with
-// a request for all checks, whose summary then carries force_alert. Messages with
+// Agents send a check only when it changed. Without a state database, each check
+// counts as a change. It has a previous result only if the message brings one. A
+// summary counts unless it is marked as the first since the module started. 4.14
+// answers the first summary with a request for all checks, whose summary then
+// carries force_alert. Messages with
 // nothing to tell, such as lists of policies, are judged without fields.
 //
 // Source: spec/ruleset-language.md §10, spec/agent-state-sync.md §5,

@@ -88,7 +88,7 @@ func TestSCAFieldsForRules(t *testing.T) {
 	}
 }
 
-// What has nothing to tell is an event without fields.
+// A message without anything to report is an event without fields.
 func TestSCAWithoutFields(t *testing.T) {
 	t.Parallel()
 	e := New(ossecProgram(t, anyRule()), Config{})

@@ -20,15 +20,15 @@ var (
 	// ErrSnapshotForeign says that the snapshot was made under another ruleset
 	// or by a program that writes another form.
 	ErrSnapshotForeign = errors.New("the snapshot is of another ruleset or version")
-	// ErrSnapshotBroken says that the bytes are not what AppendSnapshot writes,
-	// or hold more than this engine's Limits allow.
+	// ErrSnapshotBroken says that AppendSnapshot did not write the bytes in this
+	// form, or that they hold more than this engine's Limits allow.
 	ErrSnapshotBroken = errors.New("the snapshot is broken")
 )
 
 // snapshotMagic begins a snapshot; its last byte is the version of the form.
 const snapshotMagic = "vedette state\x00\x01"
 
-// How the text that rules see stands in a snapshot, beside the full log.
+// Forms in which a snapshot stores the text that rules see, beside the full log.
 const (
 	logLiteral = iota
 	logSuffix  // it is the end of the full log
@@ -180,9 +180,9 @@ func (w *snapshotWriter) remembered(m *remembered) {
 	}
 }
 
-// RestoreState reads what AppendSnapshot wrote under the same ruleset. The state
-// judges every later event as the one that was written would have. It keeps
-// nothing of data.
+// RestoreState reads a snapshot that AppendSnapshot wrote under the same ruleset.
+// The state judges every later event as the written state would have. It keeps
+// no reference to data.
 //
 // Whatever data holds, it neither panics nor allocates out of proportion to
 // data's length, and gives ErrSnapshotForeign or ErrSnapshotBroken.
@@ -273,7 +273,7 @@ func (r *snapshotReader) list(limit int) int { return r.count(min(limit, len(r.s
 
 func (r *snapshotReader) rule() int { return r.count(len(r.eng.p.AllRules) - 1) }
 
-// text is a copy, so that what is kept of it does not keep the whole snapshot.
+// text returns a copy, so that keeping it does not keep the whole snapshot.
 func (r *snapshotReader) text() string { return strings.Clone(r.take(r.count(len(r.s)))) }
 
 func (r *snapshotReader) time() time.Time {

@@ -91,8 +91,8 @@ func snapshotEvents(rnd *rand.Rand, n int) []schemas.Event {
 	return out
 }
 
-// sameAfterRestore judges events with one state, and with one that is written
-// and read back at random moments, and compares every document.
+// sameAfterRestore judges events with two states and compares every document. The
+// second state is written and read back at random moments.
 func sameAfterRestore(t *testing.T, e *engine.Engine, events []schemas.Event, rnd *rand.Rand, snapshots int) map[int]int {
 	t.Helper()
 	at := map[int]bool{0: true}

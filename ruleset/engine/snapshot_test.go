@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestASnapshotCoversEveryField fails when a field is added to what the engine
-// keeps, so that its author decides whether a snapshot must hold it.
+// TestASnapshotCoversEveryField fails when a field is added to the engine's state,
+// so that its author decides whether a snapshot must hold it.
 func TestASnapshotCoversEveryField(t *testing.T) {
 	t.Parallel()
 	f := func(v any, names string) {

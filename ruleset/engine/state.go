@@ -87,8 +87,8 @@ type Keyed struct {
 	sections [winSections][]winField
 	stamps   timestamps
 
-	// Scratch of the index, all of it of bounded size. What has another stamp
-	// than the event is of an earlier one.
+	// Scratch of the index, all of it of bounded size. An entry whose stamp differs
+	// from the event's belongs to an earlier event.
 	found       []sourceHits       // by source
 	outcomes    []outcome          // by test
 	failed      []uint32           // stamps, by rule entry
@@ -99,7 +99,7 @@ type Keyed struct {
 	orderNames  []*fieldName // see index
 }
 
-// keyState is what the engine remembers under one record key.
+// keyState is the state that the engine keeps under one record key.
 type keyState struct {
 	key        string
 	next, prev *keyState // next is the one used longer ago
@@ -172,8 +172,8 @@ func (s *Keyed) Reset() {
 func (s *Keyed) Keys() int { return len(s.keys) }
 
 // StepsExceeded counts pattern matches that ran out of steps and were taken as
-// no match. The index does not run what it has ruled out, so it may count fewer
-// than the plain walk, never more.
+// no match. The index skips patterns that it has ruled out. So the count may be
+// lower than in the plain walk, never higher.
 func (s *Keyed) StepsExceeded() uint64 { return s.rx.Exceeded() }
 
 // key finds or makes the state of ev's key and moves its clock.

@@ -174,7 +174,7 @@ func (n *jsonNode) fold(name string) *jsonNode {
 }
 
 // inventoryText is a value as a field: lists become arrays, numbers that are not
-// whole have six decimals, and what is neither is empty.
+// whole have six decimals, and a value of another kind is empty.
 func (s *Keyed) inventoryText(n *jsonNode) string {
 	if n == nil {
 		return ""

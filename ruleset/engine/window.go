@@ -11,12 +11,12 @@ import (
 // previousMax bounds the texts of previous_output.
 const previousMax = 11
 
-// rememberedBytes is what a remembered event takes besides its texts, about.
+// rememberedBytes is the approximate size of a remembered event without its texts.
 const rememberedBytes = 1024
 
 // remembered is a past event as composite rules see it.
 type remembered struct {
-	// What every search looks at stands together.
+	// The fields that every search reads are adjacent.
 	at      int64 // in milliseconds
 	mark    int
 	agentID string
@@ -35,7 +35,7 @@ type remembered struct {
 	seq      int // grows with each event of a key
 }
 
-// size is what the event counts for the bounds.
+// size returns the bytes that the event counts toward the bounds.
 func (m *remembered) size() int { return len(m.fullLog) + len(m.log.text) + rememberedBytes }
 
 // rememberedStatic is a static field that is set.
@@ -265,8 +265,8 @@ func (s *Keyed) memory(q *queue, r *program.Rule) *remembered {
 }
 
 // Events that are remembered and their texts are cut from pieces of memory, which
-// grow with what the queue holds: at most a quarter of it, or this much, is room
-// for the next.
+// grow with the contents of the queue: at most a quarter of it, or this much, is
+// room for the next.
 const (
 	eventsTogether = 32
 	textsTogether  = 8 << 10
@@ -368,7 +368,7 @@ func (s *Keyed) search(k *keyState, r *program.Rule) bool {
 	return false
 }
 
-// history is what a composite rule counts in, nil if there is nothing yet.
+// history returns the list in which a composite rule counts, nil if it is empty yet.
 func (k *keyState) history(c *program.Composite) *history {
 	switch {
 	case c.Regex != nil:
