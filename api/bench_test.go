@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+
 	"vedette/api/agents"
 
 	"github.com/prometheus/client_golang/prometheus"

@@ -7,7 +7,7 @@ import (
 	"vedette/api/rest"
 )
 
-// Config is what the API needs to know.
+// Config holds the settings of the API.
 type Config struct {
 	rest.Config
 	// MaxLoginAttempts failures of one address within BlockTime block its logins

@@ -14,7 +14,7 @@ import (
 	"vedette/ruleset/engine"
 )
 
-// Deps are what the API answers from. Each is safe for concurrent use. The
+// Deps are the sources of the API's answers. Each is safe for concurrent use. The
 // Service of each package says more of its own.
 type Deps struct {
 	Agents     agents.Directory

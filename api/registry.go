@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+
 	"vedette/api/rest"
 
 	"vedette/api/agents"
@@ -33,14 +34,14 @@ type Registry struct {
 	// manager is the name that agents which have connected are shown under.
 	manager string
 
-	// listing guards what List remembers. known holds all agents, which are never
+	// listing guards the fields of List. known holds all agents, which are never
 	// changed once made; sorted is nil if it is to be made anew.
 	listing sync.Mutex
 	known   map[string]*agents.Agent
 	sorted  []*agents.Agent
 	sums    map[string]string // by the list of groups
 
-	touching sync.Mutex // guards what the registry says has changed
+	touching sync.Mutex // guards the list of changed agents
 	dirty    map[string]bool
 	allDirty bool
 
@@ -80,13 +81,13 @@ func (r *Registry) touch(id string) {
 	}
 }
 
-// CompareFiles has agents compared with what they are to have: sum is that of the
+// CompareFiles has the files of agents compared with their groups': sum is that of the
 // merged file of groups. Without it, having a file is being in step. Call it
 // before use.
 func (r *Registry) CompareFiles(sum func(groups []string) string) { r.mergedSum = sum }
 
 // List implements Agents. Only agents that have changed since the last call are
-// made anew, so that a request costs little beside what it shows.
+// made anew, so that a request costs little beside its answer.
 func (r *Registry) List() []*agents.Agent {
 	r.listing.Lock()
 	defer r.listing.Unlock()
@@ -150,7 +151,7 @@ func (r *Registry) current(groups []string) string {
 	return sum
 }
 
-// agent is an entry of the registry with what gateways know of it.
+// agent is an entry of the registry with its presence.
 func (r *Registry) agent(e *registry.Agent) *agents.Agent {
 	a := &agents.Agent{
 		ID: e.ID, Name: e.Name, IP: e.IP, RegisterIP: e.IP, Groups: e.Groups, DateAdd: rest.Date{Time: e.Registered}, Status: agents.StateNever,
@@ -276,7 +277,12 @@ func (r *Registry) User(name string) (rest.User, bool) {
 	if !ok {
 		return rest.User{}, false
 	}
-	out := rest.User{ID: r.userID(name), Name: u.Name, RunAs: u.RunAs}
+	return r.user(&u), true
+}
+
+// user is a user of the registry, without an id.
+func (r *Registry) user(u *registry.User) rest.User {
+	out := rest.User{Name: u.Name, RunAs: u.RunAs}
 	for _, role := range u.Roles {
 		if id, ok := rbac.RoleID(role); ok {
 			out.Roles = append(out.Roles, id)
@@ -285,44 +291,31 @@ func (r *Registry) User(name string) (rest.User, bool) {
 		}
 	}
 	out.Policies = rbac.PoliciesOf(out.Roles)
-	return out, true
-}
-
-// Users implements rest.Users.
-func (r *Registry) Users() []rest.User {
-	var out []rest.User
-	for _, x := range r.reg.Users() {
-		if user, ok := r.User(x.Name); ok {
-			out = append(out, user)
-		}
-	}
-	slices.SortFunc(out, func(a, b rest.User) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 
-// The built-in users of 4.14 have fixed ids.
+// The built-in users of 4.14 have fixed ids. Others are numbered in the order in
+// which they were added.
 var fixedUserIDs = map[string]int{"wazuh": 1, "wazuh-wui": 2}
 
-// firstFreeUserID is the id of the first user that is not built in.
 const firstFreeUserID = 100
 
-// userID numbers the users that are not built in, by the time they were added.
-func (r *Registry) userID(name string) int {
-	if id := fixedUserIDs[name]; id > 0 {
-		return id
-	}
-	id := firstFreeUserID
-	users := r.reg.Users()
-	slices.SortStableFunc(users, func(a, b registry.User) int { return a.Created.Compare(b.Created) })
-	for _, u := range users {
-		if u.Name == name {
-			break
+// Users implements rest.Users.
+func (r *Registry) Users() []rest.User {
+	all := r.reg.Users()
+	slices.SortStableFunc(all, func(a, b registry.User) int { return a.Created.Compare(b.Created) })
+	var out []rest.User
+	next := firstFreeUserID
+	for _, x := range all {
+		u := r.user(&x)
+		if u.ID = fixedUserIDs[x.Name]; u.ID == 0 {
+			u.ID = next
+			next++
 		}
-		if fixedUserIDs[u.Name] == 0 {
-			id++
-		}
+		out = append(out, u)
 	}
-	return id
+	slices.SortFunc(out, func(a, b rest.User) int { return cmp.Compare(a.ID, b.ID) })
+	return out
 }
 
 // Authenticate implements Users.

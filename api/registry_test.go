@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"vedette/api/problem"
+	"vedette/api/rest"
 	"vedette/internal/kafka/kafkatest"
 	"vedette/internal/registry"
 	"vedette/internal/secret"
@@ -102,8 +104,10 @@ func TestRegistryAdapter(t *testing.T) {
 			t.Fatalf("add %s: %v", name, err)
 		}
 		time.Sleep(2 * time.Millisecond) // users are numbered by the millisecond they were added in
-		if want := []int{2, 100, 101}[i]; r.userID(name) != want {
-			t.Errorf("%s has the id %d, want %d", name, r.userID(name), want)
+		users := r.Users()
+		at := slices.IndexFunc(users, func(u rest.User) bool { return u.Name == name })
+		if want := []int{2, 100, 101}[i]; at < 0 || users[at].ID != want {
+			t.Errorf("%s has not the id %d: %+v", name, want, users)
 		}
 	}
 	for _, c := range [][2]string{{"wazuh", "no"}, {"nobody", "pw"}, {"nobody", "decoy"}} {

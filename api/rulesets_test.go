@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+
 	"vedette/api/rulesets"
 
 	"vedette/internal/shadowlog"

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+
 	"vedette/api/upgrades"
 
 	"vedette/internal/commands"

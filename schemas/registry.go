@@ -210,5 +210,5 @@ type UnknownProposalError struct {
 }
 
 func (e *UnknownProposalError) Error() string {
-	return fmt.Sprintf("a record of kind %q and version %d, written by node %q, is not known to this program, which knows version %d", e.Kind, e.V, e.Proposer, ProposalVersion)
+	return fmt.Sprintf("kind %q, version %d, written by node %q; this program knows version %d", e.Kind, e.V, e.Proposer, ProposalVersion)
 }

@@ -33,7 +33,7 @@ func (a *Agent) Encoded() (json.RawMessage, error) {
 	return raw, nil
 }
 
-// names are what permissions know the agent by.
+// names are the names of the agent in permissions.
 func (a *Agent) names() []string {
 	out := make([]string, 0, 1+len(a.Groups))
 	out = append(out, "agent:id:"+a.ID)

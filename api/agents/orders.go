@@ -30,7 +30,7 @@ const (
 	askMax = 2 * time.Minute
 	// OrdersListed bounds the orders that one request looks at.
 	OrdersListed = 100_000
-	// restartResponse is what agents know a restart by.
+	// restartResponse is the name under which agents know a restart.
 	//
 	// Source: spec/active-response.md §1 "ar.conf" and §3.
 	restartResponse = "restart-wazuh0"
@@ -139,7 +139,7 @@ func (a *Service) reconnectAgents(c *rest.Call, p *Some) (rest.Answer, error) {
 	})
 }
 
-// configurations are what agents can be asked for, by component.
+// configurations are the sections that agents answer for, by component.
 //
 // Source: spec/api.md §12 "Live configuration".
 var configurations = map[string][]string{
@@ -225,7 +225,7 @@ type agentStats struct {
 	Component string               `param:"component"`
 }
 
-// agentStats answers with what a component of an agent has counted.
+// agentStats answers with the counters of one component of an agent.
 func (a *Service) agentStats(c *rest.Call, p *agentStats) (rest.Answer, error) {
 	items := []any{}
 	for _, x := range p.Agents.Items() {

@@ -26,7 +26,7 @@ import (
 type Files interface {
 	// Files returns a group's files sorted by path, and whether any were ever published.
 	Files(group string) ([]content.File, bool)
-	// Merged returns what an agent in these groups is sent.
+	// Merged returns the merged file for an agent in these groups.
 	Merged(groups []string) *content.Merged
 	// Publish replaces a group's files.
 	Publish(ctx context.Context, group string, files []content.File) error
@@ -190,7 +190,7 @@ func (a *Service) readGroupConfig(c *rest.Call, p *groupID) (rest.Answer, error)
 	}}, nil
 }
 
-// confProblem says what is wrong with an agent.conf, and where.
+// confProblem is the error of an agent.conf, with its place.
 func confProblem(err error) error {
 	var bad *content.ConfError
 	if errors.As(err, &bad) {
@@ -222,7 +222,7 @@ func (a *Service) writeGroupConfig(c *rest.Call, p *writeGroupConfig) (rest.Answ
 	if err := content.CheckAgentConf(p.File); err != nil {
 		return nil, confProblem(err)
 	}
-	// Two changes at once would each publish what the other one replaces.
+	// Of two changes at once, the second would undo the first.
 	if err := rest.Hold(c.Ctx, a.publishing); err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ type osName struct {
 }
 
 // overviewAgents counts the caller's agents, without the server, by node, system,
-// version and state, and shows the one that was registered last.
+// version and state, and shows the agent that was registered last.
 func (a *Service) overviewAgents(_ *rest.Call, p *overview) (rest.Answer, error) {
 	list := agents.Others(nil, p.Agents.Items())
 	nodes, versions, systems := map[string]int{}, map[string]int{}, map[osName]int{}

@@ -48,7 +48,7 @@ func (a *Service) Part() rest.Part {
 	}
 }
 
-// Groups are what agents are put into. A refusal is a *problem.Problem.
+// Groups hold agents. A refusal is a *problem.Problem.
 type Groups interface {
 	// Groups returns all of them sorted by name.
 	Groups() []Group

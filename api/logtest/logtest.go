@@ -19,9 +19,9 @@ import (
 // Service answers the operations on log tests.
 type Service struct {
 	// Logtest gives the engine of the ruleset in use, made with
-	// engine.Config.Logtest and limits that 64 sessions can have, and what loading
-	// that ruleset had to say. It is called for each new session; a nil engine is
-	// one that is not there yet.
+	// engine.Config.Logtest and limits that 64 sessions can have, and the messages
+	// of loading it. It is called for each new session. The engine is nil until a
+	// ruleset is loaded.
 	Logtest func() (*engine.Engine, []string)
 	tests   logtests
 }
@@ -115,7 +115,7 @@ func (l *logtests) close(token, user string) bool {
 	return true
 }
 
-// What codemsg says.
+// Values of codemsg.
 const (
 	logtestFine   = 0
 	logtestWarned = 1 // there are warnings
@@ -209,5 +209,5 @@ func (a *Service) endLogtest(c *rest.Call, p *endLogtest) (rest.Answer, error) {
 	return &rest.Data{Data: rest.Ordered{{Key: "messages", Value: []string{message}}, {Key: "codemsg", Value: logtestFine}}}, nil
 }
 
-// cutToken bounds what an answer repeats of a request.
+// cutToken shortens the token of a request for the answer.
 func cutToken(s string) string { return s[:min(len(s), 64)] }

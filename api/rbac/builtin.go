@@ -10,7 +10,7 @@ const AlertRead = "alert:read"
 
 var agents = []string{"agent:id:*", "agent:group:*"}
 
-// policies are the built-in ones; ids up to 35 mean what they mean in 4.14.
+// policies are the built-in ones; ids up to 35 have the meaning they have in 4.14.
 var policies = []Policy{
 	p(1, "agents_all_resourceless", none, "agent:create", "group:create", "agent:uninstall"),
 	p(2, "agents_all_agents", agents, "agent:read", "agent:delete", "agent:modify_group", "agent:reconnect", "agent:restart", "agent:upgrade"),

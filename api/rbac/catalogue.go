@@ -1,6 +1,6 @@
 package rbac
 
-// Described is an action or a type of resource, with what it is for.
+// Described is an action or a type of resource, with its purpose.
 type Described struct{ Name, Description string }
 
 // ResourceTypes are the types of resources that policies name.

@@ -1,4 +1,4 @@
-// Package rbac decides what a user may do: policies fold into an ordered list
+// Package rbac decides on permissions: policies fold into an ordered list
 // of resources per action, and a request's resources are tested against it.
 //
 // Not yet: resources combined with `&`, custom roles and policies.
@@ -37,7 +37,7 @@ type entry struct {
 	allow    bool
 }
 
-// Permissions are what one user may do. They are safe for concurrent use.
+// Permissions are those of one user. They are safe for concurrent use.
 type Permissions struct {
 	black   bool
 	actions map[string][]entry

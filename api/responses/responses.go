@@ -100,9 +100,9 @@ func (a *Service) responseText(name string, args []string, alert []byte) (string
 }
 
 // responsesOff asks the active agents whether they have responses switched off,
-// and returns those that say so. It takes responsesAskTime at most; what does not
-// answer until then is told to respond as if it had not been asked, and so is
-// everybody where more than responsesAskMax would have to be asked.
+// and returns those that say so. It takes responsesAskTime at most. Agents
+// that do not answer by then get the order nevertheless. Where more than
+// responsesAskMax agents would have to be asked, none is asked.
 //
 // Source: spec/agent-protocol.md §8a "Observed forms".
 func (a *Service) responsesOff(c *rest.Call, chosen []*agents.Agent) map[string]bool {
@@ -193,8 +193,8 @@ type listResponses struct {
 	AlertID string                      `param:"alert_id"`
 }
 
-// listResponses is ours: which active responses were ordered and what came of
-// them, as far as the topics reach back.
+// listResponses is an operation of ours: the active responses that were ordered
+// and their outcomes, as far as the topics reach back.
 func (a *Service) listResponses(c *rest.Call, p *listResponses) (rest.Answer, error) {
 	l := rest.Items([]rest.Ordered{}, rest.Messages{All: "All responses asked for are listed", Some: "Some responses asked for are not listed", None: "No response is listed"})
 	if a.Orders == nil {

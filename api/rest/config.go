@@ -11,7 +11,7 @@ import (
 	"vedette/api/rbac"
 )
 
-// Config is what the frame needs to know.
+// Config holds the settings of the frame.
 type Config struct {
 	Listen      string
 	Certificate tls.Certificate
@@ -23,12 +23,12 @@ type Config struct {
 	MaxRequestsPerMinute int
 	// TokenLifetime is how long a token is good for.
 	TokenLifetime time.Duration
-	// Identity is what the server says of itself. Errors show its node to callers
-	// who may read it.
+	// Identity describes the server. Errors name its node to callers that may read
+	// nodes.
 	Identity Identity
 }
 
-// Identity is what the server says of itself.
+// Identity describes the server in answers.
 type Identity struct {
 	// Manager is the host name that alerts carry as manager.name.
 	Manager string
@@ -101,6 +101,7 @@ type Users interface {
 // User is one API user.
 type User struct {
 	// ID is 1 for wazuh and 2 for wazuh-wui, as in 4.14; others have larger ones.
+	// Only Users.Users sets it.
 	ID   int
 	Name string
 	// RunAs says that the user may log in for others.

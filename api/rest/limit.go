@@ -102,8 +102,8 @@ func retryAfter(wait time.Duration) string {
 	return strconv.Itoa(max(1, int((wait+time.Second-1)/time.Second)))
 }
 
-// Source returns what an address counts as: an IPv6 network of 64 bits is one
-// customer's.
+// Source returns the key under which an address is limited. All addresses of an
+// IPv6 network of 64 bits have one key, because one customer has such a network.
 func Source(addr string) string {
 	if ip, err := netip.ParseAddr(addr); err == nil && ip.Is6() && !ip.Is4In6() {
 		if p, err := ip.Prefix(64); err == nil {

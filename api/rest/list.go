@@ -153,7 +153,8 @@ func (v *View[T]) holds(x *T, text string) bool {
 	return v.Search != nil && v.Search(x, text)
 }
 
-// values returns the values of a field by its own name or that of requests.
+// values returns the values of a field, found by its own name or by its name in
+// requests.
 func (v *View[T]) values(x *T, path string) []any {
 	return v.shape.values(reflect.ValueOf(x).Elem(), path, v.Database)
 }

@@ -19,8 +19,8 @@ type Operation struct {
 	run    func(*Call, any) (Answer, error)
 }
 
-// Op returns the function of the operation with an id. Fields of P are what the
-// operation takes, each with one of the tags
+// Op returns the function of the operation with an id. Fields of P are the
+// parameters and resources of the operation, each with one of the tags
 //
 //	param:"name"   a parameter: string, int, bool, []string, []int; nil if absent
 //	all:"type"     a permission without a parameter: Targets of that type

@@ -22,7 +22,7 @@ type Kind[T any] struct {
 	All func() []T
 	// ID returns the id under which requests name a resource.
 	ID func(T) string
-	// Names returns what permissions know a resource by, such as group:id:web.
+	// Names returns the names of a resource in permissions, such as group:id:web.
 	// Nil: its type and its id.
 	Names func(T) []string
 	// Missing is the error for an id that no resource has.

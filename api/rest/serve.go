@@ -97,7 +97,7 @@ func (f *Frame) envelop(c *gin.Context) {
 	c.Next()
 }
 
-// Keys of what serve leaves for the log.
+// Keys of the values that serve leaves for the log.
 const (
 	keyOperation = "operation"
 	keyUser      = "user"

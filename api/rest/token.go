@@ -16,7 +16,7 @@ const mode = "white"
 
 const keyPerms = "permissions"
 
-// authenticate takes the token of a request and learns what its user may do.
+// authenticate takes the token of a request and loads the permissions of its user.
 func (f *Frame) authenticate(k *Call) error {
 	h := k.gin.GetHeader("Authorization")
 	if h == "" {
@@ -49,8 +49,8 @@ func (f *Frame) authenticate(k *Call) error {
 	return nil
 }
 
-// Permissions returns what the caller may do, folded: for each action the effect
-// on each resource, and the mode.
+// Permissions returns the caller's permissions: for each action the effect on each
+// resource, after all policies were applied, and the mode.
 func (c *Call) Permissions() Ordered {
 	var all Ordered
 	c.perms.Each(func(action string, resources, effects []string) {

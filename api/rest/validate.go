@@ -53,7 +53,7 @@ func match(expr string) func(string) bool {
 	return re.MatchString
 }
 
-// check reports what of a parameter's schema the checks below do not know.
+// check returns an error for a parameter's schema that the checks below do not know.
 func (p *param) check() error {
 	s := p.schema
 	if s.Type.Is("array") {
@@ -243,8 +243,8 @@ func needed(c *gin.Context, body io.Reader, want string) ([]byte, error) {
 	return b, bodyIs(c, want)
 }
 
-// readBody reads and checks the operation's body. What operations without a
-// body get is read and ignored, as clients send `{}` with everything.
+// readBody reads and checks the operation's body. A body that the operation does
+// not take is read and ignored, as clients send `{}` with everything.
 func (f *Frame) readBody(c *gin.Context, op *operation) ([]byte, error) {
 	body, err := f.limited(c)
 	if err != nil {

@@ -16,6 +16,15 @@ type fileItem struct {
 
 var fileView = rest.View[fileItem]{Keys: []string{"filename"}}.Init()
 
+func filesOf[T any](items []T, file func(T) fileItem) []*fileItem {
+	var out []*fileItem
+	for _, x := range items {
+		f := file(x)
+		out = append(out, &f)
+	}
+	return out
+}
+
 type listRuleFiles struct {
 	Rules rest.Targets[*ruleItem] `all:"rule:file"`
 	fileFilter
@@ -23,10 +32,7 @@ type listRuleFiles struct {
 
 // listRuleFiles answers the files that hold a rule.
 func (a *Service) listRuleFiles(c *rest.Call, p *listRuleFiles) (rest.Answer, error) {
-	var files []*fileItem
-	for _, x := range p.Rules.Items() {
-		files = append(files, &fileItem{x.Filename, x.Dir, x.Status})
-	}
+	files := filesOf(p.Rules.Items(), func(x *ruleItem) fileItem { return fileItem{x.Filename, x.Dir, x.Status} })
 	return p.page(c, files, "All rules files were returned")
 }
 
@@ -37,10 +43,7 @@ type listDecoderFiles struct {
 
 // listDecoderFiles answers the files that hold a decoder.
 func (a *Service) listDecoderFiles(c *rest.Call, p *listDecoderFiles) (rest.Answer, error) {
-	var files []*fileItem
-	for _, x := range p.Decoders.Items() {
-		files = append(files, &fileItem{x.Filename, x.Dir, x.Status})
-	}
+	files := filesOf(p.Decoders.Items(), func(x *decoderItem) fileItem { return fileItem{x.Filename, x.Dir, x.Status} })
 	return p.page(c, files, "All decoder files were returned")
 }
 

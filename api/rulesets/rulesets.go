@@ -17,7 +17,8 @@ import (
 type Service struct {
 	// Rulesets looks after the versions of the ruleset; nil where none runs.
 	Rulesets Rulesets
-	// Shadow tells what a candidate ruleset would change; nil where nobody can.
+	// Shadow sums up the changes that a candidate ruleset would make; nil where
+	// there is no candidate.
 	Shadow func(ctx context.Context) (*shadowlog.Summary, error)
 	Node   string
 	Log    *slog.Logger
@@ -36,7 +37,7 @@ type Rulesets interface {
 	// Versions returns them, the newest first.
 	Versions() []RulesetVersion
 	// Reload reads the ruleset's directories anew and returns when this node runs
-	// what they hold, or why it does not.
+	// them; the error says why it does not.
 	Reload(ctx context.Context) error
 	// Promote makes a version the current one, or the one before it if it says
 	// PreviousRuleset, and returns which. A candidate that this node tries is

@@ -17,7 +17,7 @@ const (
 	blockedAddresses = 10_000
 )
 
-// Service answers the operations of logging in, and lists what decides on permissions.
+// Service answers the operations of logging in, and lists users, roles and policies.
 type Service struct {
 	users    rest.Users
 	log      *slog.Logger
@@ -136,7 +136,7 @@ func (l *loginLimit) failed(addr string, now time.Time) {
 	at.n++
 }
 
-// forget drops what is over, and the oldest if nothing is.
+// forget drops the attempts that have expired, and the oldest if none has.
 func (l *loginLimit) forget(now time.Time) {
 	oldest := ""
 	for a, at := range l.addrs {

@@ -29,7 +29,7 @@ type Policy struct {
 	Policy PolicyBody `json:"policy"`
 }
 
-// PolicyBody is what a policy allows or denies.
+// PolicyBody holds the actions and resources that a policy allows or denies.
 type PolicyBody struct {
 	Actions   []string `json:"actions"`
 	Resources []string `json:"resources"`
@@ -37,7 +37,12 @@ type PolicyBody struct {
 }
 
 func (a *Service) getUserMe(c *rest.Call, _ *rest.None) (rest.Answer, error) {
-	u := User{ID: c.User.ID, Username: c.User.Name, RunAs: c.User.RunAs, Roles: []Role{}}
+	u := User{Username: c.User.Name, RunAs: c.User.RunAs, Roles: []Role{}}
+	for _, x := range a.users.Users() {
+		if x.Name == u.Username {
+			u.ID = x.ID
+		}
+	}
 	for _, id := range c.User.Roles {
 		role, ok := rbac.RoleByID(id)
 		if !ok {

@@ -24,7 +24,7 @@ import (
 // Service answers the operations on upgrades.
 type Service struct {
 	*agents.Service
-	// Packages take what agents are upgraded by; nil where there are none.
+	// Packages store upgrade packages; nil where there are none.
 	Packages Packages
 	// Dir holds the packages that agents are upgraded by; empty: none.
 	Dir string
@@ -46,7 +46,7 @@ func (a *Service) Part() rest.Part {
 	}}
 }
 
-// Packages take what agents are upgraded by; *packages.Store is one.
+// Packages store upgrade packages; *packages.Store implements it.
 type Packages interface {
 	// Put makes a package available on every node and returns its SHA-256.
 	Put(ctx context.Context, file string, data []byte) (sha256 string, err error)
@@ -81,7 +81,7 @@ func (a *Service) upgrading(now time.Time) map[string]bool {
 	return out
 }
 
-// upgrade orders what pick says for each agent.
+// upgrade orders an upgrade of each agent to the package that pick chooses.
 func (a *Service) upgrade(c *rest.Call, kind string, chosen []*agents.Agent, pick func(x *agents.Agent, version []int) (*agentPackage, problem.Code)) (rest.Answer, error) {
 	if a.Packages == nil || a.Orders == nil {
 		return nil, problem.New(problem.NotReady, "")
@@ -135,7 +135,7 @@ func (a *Service) upgrade(c *rest.Call, kind string, chosen []*agents.Agent, pic
 	return rest.Items(items, rest.Messages{All: "All upgrade tasks were created", Some: "Some upgrade tasks were not created", None: "No upgrade task was created"}), nil
 }
 
-// agentPackage is the package for one agent and what of it is run there.
+// agentPackage is the package for one agent and the file of it that the agent runs.
 type agentPackage struct{ file, installer string }
 
 // installerOf is the script that a package has for an agent's system.

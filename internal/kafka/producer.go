@@ -171,8 +171,8 @@ func (p *Producer) finish(done func(err error), err error) {
 }
 
 // ProduceSync writes records and waits for all of them. The result holds them
-// with partition and offset. A refusal by the brokers, for now or for good, is
-// an error. Giving up when ctx ends does not tell whether they were written.
+// with partition and offset. Each refusal by the brokers is
+// an error. If ctx ends first, the records may have been written or not.
 func (p *Producer) ProduceSync(ctx context.Context, recs ...schemas.Record) ([]schemas.Record, error) {
 	type result struct {
 		i   int

@@ -299,7 +299,7 @@ var ErrNewer = errors.New("the registry needs a newer version of this program")
 // snapshots. What is known already stays in use. After an upgrade the next start
 // goes on here.
 func (r *Registry) halt(offset int64, unknown *schemas.UnknownProposalError) {
-	err := fmt.Errorf("%w: at offset %d stands %w; upgrade this node to the version of that node", ErrNewer, offset, unknown)
+	err := fmt.Errorf("%w: it does not know the record at offset %d (%w). Upgrade this node to the version of that node", ErrNewer, offset, unknown)
 	r.halted.Store(&err)
 	r.m.halted.Set(1)
 	r.log.Error("the registry is not read any further, and this node changes nothing in it", "err", err)

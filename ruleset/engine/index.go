@@ -112,7 +112,7 @@ func (g *guard) begins(low string) bool {
 }
 
 // ruleEntry is a rule with the rules below it. An event meets a few of thousands.
-// So an entry holds the data that a trial reads in one cache line.
+// So the data that a trial reads fits into one cache line.
 type ruleEntry struct {
 	rule  *program.Rule
 	tests []test

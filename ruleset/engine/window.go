@@ -285,7 +285,9 @@ func (q *queue) roomForEvent() *remembered {
 // keepText returns a copy of b.
 func keepText[T string | []byte](q *queue, b T) string {
 	if len(b) > textAlone || len(q.eventRoom) == 0 {
-		return strings.Clone(string(b))
+		room := make([]byte, len(b))
+		copy(room, b)
+		return unsafe.String(unsafe.SliceData(room), len(room))
 	}
 	if len(b) > len(q.textRoom) {
 		q.textRoom = make([]byte, min(textsTogether, len(b)*(1+len(q.eventRoom))))
