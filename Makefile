@@ -19,7 +19,7 @@ help: ## print this list
 
 build: ## compile bin/vedette
 	@echo "Compiling bin/vedette: some minutes the first time, seconds later. Packages are named as they are done."
-	$(GO) build -v -ldflags "-X main.version=$(VERSION)" -o bin/vedette ./cmd/vedette
+	$(GO) build -v -ldflags "-X vedette/internal/buildinfo.version=$(VERSION)" -o bin/vedette ./cmd/vedette
 
 run: build ## build and run everything in one process, with what it needs embedded
 	bin/vedette run

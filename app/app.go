@@ -79,6 +79,9 @@ type App struct {
 	ends     datadir.Endpoints
 	cleanup  []func()
 	ready    chan struct{}
+	// bury keeps a record that was not applied in the dead letter; nil where the
+	// role enroll, of which each installation has one or more, does it elsewhere.
+	bury func(rec schemas.Record, cause string)
 
 	credentials string // path, when this process wrote or found it
 	password    string // path of the generated enrollment password
@@ -144,6 +147,9 @@ func Start(ctx context.Context, c config.Config, names []string, log *slog.Logge
 		return nil, err
 	}
 	if err := a.build(names); err != nil {
+		return nil, err
+	}
+	if err := a.openNodes(names); err != nil {
 		return nil, err
 	}
 	if c.Metrics.Listen != "" {

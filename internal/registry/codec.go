@@ -14,8 +14,20 @@ import (
 	"vedette/schemas"
 )
 
-// stateFormat is the version of the form AppendBinary writes.
-const stateFormat = 1
+// Versions of the form that AppendBinary writes. A state without activations has
+// the first, so that programs from before activation read it.
+const (
+	formFirst      = 1
+	formActivation = 2 // with the active formats
+	formNewest     = formActivation
+)
+
+func (s *State) form() int {
+	if len(s.active) > 0 {
+		return formActivation
+	}
+	return formFirst
+}
 
 // errState says that bytes are no state, without saying where: they are sealed,
 // so that nobody but this program can have written them.
@@ -25,7 +37,14 @@ var errState = errors.New("not a state of the registry")
 // however they came about. The result holds keys in clear text.
 func (s *State) AppendBinary(b []byte) []byte {
 	w := writer(b)
-	w.uint(stateFormat)
+	w.uint(uint64(s.form()))
+	if s.form() >= formActivation {
+		w.uint(uint64(len(s.active)))
+		for _, kind := range slices.Sorted(maps.Keys(s.active)) {
+			w.text(string(kind))
+			w.uint(uint64(s.active[kind]))
+		}
+	}
 	w.int(s.offset)
 	w.uint(uint64(s.maxID))
 	w.int(s.seq)
@@ -71,10 +90,21 @@ func (s *State) AppendBinary(b []byte) []byte {
 // DecodeState returns the state that AppendBinary wrote.
 func DecodeState(b []byte) (*State, error) {
 	r := reader{b: b}
-	if f := r.uint(); f != stateFormat {
-		return nil, fmt.Errorf("%w: form %d, this program knows %d", errState, f, stateFormat)
+	form := r.uint()
+	if form < formFirst || form > formNewest {
+		return nil, fmt.Errorf("%w: form %d, this program knows %d", errState, form, formNewest)
 	}
 	s := NewState()
+	if form >= formActivation {
+		s.active = schemas.Formats{}
+		for range r.count(activeMax) {
+			kind := schemas.ProposalKind(r.text())
+			s.active[kind] = int(r.uint())
+		}
+		if len(s.active) == 0 {
+			return nil, errState
+		}
+	}
 	s.offset = r.int()
 	s.maxID = int(r.uint())
 	s.seq = r.int()

@@ -179,10 +179,10 @@ func consistent(t *testing.T, s *State) {
 
 func TestASnapshotHoldsEveryFieldOfTheState(t *testing.T) {
 	t.Parallel()
-	// Who adds a field adds it to AppendBinary and DecodeState, raises stateFormat
+	// Who adds a field adds it to AppendBinary and DecodeState, adds a form
 	// and lists it here.
 	want := map[reflect.Type][]string{
-		reflect.TypeFor[State](): {"agents", "byName", "byHost", "maxID", "seq", "groups", "users", "token", "offset", "seen", "order", "next"},
+		reflect.TypeFor[State](): {"agents", "byName", "byHost", "maxID", "seq", "groups", "users", "token", "active", "offset", "seen", "order", "next"},
 		reflect.TypeFor[Agent](): {"ID", "Name", "IP", "Key", "Groups", "Registered", "Removed", "Rule", "seq"},
 		reflect.TypeFor[User]():  {"Name", "PasswordHash", "Roles", "RunAs", "Created"},
 	}
@@ -204,6 +204,8 @@ func FuzzDecodeState(f *testing.F) {
 		log[i].applyTo(s, i)
 	}
 	f.Add(NewState().AppendBinary(nil))
+	f.Add(s.AppendBinary(nil))
+	s.activate(&schemas.Activate{Formats: schemas.Formats{schemas.ProposalGroupAdd: 2}})
 	f.Add(s.AppendBinary(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := DecodeState(b)

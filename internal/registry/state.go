@@ -20,6 +20,8 @@ const (
 	usersMax  = 10_000
 	// seenMax bounds the proposal ids remembered against repeated records.
 	seenMax = 1 << 21
+	// activeMax bounds the kinds of proposals that a state names as active.
+	activeMax = 1000
 	// idMax is the largest id that has 8 digits.
 	idMax = 99_999_999
 )
@@ -83,6 +85,7 @@ const (
 	ReasonOnlyDefault      Reason = "only_in_default"
 	ReasonRepeated         Reason = "repeated"
 	ReasonNotLost          Reason = "not_disconnected_long_enough"
+	ReasonNotActive        Reason = "not_active"
 )
 
 // Refusal is the error of a proposal that was refused.
@@ -132,7 +135,8 @@ type State struct {
 	groups map[string]int // live agents in each; default is always there
 	users  map[string]User
 	token  secret.String
-	offset int64 // of the last record, -1 before the first
+	active schemas.Formats // that may be written beyond the free ones; nil is none
+	offset int64           // of the last record, -1 before the first
 	seen   map[string]struct{}
 	order  []string // seen in order, a ring once it is full
 	next   int
@@ -151,14 +155,17 @@ func NewState() *State {
 // field in clear text. Refused proposals change nothing but the memory of
 // their id.
 //
-// A change of what Apply decides must wait for an activation record, because
-// nodes of two versions would part (docs/design.md D5).
+// A change of what Apply decides needs a format of its own: nodes of two versions
+// would part (docs/design.md D13). A format that is not active is refused.
 func (s *State) Apply(p *schemas.Proposal, opened secret.String, offset int64) Outcome {
 	s.offset = offset
 	if _, ok := s.seen[p.ID]; ok {
 		return refuse(ReasonRepeated, p.ID, "")
 	}
 	s.remember(p.ID)
+	if p.V > s.format(p.Kind) {
+		return refuse(ReasonNotActive, string(p.Kind), "")
+	}
 	switch p.Kind {
 	case schemas.ProposalAgentAdd:
 		return s.add(p, opened)
@@ -211,8 +218,10 @@ func (s *State) Apply(p *schemas.Proposal, opened secret.String, offset int64) O
 		return s.removeGroup(p.GroupRemove.Name)
 	case schemas.ProposalAgentGroups:
 		return s.setGroups(p.AgentGroups)
+	case schemas.ProposalActivate:
+		return s.activate(p.Activate)
 	}
-	panic("registry: ParseProposal let an unknown kind through: " + string(p.Kind))
+	panic("registry: Formats.Parse let an unknown kind through: " + string(p.Kind))
 }
 
 // Skip says that the record at an offset is no proposal and changes nothing.
