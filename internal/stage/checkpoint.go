@@ -1,4 +1,4 @@
-package analyze
+package stage
 
 import (
 	"bytes"
@@ -11,21 +11,19 @@ import (
 	"time"
 
 	"vedette/internal/kafka"
-	"vedette/internal/repeats"
 	"vedette/internal/retry"
-	"vedette/ruleset/engine"
 	"vedette/schemas"
 )
 
 // CheckpointPolicy says when the state of a partition is written. Zero values
 // mean the defaults.
 type CheckpointPolicy struct {
-	// Every is how long after the last checkpoint the next is due, if events
-	// came since.
+	// Every is how long after the last checkpoint the next is due, if records came
+	// since.
 	Every time.Duration
-	// Events is after how many events a checkpoint is due at once. A new owner
-	// judges at most these again, beside the events of one batch.
-	Events int
+	// Records is after how many records a checkpoint is due at once. A new owner
+	// handles at most these again, beside the records of one batch.
+	Records int
 	// BytesMax bounds a checkpoint. A larger state is not written.
 	BytesMax int
 	// CloseWithin bounds how long giving a partition up waits for its last checkpoint.
@@ -35,7 +33,7 @@ type CheckpointPolicy struct {
 // Defaults of CheckpointPolicy.
 const (
 	DefaultCheckpointEvery       = time.Minute
-	DefaultCheckpointEvents      = 100_000
+	DefaultCheckpointRecords     = 100_000
 	DefaultCheckpointBytesMax    = schemas.MaxCheckpointChunks * schemas.MaxCheckpointChunkBytes
 	DefaultCheckpointCloseWithin = 5 * time.Second
 )
@@ -44,8 +42,8 @@ func (p CheckpointPolicy) orDefault() CheckpointPolicy {
 	if p.Every <= 0 {
 		p.Every = DefaultCheckpointEvery
 	}
-	if p.Events <= 0 {
-		p.Events = DefaultCheckpointEvents
+	if p.Records <= 0 {
+		p.Records = DefaultCheckpointRecords
 	}
 	if p.BytesMax <= 0 || p.BytesMax > DefaultCheckpointBytesMax {
 		p.BytesMax = DefaultCheckpointBytesMax
@@ -57,7 +55,8 @@ func (p CheckpointPolicy) orDefault() CheckpointPolicy {
 }
 
 const (
-	purposeCheckpoint = "checkpoint"
+	// Purpose of the MAC of checkpoints and changes of versions.
+	Purpose = "checkpoint"
 	// manifestPartition of TopicCheckpoints holds the manifests, the others the
 	// chunks, so that finding a manifest never reads state.
 	manifestPartition = 0
@@ -72,14 +71,14 @@ const (
 	// loadTries is how often reading checkpoints is tried at an assignment.
 	loadTries = 3
 	// writeWithin bounds the writing of one checkpoint, firstWithin the writing
-	// of the first of a state, for which judging waits.
+	// of the first of a state, for which the partition waits.
 	writeWithin = time.Minute
 	firstWithin = 10 * time.Second
 )
 
-// checkpoints writes and loads the state of a worker's partitions.
+// checkpoints writes and loads the state of a stage's partitions.
 type checkpoints struct {
-	r      *Role
+	s      *Stage
 	policy CheckpointPolicy
 
 	// busy is held while a state is encoded and written: one at a time, so that
@@ -104,17 +103,16 @@ type manifest struct {
 
 // loadedState waits between startAt and open.
 type loadedState struct {
-	state  *engine.Keyed  // nil when there is none
-	seen   repeats.Memory // as of state
-	rules  judging        // of the state, and the known changes
-	offset int64          // of the state; or, when cut, of the log's start
-	slot   int            // for the next checkpoint
-	cut    bool           // the commit lies behind the log's end and means nothing
+	part    Part    // nil when no checkpoint is usable
+	changes changes // with the version of the state
+	offset  int64   // of the state; or, when cut, of the log's start
+	slot    int     // for the next checkpoint
+	cut     bool    // the commit lies behind the log's end and means nothing
 }
 
-func newCheckpoints(r *Role) *checkpoints {
+func newCheckpoints(s *Stage) *checkpoints {
 	return &checkpoints{
-		r: r, policy: r.o.Checkpoints.orDefault(), busy: make(chan struct{}, 1),
+		s: s, policy: s.c.Policy.orDefault(), busy: make(chan struct{}, 1),
 		manifests: map[int32][]manifest{}, changes: map[int32]schemas.RulesetActivation{}, loaded: map[int32]*loadedState{}, written: map[int32]time.Time{},
 	}
 }
@@ -135,7 +133,7 @@ func (c *checkpoints) startAt(ctx context.Context, a kafka.Assignment) (int64, b
 			return 0, false, err
 		}
 	}
-	// Judging without the state of long ago is better than not judging.
+	// Going on without the state of long ago is better than standing still.
 	c.reject(a.Partition, "unreadable", err)
 	return 0, false, nil
 }
@@ -146,7 +144,7 @@ func (c *checkpoints) load(ctx context.Context, a kafka.Assignment) (int64, bool
 		return 0, false, err
 	}
 	// Asked after the manifests, so that none of them lies beyond it by right.
-	ranges, err := c.r.o.Cluster.Ranges(ctx, a.Topic)
+	ranges, err := c.s.c.Cluster.Ranges(ctx, a.Topic)
 	if err != nil {
 		return 0, false, err
 	}
@@ -159,85 +157,98 @@ func (c *checkpoints) load(ctx context.Context, a kafka.Assignment) (int64, bool
 		l.slot = (found[len(found)-1].Slot + 1) % schemas.CheckpointSlots
 	}
 	c.mu.Lock()
+	if old := c.loaded[a.Partition]; old != nil && old.part != nil {
+		old.part.Close() // of an assignment that ended before it began
+	}
 	c.loaded[a.Partition] = l
-	l.rules.know(c.changes[a.Partition], a, log)
+	l.changes.know(c.changes[a.Partition], a, log)
 	c.mu.Unlock()
 	if a.Committed > log.End {
-		// The topic was made anew, or the brokers lost records they had
-		// acknowledged: the commit and every checkpoint refer to another log.
-		// The records there are judged from the log's start; repeats overwrite
-		// themselves.
+		// The topic was made anew, or the brokers lost records they had acknowledged:
+		// the commit and every checkpoint refer to another log. The records there are
+		// handled from the log's start; repeats overwrite themselves.
 		l.offset, l.cut = log.Start, true
 		c.reject(a.Partition, "log_cut", nil)
 		return log.Start, true, nil
 	}
-	// The newest written first, not the furthest: after the brokers lost part of
-	// the log, a checkpoint from before reaches further and is wrong. An older
-	// checkpoint, which a paused former owner wrote late, is a true state all the
-	// same; it only means that more events are judged again.
+	// The newest written first, not the furthest: after the brokers lost part of the
+	// log, a checkpoint from before reaches further and is wrong. An older checkpoint,
+	// which a paused former owner wrote late, is a true state all the same; it only
+	// means that more records are handled again.
 	for _, m := range slices.Backward(found) {
-		switch {
-		case m.Topic != a.Topic || m.TopicID != a.TopicID:
-			c.reject(a.Partition, "other_topic", nil)
-			continue
-		case m.Offset > log.End:
-			// The brokers lost records that were acknowledged; offsets have lost
-			// their meaning.
-			c.reject(a.Partition, "beyond_end", nil)
-			continue
-		}
 		begin := time.Now()
-		eng, err := c.r.o.Rulesets.Engine(ctx, m.Ruleset)
-		if errors.Is(err, ErrRulesetGone) {
-			c.reject(a.Partition, "other_ruleset", err)
+		part, reason, err := c.restore(ctx, &m, a, log, have)
+		if reason != "" {
+			c.reject(a.Partition, reason, err)
 			continue
 		}
 		if err != nil {
 			return 0, false, err
 		}
-		data, reason, err := c.chunks(ctx, &m, have)
-		if err != nil {
-			return 0, false, err
+		l.part, l.offset, l.slot = part, m.Offset, (m.Slot+1)%schemas.CheckpointSlots
+		l.changes.version = m.Ruleset
+		l.changes.floor = min(log.End, max(l.changes.floor, m.Offset+kafka.HandleRecordsMax))
+		c.s.m.checkpointLoaded.Inc()
+		c.s.m.checkpointLoadSeconds.Add(time.Since(begin).Seconds())
+		c.s.c.Log.Info("checkpoint loaded", "stage", c.s.c.Name, "topic", a.Topic, "partition", a.Partition, "offset", m.Offset, "committed", a.Committed, "bytes", m.Bytes, "keys", part.Keys())
+		if log.Start > m.Offset {
+			// The state is true but for the records in between; records that were never
+			// handled are counted at the first one.
+			c.reject(a.Partition, "retention_gap", nil)
 		}
-		if reason == "" {
-			if l.seen, data, err = repeats.Restore(data); err == nil {
-				l.state, err = eng.RestoreState(data)
-			}
-			if err == nil {
-				l.offset, l.slot = m.Offset, (m.Slot+1)%schemas.CheckpointSlots
-				l.rules.version, l.rules.engine = m.Ruleset, eng
-				l.rules.floor = min(log.End, max(l.rules.floor, m.Offset+kafka.HandleRecordsMax))
-				c.r.m.checkpointLoaded.Inc()
-				c.r.m.checkpointLoadSeconds.Add(time.Since(begin).Seconds())
-				c.r.o.Log.Info("checkpoint loaded", "topic", a.Topic, "partition", a.Partition, "offset", m.Offset, "committed", a.Committed, "bytes", m.Bytes, "keys", l.state.Keys())
-				if log.Start > m.Offset {
-					// The state is true but for the records in between; events
-					// that were never judged are counted at the first record.
-					c.reject(a.Partition, "retention_gap", nil)
-				}
-				return max(m.Offset, log.Start), true, nil
-			}
-			l.seen, l.state = repeats.Memory{}, nil // records read again must not count as repeats
-			reason = "state"
-			if errors.Is(err, engine.ErrSnapshotForeign) {
-				reason = "other_form"
-			}
-		}
-		c.reject(a.Partition, reason, err)
+		return max(m.Offset, log.Start), true, nil
 	}
 	return 0, false, nil
 }
 
+// restore makes a part with the state of a checkpoint. A reason says why the
+// checkpoint is of no use; an error without one passes.
+func (c *checkpoints) restore(ctx context.Context, m *manifest, a kafka.Assignment, log kafka.Range, have []kafka.Range) (_ Part, reason string, err error) {
+	switch {
+	case m.Topic != a.Topic || m.TopicID != a.TopicID:
+		return nil, "other_topic", nil
+	case m.Offset > log.End:
+		// The brokers lost records that were acknowledged; offsets have lost their
+		// meaning.
+		return nil, "beyond_end", nil
+	}
+	part := c.s.c.Open(a)
+	defer func() {
+		if err != nil || reason != "" {
+			part.Close()
+		}
+	}()
+	use, err := part.Prepare(ctx, m.Ruleset)
+	if errors.Is(err, ErrGone) {
+		return nil, "other_ruleset", err
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	use()
+	data, reason, err := c.chunks(ctx, m, have)
+	if err != nil || reason != "" {
+		return nil, reason, err
+	}
+	switch err := part.Restore(data); {
+	case errors.Is(err, ErrOtherForm):
+		return nil, "other_form", err
+	case err != nil:
+		return nil, "state", err
+	}
+	return part, "", nil
+}
+
 func (c *checkpoints) reject(partition int32, reason string, err error) {
-	c.r.m.checkpointRejected.WithLabelValues(reason).Inc()
-	c.r.o.Log.Warn("checkpoint not used, or not to the full", "partition", partition, "reason", reason, "err", err)
+	c.s.m.checkpointRejected.WithLabelValues(reason).Inc()
+	c.s.c.Log.Warn("checkpoint not used, or not to the full", "stage", c.s.c.Name, "partition", partition, "reason", reason, "err", err)
 }
 
 // scan reads the manifests written since the last time. It returns the manifests
 // of a partition, oldest first, and the ranges of the partitions of
 // TopicCheckpoints.
 func (c *checkpoints) scan(ctx context.Context, partition int32) ([]manifest, []kafka.Range, error) {
-	ranges, err := c.r.o.Cluster.Ranges(ctx, schemas.TopicCheckpoints)
+	ranges, err := c.s.c.Cluster.Ranges(ctx, schemas.TopicCheckpoints)
 	if err == nil && len(ranges) == 0 {
 		err = errors.New("the topic checkpoints has no partition")
 	}
@@ -253,20 +264,20 @@ func (c *checkpoints) scan(ctx context.Context, partition int32) ([]manifest, []
 		clear(c.manifests)
 		clear(c.changes)
 	}
-	err = c.r.o.Cluster.Read(ctx, schemas.TopicCheckpoints, manifestPartition, kafka.Range{Start: max(have.Start, c.next), End: have.End}, func(rec schemas.Record) bool {
+	err = c.s.c.Cluster.Read(ctx, schemas.TopicCheckpoints, manifestPartition, kafka.Range{Start: max(have.Start, c.next), End: have.End}, func(rec schemas.Record) bool {
 		c.next = rec.Offset + 1
 		if p, ok := schemas.RulesetActivationOf(rec.Key); ok {
 			c.learn(p, &rec)
 			return true
 		}
-		p, ok := schemas.CheckpointManifestOf(rec.Key)
+		p, ok := schemas.CheckpointManifestOf(c.s.c.Name, rec.Key)
 		if !ok || len(rec.Value) == 0 {
 			return true
 		}
 		if !c.verify(&rec) {
 			return true
 		}
-		m, err := schemas.ParseCheckpoint(&rec)
+		m, err := schemas.ParseCheckpoint(c.s.c.Name, &rec)
 		if err != nil {
 			reason := "manifest"
 			if errors.Is(err, schemas.ErrCheckpointVersion) {
@@ -282,7 +293,7 @@ func (c *checkpoints) scan(ctx context.Context, partition int32) ([]manifest, []
 	return slices.Clone(c.manifests[partition]), ranges, err
 }
 
-// learn takes in which rulesets judge a partition. The last record counts: by
+// learn takes in which versions handle a partition. The last record counts: by
 // then its writer had read the records before. The caller holds mu.
 func (c *checkpoints) learn(partition int32, rec *schemas.Record) {
 	if len(rec.Value) == 0 || !c.verify(rec) {
@@ -298,13 +309,13 @@ func (c *checkpoints) learn(partition int32, rec *schemas.Record) {
 
 // verify checks the MAC. A record without a right one goes to the dead letter.
 func (c *checkpoints) verify(rec *schemas.Record) bool {
-	if c.r.o.Box.Verify(purposeCheckpoint, schemas.MACInput(rec), rec.Header(schemas.HeaderMAC)) {
+	if c.s.c.Box.Verify(Purpose, schemas.MACInput(rec), rec.Header(schemas.HeaderMAC)) {
 		return true
 	}
-	c.r.m.checkpointRejected.WithLabelValues("mac").Inc()
-	c.r.m.deadletter.WithLabelValues("checkpoint_mac").Inc()
+	c.s.m.checkpointRejected.WithLabelValues("mac").Inc()
+	c.s.m.deadletter.WithLabelValues("checkpoint_mac").Inc()
 	d := schemas.NewDeadLetter(rec, "checkpoint_mac", "the record was not made under this cluster key")
-	c.r.producer.Produce(d.Record(), nil)
+	c.s.c.Producer.Produce(d.Record(), nil)
 	return false
 }
 
@@ -318,11 +329,11 @@ func (c *checkpoints) chunks(ctx context.Context, m *manifest, ranges []kafka.Ra
 	}
 	data = make([]byte, 0, m.Bytes)
 	got := 0
-	err = c.r.o.Cluster.Read(ctx, schemas.TopicCheckpoints, m.ChunkPartition, want, func(rec schemas.Record) bool {
+	err = c.s.c.Cluster.Read(ctx, schemas.TopicCheckpoints, m.ChunkPartition, want, func(rec schemas.Record) bool {
 		if got == n || rec.Offset < m.ChunkOffsets[got] {
 			return true // another partition's, written meanwhile
 		}
-		expect := schemas.CheckpointChunk(m.Partition, m.Slot, got, m.ChunkPartition, nil)
+		expect := m.Chunk(got, nil)
 		switch {
 		case rec.Offset != m.ChunkOffsets[got] || !bytes.Equal(rec.Key, expect.Key):
 			reason = "chunk_missing" // compacted: a newer checkpoint took the slot
@@ -385,12 +396,12 @@ func (c *checkpoints) write(ctx context.Context, m schemas.Checkpoint, data []by
 	var recs []schemas.Record
 	n := 0
 	for chunk := range slices.Chunk(data, schemas.MaxCheckpointChunkBytes) {
-		recs = append(recs, c.seal(schemas.CheckpointChunk(m.Partition, m.Slot, n, m.ChunkPartition, chunk)))
+		recs = append(recs, c.seal(m.Chunk(n, chunk)))
 		n++
 		if len(recs) < chunksInFlight && n*schemas.MaxCheckpointChunkBytes < len(data) {
 			continue
 		}
-		done, err := c.r.producer.ProduceSync(ctx, recs...)
+		done, err := c.s.c.Producer.ProduceSync(ctx, recs...)
 		if err != nil {
 			return err
 		}
@@ -398,29 +409,29 @@ func (c *checkpoints) write(ctx context.Context, m schemas.Checkpoint, data []by
 			m.ChunkOffsets = append(m.ChunkOffsets, done[i].Offset)
 		}
 		recs = recs[:0]
-		if err := c.r.o.interrupt(faultChunks); err != nil {
+		if err := c.s.interrupt(FaultChunks); err != nil {
 			return err
 		}
 	}
-	if err := c.r.o.interrupt(faultManifest); err != nil {
+	if err := c.s.interrupt(FaultManifest); err != nil {
 		return err
 	}
-	_, err := c.r.producer.ProduceSync(ctx, c.seal(m.Record()))
+	_, err := c.s.c.Producer.ProduceSync(ctx, c.seal(m.Record()))
 	return err
 }
 
 func (c *checkpoints) seal(rec schemas.Record) schemas.Record {
-	rec.Headers = append(rec.Headers, schemas.Header{Key: schemas.HeaderMAC, Value: c.r.o.Box.MAC(purposeCheckpoint, schemas.MACInput(&rec))})
+	rec.Headers = append(rec.Headers, schemas.Header{Key: schemas.HeaderMAC, Value: c.s.c.Box.MAC(Purpose, schemas.MACInput(&rec))})
 	return rec
 }
 
 // keeper is the checkpointing of one owned partition. Only the goroutine of the
 // partition uses it.
 type keeper struct {
-	c      *checkpoints
-	last   time.Time
-	events int // since the last checkpoint was begun
-	slot   int
+	c       *checkpoints
+	last    time.Time
+	records int // since the last checkpoint was begun
+	slot    int
 	// running gives the outcome of the checkpoint being written; nil if none is.
 	running chan error
 	cancel  context.CancelFunc
@@ -443,7 +454,7 @@ func (k *keeper) finished(partition int32, err error) {
 // first writes that the state is empty before the record at an offset, and waits
 // until that is durable: nothing that comes of the record is committed before,
 // so that from the first commit on a new owner comes to the same state. If the
-// brokers refuse it, judging goes on without.
+// brokers refuse it, the partition goes on without.
 func (k *keeper) first(ctx context.Context, p *partition, offset int64) error {
 	select {
 	case k.c.busy <- struct{}{}:
@@ -474,7 +485,7 @@ func (k *keeper) due(p *partition) {
 			return
 		}
 	}
-	if k.events == 0 || p.next < p.live || k.events < k.c.policy.Events && time.Since(k.last) < k.c.policy.Every {
+	if k.records == 0 || p.next < p.live || k.records < k.c.policy.Records && time.Since(k.last) < k.c.policy.Every {
 		return
 	}
 	select {
@@ -488,11 +499,10 @@ func (k *keeper) due(p *partition) {
 // goroutine of its own. The caller holds busy, which is passed on.
 func (k *keeper) begin(p *partition, offset int64, within time.Duration) {
 	c := k.c
-	k.last, k.events = time.Now(), 0
-	data := p.seen.AppendSnapshot(c.buffer[:0])
-	data, err := p.state.AppendSnapshot(data, c.policy.BytesMax-len(data))
+	k.last, k.records = time.Now(), 0
+	data, err := p.part.AppendSnapshot(c.buffer[:0], c.policy.BytesMax)
 	if err != nil {
-		c.r.m.checkpointFailed.WithLabelValues("too_large").Inc()
+		c.s.m.checkpointFailed.WithLabelValues("too_large").Inc()
 		<-c.busy
 		return
 	}
@@ -500,8 +510,8 @@ func (k *keeper) begin(p *partition, offset int64, within time.Duration) {
 		c.buffer = nil
 	}
 	m := schemas.Checkpoint{
-		Topic: p.a.Topic, TopicID: p.a.TopicID, Partition: p.a.Partition, Offset: offset, Epoch: p.a.Epoch,
-		Ruleset: p.rules.version, Time: k.last, Slot: k.slot,
+		Stage: c.s.c.Name, Topic: p.a.Topic, TopicID: p.a.TopicID, Partition: p.a.Partition, Offset: offset, Epoch: p.a.Epoch,
+		Ruleset: p.changes.version, Time: k.last, Slot: k.slot,
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	running := make(chan error, 1)
@@ -509,12 +519,12 @@ func (k *keeper) begin(p *partition, offset int64, within time.Duration) {
 	go func() {
 		err := c.write(ctx, m, data)
 		if err != nil {
-			c.r.m.checkpointFailed.WithLabelValues("write").Inc()
-			c.r.o.Log.Warn("checkpoint not written", "partition", m.Partition, "offset", m.Offset, "err", err)
+			c.s.m.checkpointFailed.WithLabelValues("write").Inc()
+			c.s.c.Log.Warn("checkpoint not written", "stage", c.s.c.Name, "partition", m.Partition, "offset", m.Offset, "err", err)
 		} else {
-			c.r.m.checkpointWritten.Inc()
-			c.r.m.checkpointBytes.Add(float64(len(data)))
-			c.r.m.checkpointSeconds.Add(time.Since(m.Time).Seconds())
+			c.s.m.checkpointWritten.Inc()
+			c.s.m.checkpointBytes.Add(float64(len(data)))
+			c.s.m.checkpointSeconds.Add(time.Since(m.Time).Seconds())
 		}
 		<-c.busy
 		running <- err
@@ -522,7 +532,7 @@ func (k *keeper) begin(p *partition, offset int64, within time.Duration) {
 }
 
 // close writes the unwritten checkpoints, within the policy's time. clean says
-// that the outputs up to p.next are acknowledged and nothing was judged beyond.
+// that the outputs up to p.next are acknowledged and nothing was handled beyond.
 func (k *keeper) close(p *partition, clean bool) {
 	defer k.c.forget(p.a.Partition)
 	end := time.NewTimer(k.c.policy.CloseWithin)
@@ -537,11 +547,11 @@ func (k *keeper) close(p *partition, clean bool) {
 			return true
 		case <-end.C:
 			k.cancel()
-			k.c.r.m.checkpointFailed.WithLabelValues("timeout").Inc()
+			k.c.s.m.checkpointFailed.WithLabelValues("timeout").Inc()
 			return false
 		}
 	}
-	if !await() || !clean || k.events == 0 || p.next < p.live || k.c.r.o.interrupt(faultClose) != nil {
+	if !await() || !clean || k.records == 0 || p.next < p.live || k.c.s.interrupt(FaultClose) != nil {
 		return
 	}
 	select {
@@ -549,25 +559,6 @@ func (k *keeper) close(p *partition, clean bool) {
 		k.begin(p, p.next, k.c.policy.CloseWithin)
 		await()
 	case <-end.C:
-		k.c.r.m.checkpointFailed.WithLabelValues("timeout").Inc()
+		k.c.s.m.checkpointFailed.WithLabelValues("timeout").Inc()
 	}
-}
-
-// Places where tests let a worker die.
-const (
-	faultChange   = "change"   // a change of the ruleset is due, not written
-	faultChanged  = "changed"  // it is written, nothing judged by it yet
-	faultJudged   = "judged"   // some events of a batch judged, their output on its way
-	faultOutput   = "output"   // output acknowledged, offset not committed
-	faultChunks   = "chunks"   // some chunks of a checkpoint written
-	faultManifest = "manifest" // all chunks written
-	faultClose    = "close"    // before the last checkpoint
-)
-
-// interrupt is nil but in tests.
-func (o *Options) interrupt(at string) error {
-	if o.fault == nil {
-		return nil
-	}
-	return o.fault(at)
 }
