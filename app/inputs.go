@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"vedette/ingest/agentless"
-	"vedette/ingest/source"
-	"vedette/ingest/syslog"
+	"vedette/inputs/agentless"
+	"vedette/inputs/syslog"
+	"vedette/inputs/topics"
 	"vedette/internal/datadir"
 )
 
@@ -65,7 +65,7 @@ func (a *App) buildSources() error {
 	if r := a.cfg.Events.Retention; r > 0 {
 		maxAge = min(maxAge, r/4)
 	}
-	r, err := source.New(source.Options{
+	r, err := topics.New(topics.Options{
 		Topics: a.cfg.Ingest.Kafka, Cluster: a.cluster, Registry: a.registry, Node: a.node, MaxAge: maxAge, Log: a.log, Registerer: a.reg,
 	})
 	if err != nil {

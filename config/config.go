@@ -20,9 +20,9 @@ import (
 	"vedette/analyze"
 	"vedette/enroll"
 	"vedette/forward/alertsfile"
-	"vedette/ingest/agentless"
-	"vedette/ingest/source"
-	"vedette/ingest/syslog"
+	"vedette/inputs/agentless"
+	"vedette/inputs/syslog"
+	"vedette/inputs/topics"
 	"vedette/internal/groups"
 	"vedette/internal/kafka"
 	"vedette/internal/keyrequest"
@@ -141,7 +141,7 @@ type Ingest struct {
 	// Syslog takes messages of devices.
 	Syslog syslog.Config `mapstructure:"syslog"`
 	// Kafka takes topics that others write.
-	Kafka []source.Config `mapstructure:"kafka"`
+	Kafka []topics.Config `mapstructure:"kafka"`
 }
 
 // Agents holds settings about agents, whichever gateway they connect to.
@@ -207,7 +207,7 @@ func Default() Config {
 			Force:      Force{Enabled: true, KeyMismatch: true, DisconnectedTimeEnabled: true, DisconnectedTime: time.Hour, AfterRegistrationTime: time.Hour},
 			KeyRequest: keyrequest.Default(),
 		},
-		Ingest:    Ingest{TCP: ":1514", MaxConnections: 100_000, InFlightBytes: 64 << 20, Syslog: syslog.Default(), Kafka: []source.Config{}},
+		Ingest:    Ingest{TCP: ":1514", MaxConnections: 100_000, InFlightBytes: 64 << 20, Syslog: syslog.Default(), Kafka: []topics.Config{}},
 		Agents:    Agents{DisconnectedAfter: 15 * time.Minute, PushBytesPerSecond: 64 << 20},
 		Agentless: []agentless.Config{},
 		Analyze:   analyze.Default(),
@@ -384,7 +384,7 @@ func (c Config) ValidateFor(roles []string) error {
 	if c.Ingest.InFlightBytes < 1<<20 {
 		bad("ingest.in_flight_bytes: %d is less than 1 MiB, which one agent may have in flight", c.Ingest.InFlightBytes)
 	}
-	for _, err := range []error{c.Kafka.Validate(), c.Ingest.Syslog.Validate(), source.Validate(c.Ingest.Kafka, c.Kafka.TopicPrefix), agentless.Validate(c.Agentless)} {
+	for _, err := range []error{c.Kafka.Validate(), c.Ingest.Syslog.Validate(), topics.Validate(c.Ingest.Kafka, c.Kafka.TopicPrefix), agentless.Validate(c.Agentless)} {
 		if err != nil {
 			errs = append(errs, single(err)...)
 		}

@@ -21,6 +21,7 @@ var allowed = map[string][]string{
 	"internal": {"schemas", "internal"},
 	"ruleset":  {"schemas", "internal/regex", "internal/ipset", "ruleset"},
 	"ingest":   {"schemas", "internal", "ingest"},
+	"inputs":   {"schemas", "internal", "inputs"},
 	"enroll":   {"schemas", "internal", "enroll"},
 	"analyze":  {"schemas", "internal", "analyze", "ruleset"},
 	"forward":  {"schemas", "internal", "forward"},
@@ -43,8 +44,8 @@ var allowed = map[string][]string{
 	"api/security":  {"api/rest", "api/problem", "api/rbac"},
 	"simulate":      {"schemas", "internal", "simulate", "ingest/secure", "enroll/protocol"},
 	"replay":        {"schemas", "internal", "ruleset", "replay"},
-	"config":        {"config", "schemas", "internal", "ingest", "enroll", "analyze", "forward", "api"},
-	"app":           {"app", "config", "schemas", "internal", "ingest", "enroll", "analyze", "forward", "api", "ruleset"},
+	"config":        {"config", "schemas", "internal", "ingest", "inputs", "enroll", "analyze", "forward", "api"},
+	"app":           {"app", "config", "schemas", "internal", "ingest", "inputs", "enroll", "analyze", "forward", "api", "ruleset"},
 	"cmd":           {"app", "config", "schemas", "internal", "ruleset", "simulate", "replay", "cmd"},
 	"test":          {""},
 }

@@ -1,4 +1,4 @@
-// Package source takes records of topics that others write, in the same Kafka
+// Package topics takes records of topics that others write, in the same Kafka
 // cluster, and writes them as events to TopicEvents.
 //
 // Order: the records of one partition are produced in their order. Delivery: a
@@ -19,6 +19,6 @@
 // event takes the record's time if this lies within Options.MaxAge, so that a
 // gateway which was away does not press an hour's events into a second.
 //
-// Limits: the constants of source.go, and the limits of a group member
+// Limits: the constants of topics.go, and the limits of a group member
 // (internal/kafka).
-package source
+package topics
