@@ -5,7 +5,7 @@ FUZZTIME ?= 30s
 RACE_PACKAGES = ./analyze/... ./app/... ./enroll/... ./forward/... ./ingest/... ./internal/history/... ./internal/kafka/... ./internal/registry/... ./internal/rulesets/... ./internal/shadowlog/... ./internal/qlang/... ./replay/... ./ruleset/engine/... ./simulate/...
 
 .DEFAULT_GOAL := help
-ENGINE_TARGETS = ruleset/xmlfile:FuzzParse internal/regex/osregex:FuzzMatch internal/regex/pcre:FuzzMatch \
+ENGINE_TARGETS = internal/xmlfile:FuzzParse internal/regex/osregex:FuzzMatch internal/regex/pcre:FuzzMatch \
 	ruleset/engine:FuzzPredecode ruleset/engine:FuzzFlatten ruleset/engine:FuzzEventChannel \
 	internal/regex/osregex:FuzzShortcutsAgreeWithTheProcedure ruleset:FuzzEnginesAgree replay:FuzzLogTime
 

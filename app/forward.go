@@ -49,7 +49,7 @@ func (a *App) respond(set *responses.Set, o *all.Options) error {
 			return err
 		}
 	}
-	cfg, err := withOssecConf(a.cfg.ActiveResponse)
+	cfg, err := responses.WithOssecConf(a.cfg.ActiveResponse)
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func (a *App) buildSyslog() error {
 		return err
 	}
 	a.cleanup = append(a.cleanup, func() { _ = r.Close() })
-	a.checks.add("syslog", r.Ready)
+	a.checks.Add("syslog", r.Ready)
 	a.roles["ingest/syslog"], a.ends.Syslog = closing{r, p}, r.Addrs()
 	return nil
 }
@@ -71,7 +71,7 @@ func (a *App) buildSources() error {
 	if err != nil {
 		return err
 	}
-	a.checks.add("kafka sources", r.Ready)
+	a.checks.Add("kafka sources", r.Ready)
 	a.roles["ingest/kafka"] = r
 	return nil
 }
@@ -84,7 +84,7 @@ func (a *App) buildAgentless() error {
 	if err != nil {
 		return err
 	}
-	a.checks.add("agentless", r.Ready)
+	a.checks.Add("agentless", r.Ready)
 	a.roles["ingest/agentless"] = r
 	return nil
 }

@@ -7,10 +7,23 @@ import (
 	"slices"
 	"time"
 
+	"vedette/config"
 	"vedette/internal/buildinfo"
 	"vedette/internal/nodes"
 	"vedette/schemas"
 )
+
+// NodeName is how this process calls itself in presence and event headers:
+// cluster.node, the host name, or the name of the container.
+func NodeName(c config.Config) string {
+	if c.Cluster.Node != "" {
+		return c.Cluster.Node
+	}
+	if name := nodes.HostName(); name != "" {
+		return name
+	}
+	return c.Cluster.Name
+}
 
 // openNodes announces this process with its roles, and the formats of registry
 // records that it reads.

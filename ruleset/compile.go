@@ -5,7 +5,7 @@ import (
 
 	"vedette/internal/regex"
 	"vedette/ruleset/program"
-	"vedette/ruleset/xmlfile"
+	"vedette/internal/xmlfile"
 )
 
 // textMax bounds texts after concatenation: decoders, rules.

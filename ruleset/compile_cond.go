@@ -8,7 +8,7 @@ import (
 	"vedette/internal/ipset"
 	"vedette/internal/regex"
 	"vedette/ruleset/program"
-	"vedette/ruleset/xmlfile"
+	"vedette/internal/xmlfile"
 )
 
 // fieldID numbers a dynamic field that rules name.

@@ -6,7 +6,7 @@ import (
 
 	"vedette/internal/regex"
 	"vedette/ruleset/program"
-	"vedette/ruleset/xmlfile"
+	"vedette/internal/xmlfile"
 )
 
 var plugins = map[string]program.Plugin{

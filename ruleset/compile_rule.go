@@ -9,7 +9,7 @@ import (
 
 	"vedette/internal/regex"
 	"vedette/ruleset/program"
-	"vedette/ruleset/xmlfile"
+	"vedette/internal/xmlfile"
 )
 
 // ruleFiles reads all rules, roots that are missing first.

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"vedette/ruleset/mitre"
-	"vedette/ruleset/xmlfile"
+	"vedette/internal/xmlfile"
 	"vedette/schemas"
 )
 

@@ -16,7 +16,7 @@ import (
 
 	"vedette/ruleset"
 	"vedette/ruleset/program"
-	"vedette/ruleset/xmlfile"
+	"vedette/internal/xmlfile"
 )
 
 // Report holds the findings about a ruleset.

@@ -5,7 +5,7 @@ import (
 
 	"vedette/internal/regex"
 	"vedette/ruleset/program"
-	"vedette/ruleset/xmlfile"
+	"vedette/internal/xmlfile"
 )
 
 // produced holds the fields that the decoders behind one decoder name can fill.

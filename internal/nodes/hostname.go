@@ -1,4 +1,4 @@
-package app
+package nodes
 
 import (
 	"context"
@@ -13,21 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
-
-	"vedette/config"
 )
-
-// NodeName is how this process calls itself in presence and event headers:
-// cluster.node, the host name, or the name of the container.
-func NodeName(c config.Config) string {
-	if c.Cluster.Node != "" {
-		return c.Cluster.Node
-	}
-	if name := hostName(); name != "" {
-		return name
-	}
-	return c.Cluster.Name
-}
 
 // containerID looks like the host name of a container that was given none.
 var containerID = regexp.MustCompile(`^[0-9a-f]{12}$`)
@@ -35,10 +21,10 @@ var containerID = regexp.MustCompile(`^[0-9a-f]{12}$`)
 // engineDNS is where a Docker engine answers the containers of a network.
 const engineDNS = "127.0.0.11:53"
 
-// hostName is the host name, or the name of the container where the host name is
+// HostName is the host name, or the name of the container where the host name is
 // its id. The id changes whenever the container is made anew; the name, such as
 // vedette-ingest-2, stays.
-var hostName = sync.OnceValue(func() string {
+var HostName = sync.OnceValue(func() string {
 	name, err := os.Hostname()
 	if err != nil || !containerID.MatchString(name) {
 		return name

@@ -1,4 +1,4 @@
-package app
+package rulesets
 
 import (
 	"errors"
@@ -10,9 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"vedette/analyze"
-	"vedette/config"
 	"vedette/internal/geoip/geoiptest"
+	"vedette/ruleset/engine"
 	"vedette/schemas"
 )
 
@@ -36,19 +35,15 @@ func TestTheGeoIPDatabaseIsPartOfTheRuleset(t *testing.T) {
 	}
 	write("decoders/d.xml", []byte(geoDecoders))
 	write("rules/r.xml", []byte(geoRules))
-	c := analyze.Config{Rulesets: []string{dir}}
+	geoipFile := ""
 	fires := func(r *Ruleset) bool {
 		t.Helper()
-		ec, err := EngineConfig(config.Default(), false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		e := r.Engine(ec)
+		e := r.Engine(engine.Config{ManagerName: "test", ClusterName: "test"})
 		return e.Process(e.NewState(), &schemas.Event{AgentID: "001", Queue: '1', Location: "/x", Time: time.Now(), Log: []byte("G ip=203.0.113.7")}).RuleID == 100001
 	}
 	load := func() *Ruleset {
 		t.Helper()
-		r, err := LoadRuleset(c)
+		r, err := Load([]string{dir}, geoipFile)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,7 +53,7 @@ func TestTheGeoIPDatabaseIsPartOfTheRuleset(t *testing.T) {
 	if fires(without) {
 		t.Error("it fires without a database")
 	}
-	c.GeoIPFile = write("countries.mmdb", geoiptest.Countries(t, map[string]string{"203.0.113.0/24": "NZ"}))
+	geoipFile = write("countries.mmdb", geoiptest.Countries(t, map[string]string{"203.0.113.0/24": "NZ"}))
 	with := load()
 	if !fires(with) || with.Version == without.Version {
 		t.Error("the database does not count", with.Version)
@@ -67,7 +62,7 @@ func TestTheGeoIPDatabaseIsPartOfTheRuleset(t *testing.T) {
 	if err != nil || !fires(sent) {
 		t.Error("a worker that is sent the files judges otherwise", err)
 	}
-	files := sources{c: c}
+	files := sources{names: []string{dir}, geoipFile: geoipFile}
 	first, err := files.load()
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +73,7 @@ func TestTheGeoIPDatabaseIsPartOfTheRuleset(t *testing.T) {
 		t.Error("a changed database is not noticed", err)
 	}
 	write("countries.mmdb", []byte("x"))
-	if _, err := LoadRuleset(c); err == nil || !strings.Contains(err.Error(), "countries.mmdb") {
+	if _, err := Load([]string{dir}, geoipFile); err == nil || !strings.Contains(err.Error(), "countries.mmdb") {
 		t.Error(err)
 	}
 	if d := cmp.Diff(first.Rules, second.Rules); d != "" {

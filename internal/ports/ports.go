@@ -1,4 +1,5 @@
-package app
+// Package ports explains why a port cannot be bound.
+package ports
 
 import (
 	"errors"
@@ -8,9 +9,9 @@ import (
 	"syscall"
 )
 
-// portTaken adds to the error of a port that another process has which key to
+// Taken adds to the error of a port that another process has which key to
 // change. key is that key, or the section of those for TCP and UDP.
-func portTaken(err error, key string) error {
+func Taken(err error, key string) error {
 	var op *net.OpError
 	if !errors.Is(err, syscall.EADDRINUSE) || !errors.As(err, &op) {
 		return err

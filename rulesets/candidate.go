@@ -1,4 +1,4 @@
-package app
+package rulesets
 
 import (
 	"context"
@@ -11,21 +11,18 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"vedette/analyze"
-	"vedette/analyze/shadow"
-	apirulesets "vedette/api/rulesets"
-	"vedette/config"
 	"vedette/internal/kafka"
-	"vedette/internal/rulesets"
+	published "vedette/internal/rulesets"
 	"vedette/internal/shadowlog"
+	"vedette/internal/stage"
 	"vedette/ruleset/engine"
 	"vedette/schemas"
 )
 
-// candidate is the ruleset that analyze.shadow names, as analyze.Rulesets. It
+// Candidate is the ruleset that analyze.shadow names, as analyze.Rulesets. It
 // follows its files. One that does not compile leaves the one before, or none.
-type candidate struct {
-	cfg     config.Config
+type Candidate struct {
+	cfg     Config
 	log     *slog.Logger
 	files   sources
 	refused prometheus.Counter
@@ -37,17 +34,18 @@ type candidate struct {
 	failed  error     // why the files do not run
 }
 
-// newCandidate reads the candidate. What is wrong with it is logged: it never
-// keeps the rest from starting.
-func newCandidate(cfg config.Config, log *slog.Logger, reg prometheus.Registerer) *candidate {
-	c := &candidate{
+// NewCandidate reads the candidate. A fault of it is logged: it never keeps the
+// rest from starting. l reports its state and publishes it when it is promoted.
+func NewCandidate(cfg Config, l *Live, log *slog.Logger, reg prometheus.Registerer) *Candidate {
+	c := &Candidate{
 		cfg: cfg, log: log, ready: make(chan struct{}), looks: make(chan chan error),
-		files: sources{c: analyze.Config{Rulesets: cfg.Analyze.Shadow, GeoIPFile: cfg.Analyze.GeoIPFile}},
+		files: sources{names: cfg.Shadow, geoipFile: cfg.GeoIPFile},
 		refused: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "vedette_shadow_refused_total", Help: "Shadow rulesets that could not be compiled.",
 		}),
 	}
 	reg.MustRegister(c.refused)
+	l.shadow = c
 	if err := c.look(true); err != nil {
 		c.log.Error("the shadow ruleset is off", "err", err)
 	}
@@ -55,26 +53,26 @@ func newCandidate(cfg config.Config, log *slog.Logger, reg prometheus.Registerer
 }
 
 // Ready implements analyze.Rulesets.
-func (c *candidate) Ready() <-chan struct{} { return c.ready }
+func (c *Candidate) Ready() <-chan struct{} { return c.ready }
 
 // Current implements analyze.Rulesets.
-func (c *candidate) Current() string {
+func (c *Candidate) Current() string {
 	version, _ := c.state()
 	return version
 }
 
 // Engine implements analyze.Rulesets.
-func (c *candidate) Engine(_ context.Context, version string) (*engine.Engine, error) {
+func (c *Candidate) Engine(_ context.Context, version string) (*engine.Engine, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.current == nil || c.current.Version != version {
-		return nil, analyze.ErrRulesetGone
+		return nil, stage.ErrGone
 	}
 	return c.current.live, nil
 }
 
 // state is the version that is tried, and why another one is not.
-func (c *candidate) state() (version, problem string) {
+func (c *Candidate) state() (version, problem string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.current != nil {
@@ -87,7 +85,7 @@ func (c *candidate) state() (version, problem string) {
 }
 
 // version returns the candidate if it is of a version, else nil.
-func (c *candidate) version(version string) *Ruleset {
+func (c *Candidate) version(version string) *Ruleset {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.current == nil || c.current.Version != version {
@@ -97,7 +95,7 @@ func (c *candidate) version(version string) *Ruleset {
 }
 
 // Run looks after the files until ctx ends.
-func (c *candidate) Run(ctx context.Context) error {
+func (c *Candidate) Run(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -115,10 +113,10 @@ func (c *candidate) Run(ctx context.Context) error {
 }
 
 // Reload reads the files at once, and returns what is wrong with them.
-func (c *candidate) Reload(ctx context.Context) error { return ask(ctx, c.looks) }
+func (c *Candidate) Reload(ctx context.Context) error { return ask(ctx, c.looks) }
 
 // look takes over what the files hold, if that changed.
-func (c *candidate) look(asked bool) error {
+func (c *Candidate) look(asked bool) error {
 	src, version, due, err := c.files.look(asked)
 	if !due {
 		return nil
@@ -127,7 +125,7 @@ func (c *candidate) look(asked bool) error {
 	if err == nil && version != c.Current() {
 		var r *Ruleset
 		if r, err = compileSource(src); err == nil {
-			next, err = newCompiled(c.cfg, r)
+			next = newCompiled(c.cfg.Engine, r)
 		}
 	}
 	if err != nil {
@@ -149,40 +147,25 @@ func (c *candidate) look(asked bool) error {
 	for _, w := range next.Warnings {
 		c.log.Warn("shadow ruleset", "problem", w.String())
 	}
-	c.log.Info("shadow ruleset is tried", "ruleset", version, "rulesets", strings.Join(c.cfg.Analyze.Shadow, ","))
-	return nil
-}
-
-// buildShadow tries the candidate beside the role analyze.
-func (a *App) buildShadow() error {
-	if len(a.cfg.Analyze.Shadow) == 0 {
-		return nil
-	}
-	c := newCandidate(a.cfg, a.log, a.reg)
-	r, err := shadow.New(shadow.Options{Cluster: a.cluster, Running: a.rules, Candidate: c, Log: a.log, Registerer: a.reg})
-	if err != nil {
-		return err
-	}
-	a.rules.shadow = c
-	a.infra["candidate"], a.roles["shadow"] = c, r
+	c.log.Info("shadow ruleset is tried", "ruleset", version, "rulesets", strings.Join(c.cfg.Shadow, ","))
 	return nil
 }
 
 // ShadowSummary tells what the candidate that workers try would change about the
 // ruleset that is current. If none tries any, it is about the last.
-func ShadowSummary(ctx context.Context, cluster *kafka.Cluster, s *rulesets.Store) (*shadowlog.Summary, error) {
+func ShadowSummary(ctx context.Context, cluster *kafka.Cluster, s *published.Store) (*shadowlog.Summary, error) {
 	return shadowSummary(s, func(of shadowlog.Pair) (*shadowlog.Summary, error) { return shadowlog.Read(ctx, cluster, of) })
 }
 
-// shadowSummary is ShadowSummary for many that ask.
-func (l *liveRulesets) shadowSummary(cluster *kafka.Cluster) func(context.Context) (*shadowlog.Summary, error) {
+// ShadowSummary is the function ShadowSummary for many that ask.
+func (l *Live) ShadowSummary(cluster *kafka.Cluster) func(context.Context) (*shadowlog.Summary, error) {
 	r := shadowlog.NewReader(cluster)
 	return func(ctx context.Context) (*shadowlog.Summary, error) {
 		return shadowSummary(l.store, func(of shadowlog.Pair) (*shadowlog.Summary, error) { return r.Summary(ctx, of) })
 	}
 }
 
-func shadowSummary(s *rulesets.Store, read func(shadowlog.Pair) (*shadowlog.Summary, error)) (*shadowlog.Summary, error) {
+func shadowSummary(s *published.Store, read func(shadowlog.Pair) (*shadowlog.Summary, error)) (*shadowlog.Summary, error) {
 	var of shadowlog.Pair
 	problem := ""
 	for _, w := range s.Workers() {
@@ -203,12 +186,21 @@ func shadowSummary(s *rulesets.Store, read func(shadowlog.Pair) (*shadowlog.Summ
 	return &told, nil
 }
 
-// Promote implements api.Rulesets.
-func (l *liveRulesets) Promote(ctx context.Context, version string) (string, error) {
-	if version == apirulesets.PreviousRuleset {
+// PreviousVersion names the version before the current one.
+const PreviousVersion = "previous"
+
+// ErrNoVersion says that a version of the ruleset is not known.
+var ErrNoVersion = errors.New("no such version of the ruleset")
+
+// Promote makes a version the current one, or the one before it if it says
+// PreviousVersion, and returns which. A candidate that this process tries is
+// published for it. The error says why not, with ErrNoVersion for a version that
+// nobody knows.
+func (l *Live) Promote(ctx context.Context, version string) (string, error) {
+	if version == PreviousVersion {
 		current, _, _ := l.store.Current()
 		if version = current.Previous; version == "" {
-			return "", apirulesets.ErrNoRuleset
+			return "", ErrNoVersion
 		}
 	}
 	if l.shadow != nil && !l.store.Known(version) {
@@ -216,9 +208,9 @@ func (l *liveRulesets) Promote(ctx context.Context, version string) (string, err
 			return version, l.store.Publish(ctx, version, sourceFiles(r.Source), schemas.OriginCommand)
 		}
 	}
-	err := PromoteRuleset(ctx, l.store, version)
-	if errors.Is(err, rulesets.ErrUnknown) {
-		err = fmt.Errorf("%w: %w", apirulesets.ErrNoRuleset, err)
+	err := Promote(ctx, l.store, version)
+	if errors.Is(err, published.ErrUnknown) {
+		err = fmt.Errorf("%w: %w", ErrNoVersion, err)
 	}
 	return version, err
 }

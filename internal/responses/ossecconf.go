@@ -1,4 +1,4 @@
-package app
+package responses
 
 import (
 	"errors"
@@ -7,26 +7,24 @@ import (
 	"strconv"
 	"strings"
 
-	"vedette/config"
-	"vedette/internal/responses"
-	"vedette/ruleset/xmlfile"
+	"vedette/internal/xmlfile"
 )
 
-// Responses compiles the active responses of a configuration, with those of the
+// Load compiles the active responses of a configuration, with those of the
 // ossec.conf it names in front. Every problem is returned, joined.
-func Responses(c config.Config) (*responses.Set, error) {
-	cfg, err := withOssecConf(c.ActiveResponse)
+func Load(c Config) (*Set, error) {
+	c, err := WithOssecConf(c)
 	if err != nil {
 		return nil, err
 	}
-	return responses.New(cfg)
+	return New(c)
 }
 
-// withOssecConf adds the <command>, <active-response> and <white_list> elements
+// WithOssecConf adds the <command>, <active-response> and <white_list> elements
 // of a configuration file as users have it.
 //
 // Source: spec/active-response.md §1.
-func withOssecConf(cfg responses.Config) (responses.Config, error) {
+func WithOssecConf(cfg Config) (Config, error) {
 	if cfg.OssecConf == "" {
 		return cfg, nil
 	}
@@ -67,7 +65,7 @@ func withOssecConf(cfg responses.Config) (responses.Config, error) {
 // ossecConf collects what a file says.
 type ossecConf struct {
 	file string
-	out  responses.Config
+	out  Config
 	errs []error
 }
 
@@ -76,7 +74,7 @@ func (f *ossecConf) fail(e *xmlfile.Element, format string, a ...any) {
 }
 
 func (f *ossecConf) command(e *xmlfile.Element) {
-	var c responses.Command
+	var c Command
 	for _, x := range e.Children {
 		v := strings.TrimSpace(x.Content)
 		switch x.Name {
@@ -97,7 +95,7 @@ func (f *ossecConf) command(e *xmlfile.Element) {
 }
 
 func (f *ossecConf) response(e *xmlfile.Element) {
-	var r responses.Response
+	var r Response
 	only := true // repeated_offenders
 	for _, x := range e.Children {
 		v := strings.TrimSpace(x.Content)

@@ -1,4 +1,4 @@
-package app
+package rulesets
 
 import (
 	"fmt"
@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"vedette/analyze"
-	"vedette/config"
 	"vedette/internal/geoip"
 	"vedette/ruleset"
 	"vedette/ruleset/content"
@@ -27,9 +25,26 @@ type Ruleset struct {
 	places *geoip.DB // nil without one
 }
 
+// Builtin names the ruleset that the binary carries.
+const Builtin = "builtin"
+
+// Config says where the rulesets of a process come from, and how engines are made
+// of them.
+type Config struct {
+	// Names are Builtin, directories, or configuration files that name their files
+	// (ruleset.LoadConf). Shadow names the candidate in the same way; empty for none.
+	Names, Shadow []string
+	// GeoIPFile is a database of the MaxMind format, or empty.
+	GeoIPFile string
+	// Engine is equal on all workers.
+	Engine engine.Config
+	// Node names this process.
+	Node string
+}
+
 // LoadSource reads one ruleset by its name in the configuration.
 func LoadSource(name string) (ruleset.Source, error) {
-	if name == analyze.Builtin {
+	if name == Builtin {
 		return ruleset.LoadFS(content.FS)
 	}
 	if strings.HasSuffix(name, ruleset.ConfSuffix) {
@@ -69,11 +84,11 @@ func compileSource(src ruleset.Source) (*Ruleset, error) {
 	return r, nil
 }
 
-// LoadRuleset reads and compiles what c.Rulesets names: "builtin", directories, or
-// configuration files that name their files (ruleset.LoadConf); with c.GeoIPFile.
-// The error names file, line and cause of every problem.
-func LoadRuleset(c analyze.Config) (*Ruleset, error) {
-	src, err := (&sources{c: c}).load()
+// Load reads and compiles the named rulesets (Config.Names), with the database of
+// geoipFile if that is not empty. The error names file, line and cause of every
+// problem.
+func Load(names []string, geoipFile string) (*Ruleset, error) {
+	src, err := (&sources{names: names, geoipFile: geoipFile}).load()
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +97,8 @@ func LoadRuleset(c analyze.Config) (*Ruleset, error) {
 
 // sources reads the configured ruleset, again and again.
 type sources struct {
-	c analyze.Config
+	names     []string
+	geoipFile string
 	// The database is read anew only when its file looks different: it is large.
 	geoip   *ruleset.GeoIP
 	size    int64
@@ -112,34 +128,24 @@ func (s *sources) look(asked bool) (src ruleset.Source, version string, due bool
 }
 
 func (s *sources) load() (ruleset.Source, error) {
-	src, err := loadSources(s.c.Rulesets)
-	if err != nil || s.c.GeoIPFile == "" {
+	src, err := loadSources(s.names)
+	if err != nil || s.geoipFile == "" {
 		return src, err
 	}
-	st, err := os.Stat(s.c.GeoIPFile)
+	st, err := os.Stat(s.geoipFile)
 	if err != nil {
 		return src, fmt.Errorf("analyze.geoip_file: %w", err)
 	}
 	if s.geoip == nil || st.Size() != s.size || !st.ModTime().Equal(s.changed) {
-		data, err := geoip.Read(s.c.GeoIPFile)
+		data, err := geoip.Read(s.geoipFile)
 		if err != nil {
 			return src, fmt.Errorf("analyze.geoip_file: %w", err)
 		}
-		f := ruleset.File{Name: filepath.Base(s.c.GeoIPFile), Path: s.c.GeoIPFile, Data: data}
+		f := ruleset.File{Name: filepath.Base(s.geoipFile), Path: s.geoipFile, Data: data}
 		s.geoip, s.size, s.changed = ruleset.NewGeoIP(f), st.Size(), st.ModTime()
 	}
 	src.GeoIP = s.geoip
 	return src, nil
-}
-
-// EngineConfig is what the engine reads of the configuration; equal on every
-// worker. Where addresses are comes with a Ruleset, see Engine.
-func EngineConfig(c config.Config, logtest bool) (engine.Config, error) {
-	zone, err := time.LoadLocation(c.Cluster.Timezone)
-	if err != nil {
-		return engine.Config{}, fmt.Errorf("cluster.timezone: %w", err)
-	}
-	return engine.Config{ManagerName: c.Cluster.Name, ClusterName: c.Cluster.Name, Timezone: zone, Logtest: logtest, Limits: engine.Limits{TotalBytes: int(c.Analyze.StateBytes)}}, nil
 }
 
 // Engine returns an engine for the ruleset, with its GeoIP database.

@@ -1,4 +1,4 @@
-package app
+package ports
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ func TestAPortThatIsTakenNamesItsKey(t *testing.T) {
 	defer l.Close()
 	_, err = net.Listen("tcp", l.Addr().String())
 	for key, want := range map[string]string{"api.listen": "change api.listen", "ingest": "change ingest.tcp"} {
-		got := portTaken(fmt.Errorf("x: %w", err), key)
+		got := Taken(fmt.Errorf("x: %w", err), key)
 		if !errors.Is(got, err) || !strings.Contains(got.Error(), want) || strings.Contains(got.Error(), "manager") {
 			t.Errorf("%v, want %q and no word on managers", got, want)
 		}
@@ -29,12 +29,12 @@ func TestAPortThatIsTakenNamesItsKey(t *testing.T) {
 	for _, port := range []int{1514, 1515} {
 		taken := *op
 		taken.Addr = &net.TCPAddr{IP: net.IPv4zero, Port: port}
-		if got := portTaken(&taken, "enroll.listen"); !strings.Contains(got.Error(), "another manager") {
+		if got := Taken(&taken, "enroll.listen"); !strings.Contains(got.Error(), "another manager") {
 			t.Errorf("%v, want a word on another manager", got)
 		}
 	}
 	for _, other := range []error{nil, errors.New("x"), &net.OpError{Op: "listen", Err: errors.New("denied")}} {
-		if got := portTaken(other, "k"); !errors.Is(got, other) || other != nil && got.Error() != other.Error() {
+		if got := Taken(other, "k"); !errors.Is(got, other) || other != nil && got.Error() != other.Error() {
 			t.Errorf("%v became %v", other, got)
 		}
 	}

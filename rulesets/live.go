@@ -1,4 +1,4 @@
-package app
+package rulesets
 
 import (
 	"context"
@@ -14,12 +14,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"vedette/analyze"
-	apirulesets "vedette/api/rulesets"
-	"vedette/config"
-	"vedette/internal/kafka"
-	"vedette/internal/rulesets"
-	"vedette/internal/secret"
+	published "vedette/internal/rulesets"
+	"vedette/internal/stage"
 	"vedette/ruleset"
 	"vedette/ruleset/engine"
 	"vedette/ruleset/program"
@@ -39,18 +35,18 @@ const (
 	leaveWithin   = 2 * time.Second
 )
 
-// liveRulesets keeps what this process runs equal to what the topic files names,
+// Live keeps what this process runs equal to what the topic files names,
 // and publishes there what the configured directories hold (docs/design.md D7).
-type liveRulesets struct {
-	cfg   config.Config
-	store *rulesets.Store
+type Live struct {
+	cfg   Config
+	store *published.Store
 	log   *slog.Logger
 	// publishes says that the directories are this process's to publish: it
 	// analyzes. running tells which partitions are judged by what.
 	publishes bool
 	running   func() map[string]int
 	files     sources
-	shadow    *candidate // nil if none is configured
+	shadow    *Candidate // nil if none is configured
 
 	refused prometheus.Counter
 	info    *prometheus.GaugeVec
@@ -76,12 +72,13 @@ type compiled struct {
 	logtest func() *engine.Engine
 }
 
-// newRulesets prepares the rulesets of a process. own is what its directories
-// hold; nil with why they were refused.
-func newRulesets(cfg config.Config, store *rulesets.Store, own *Ruleset, publishes bool, log *slog.Logger, reg prometheus.Registerer) (*liveRulesets, error) {
-	l := &liveRulesets{
+// NewLive prepares the rulesets of a process. own is the ruleset of its
+// directories; nil if that was refused. publishes says that the process analyzes:
+// then it publishes what its directories hold.
+func NewLive(cfg Config, store *published.Store, own *Ruleset, publishes bool, log *slog.Logger, reg prometheus.Registerer) *Live {
+	l := &Live{
 		cfg: cfg, store: store, log: log, publishes: publishes,
-		files: sources{c: cfg.Analyze}, ready: make(chan struct{}), looks: make(chan chan error),
+		files: sources{names: cfg.Names, geoipFile: cfg.GeoIPFile}, ready: make(chan struct{}), looks: make(chan chan error),
 		refused: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "vedette_rulesets_refused_total", Help: "Rulesets that were to replace the running one and could not be compiled.",
 		}),
@@ -89,37 +86,38 @@ func newRulesets(cfg config.Config, store *rulesets.Store, own *Ruleset, publish
 	l.info = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "vedette_ruleset_info", Help: "1 for the version of the ruleset that this process runs."}, []string{"ruleset"})
 	reg.MustRegister(l.refused, l.info)
 	if own == nil {
-		return l, nil
+		return l
 	}
-	c, err := l.compiled(own)
-	if err != nil {
-		return nil, err
-	}
+	c := l.compiled(own)
 	l.keep(c)
 	l.taken, l.files.seen, l.files.last = own.Version, own.Version, own.Version
 	if !publishes {
 		l.set(c) // until the topic says otherwise
 	}
-	return l, nil
+	return l
 }
 
-func (l *liveRulesets) compiled(r *Ruleset) (*compiled, error) { return newCompiled(l.cfg, r) }
+// Observe says who tells which partitions are judged by which version. Call it
+// before Run.
+func (l *Live) Observe(running func() map[string]int) { l.running = running }
 
-func newCompiled(cfg config.Config, r *Ruleset) (*compiled, error) {
-	ec, err := EngineConfig(cfg, false)
-	if err != nil {
-		return nil, err
-	}
+func (l *Live) compiled(r *Ruleset) *compiled { return newCompiled(l.cfg.Engine, r) }
+
+// logtestLimits bound a log test over the API, of which there can be many. All
+// its events have one key.
+var logtestLimits = engine.Limits{Keys: 16, EventBytes: 4 << 20, TotalBytes: 4 << 20}
+
+func newCompiled(ec engine.Config, r *Ruleset) *compiled {
 	test := ec
 	test.Logtest, test.Limits = true, logtestLimits
-	return &compiled{Ruleset: r, live: r.Engine(ec), logtest: sync.OnceValue(func() *engine.Engine { return r.Engine(test) })}, nil
+	return &compiled{Ruleset: r, live: r.Engine(ec), logtest: sync.OnceValue(func() *engine.Engine { return r.Engine(test) })}
 }
 
 // Ready implements analyze.Rulesets.
-func (l *liveRulesets) Ready() <-chan struct{} { return l.ready }
+func (l *Live) Ready() <-chan struct{} { return l.ready }
 
 // Current implements analyze.Rulesets.
-func (l *liveRulesets) Current() string {
+func (l *Live) Current() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.current == nil {
@@ -129,7 +127,7 @@ func (l *liveRulesets) Current() string {
 }
 
 // Program returns what runs; nil before anything does.
-func (l *liveRulesets) Program() *program.Program {
+func (l *Live) Program() *program.Program {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.current == nil {
@@ -140,7 +138,7 @@ func (l *liveRulesets) Program() *program.Program {
 
 // Excluded returns the rules and decoders of files that the configured ossec.conf
 // files exclude, as far as they compile beside what runs. They never run.
-func (l *liveRulesets) Excluded() (rules []program.RuleInfo, decoders []program.DecoderInfo) {
+func (l *Live) Excluded() (rules []program.RuleInfo, decoders []program.DecoderInfo) {
 	l.mu.Lock()
 	current := l.current
 	l.mu.Unlock()
@@ -149,7 +147,7 @@ func (l *liveRulesets) Excluded() (rules []program.RuleInfo, decoders []program.
 	}
 	var out ruleset.Source
 	paths := map[string]bool{}
-	for _, name := range l.cfg.Analyze.Rulesets {
+	for _, name := range l.cfg.Names {
 		if !strings.HasSuffix(name, ruleset.ConfSuffix) {
 			continue
 		}
@@ -191,7 +189,7 @@ func (l *liveRulesets) Excluded() (rules []program.RuleInfo, decoders []program.
 }
 
 // Logtest returns the running ruleset for log tests, and what there is to say of it.
-func (l *liveRulesets) Logtest() (*engine.Engine, []string) {
+func (l *Live) Logtest() (*engine.Engine, []string) {
 	l.mu.Lock()
 	c := l.current
 	l.mu.Unlock()
@@ -201,16 +199,43 @@ func (l *liveRulesets) Logtest() (*engine.Engine, []string) {
 	return c.logtest(), texts(c.Warnings)
 }
 
+func texts(problems []ruleset.Problem) []string {
+	out := make([]string, len(problems))
+	for i, p := range problems {
+		out[i] = p.String()
+	}
+	return out
+}
+
+// Version is one published version of the ruleset.
+type Version struct {
+	Version   string
+	Published time.Time
+	Node      string
+	Files     int
+	// Current says that workers are to run it.
+	Current bool
+	// Workers run it: each changes over at the next event of each partition.
+	Workers []Worker
+}
+
+// Worker is one worker that runs a version.
+type Worker struct {
+	Node string
+	// Partitions is how many of its partitions have been judged by the version.
+	Partitions int
+}
+
 // Versions returns the published versions, the newest first.
-func (l *liveRulesets) Versions() []apirulesets.RulesetVersion {
+func (l *Live) Versions() []Version {
 	current, _, _ := l.store.Current()
 	workers := l.store.Workers()
-	var out []apirulesets.RulesetVersion
+	var out []Version
 	for _, v := range slices.Backward(l.store.Versions()) {
-		x := apirulesets.RulesetVersion{Version: v.Version, Published: v.Time, Node: v.Node, Files: len(v.Files), Current: v.Version == current.Version}
+		x := Version{Version: v.Version, Published: v.Time, Node: v.Node, Files: len(v.Files), Current: v.Version == current.Version}
 		for _, w := range workers {
 			if n := w.Partitions[v.Version]; n > 0 || w.Version == v.Version {
-				x.Workers = append(x.Workers, apirulesets.RulesetWorker{Node: w.Node, Partitions: n})
+				x.Workers = append(x.Workers, Worker{Node: w.Node, Partitions: n})
 			}
 		}
 		out = append(out, x)
@@ -219,7 +244,7 @@ func (l *liveRulesets) Versions() []apirulesets.RulesetVersion {
 }
 
 // Err is nil unless the version that is to run does not run here.
-func (l *liveRulesets) Err() error {
+func (l *Live) Err() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.current == nil && l.failed == nil {
@@ -229,7 +254,7 @@ func (l *liveRulesets) Err() error {
 }
 
 // Engine implements analyze.Rulesets.
-func (l *liveRulesets) Engine(ctx context.Context, version string) (*engine.Engine, error) {
+func (l *Live) Engine(ctx context.Context, version string) (*engine.Engine, error) {
 	c, err := l.load(ctx, version)
 	if err != nil {
 		return nil, err
@@ -238,7 +263,7 @@ func (l *liveRulesets) Engine(ctx context.Context, version string) (*engine.Engi
 }
 
 // load finds a version among the compiled ones, or reads and compiles it.
-func (l *liveRulesets) load(ctx context.Context, version string) (*compiled, error) {
+func (l *Live) load(ctx context.Context, version string) (*compiled, error) {
 	l.mu.Lock()
 	for i, c := range l.kept {
 		if c.Version == version {
@@ -249,27 +274,24 @@ func (l *liveRulesets) load(ctx context.Context, version string) (*compiled, err
 	}
 	l.mu.Unlock()
 	files, err := l.store.Files(ctx, version)
-	if errors.Is(err, rulesets.ErrUnknown) || errors.Is(err, rulesets.ErrContent) {
-		return nil, fmt.Errorf("%w: %w", analyze.ErrRulesetGone, err)
+	if errors.Is(err, published.ErrUnknown) || errors.Is(err, published.ErrContent) {
+		return nil, fmt.Errorf("%w: %w", stage.ErrGone, err)
 	}
 	if err != nil {
 		return nil, err
 	}
 	r, err := compileFiles(version, files)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", analyze.ErrRulesetGone, version, err)
+		return nil, fmt.Errorf("%w: %s: %w", stage.ErrGone, version, err)
 	}
-	c, err := l.compiled(r)
-	if err != nil {
-		return nil, err
-	}
+	c := l.compiled(r)
 	l.keep(c)
 	return c, nil
 }
 
 // keep remembers a compiled ruleset; the one unused for longest goes, but never
 // the current one.
-func (l *liveRulesets) keep(c *compiled) {
+func (l *Live) keep(c *compiled) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.kept = append(l.kept, c)
@@ -281,7 +303,7 @@ func (l *liveRulesets) keep(c *compiled) {
 	}
 }
 
-func (l *liveRulesets) set(c *compiled) {
+func (l *Live) set(c *compiled) {
 	l.mu.Lock()
 	old := l.current
 	l.current, l.failed = c, nil
@@ -300,7 +322,7 @@ func (l *liveRulesets) set(c *compiled) {
 }
 
 // Run follows the topic and the directories until ctx ends.
-func (l *liveRulesets) Run(ctx context.Context) error {
+func (l *Live) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	following := make(chan error, 1)
 	// The store outlives ctx by the last report.
@@ -359,7 +381,7 @@ func (l *liveRulesets) Run(ctx context.Context) error {
 // published before is older than the current one, unless that came from this
 // very node's directories: a node that was down while another published must not
 // bring the old one back.
-func (l *liveRulesets) begin(ctx context.Context) error {
+func (l *Live) begin(ctx context.Context) error {
 	cur, ok, _ := l.store.Current()
 	own := l.taken
 	switch {
@@ -369,7 +391,7 @@ func (l *liveRulesets) begin(ctx context.Context) error {
 		return errors.New("no ruleset can run: the configured one is refused, and none was published")
 	case own == "" || ok && cur.Version == own:
 		return nil
-	case ok && l.store.Known(own) && (cur.Origin != schemas.OriginDirectories || cur.Node != NodeName(l.cfg)):
+	case ok && l.store.Known(own) && (cur.Origin != schemas.OriginDirectories || cur.Node != l.cfg.Node):
 		l.log.Warn("the directories hold a ruleset that was replaced since; it does not run",
 			"directories", own, "ruleset", cur.Version, "published_by", cur.Node, "hint", "vedette ruleset promote "+own+" brings it back")
 		return nil
@@ -381,18 +403,18 @@ func (l *liveRulesets) begin(ctx context.Context) error {
 	return l.publish(ctx, c.Ruleset)
 }
 
-func (l *liveRulesets) publish(ctx context.Context, r *Ruleset) error {
+func (l *Live) publish(ctx context.Context, r *Ruleset) error {
 	ctx, cancel := context.WithTimeout(ctx, publishWithin)
 	defer cancel()
 	if err := l.store.Publish(ctx, r.Version, sourceFiles(r.Source), schemas.OriginDirectories); err != nil {
 		return fmt.Errorf("publish ruleset %s: %w", r.Version, err)
 	}
-	l.log.Info("ruleset published", "ruleset", r.Version, "rulesets", strings.Join(l.cfg.Analyze.Rulesets, ","))
+	l.log.Info("ruleset published", "ruleset", r.Version, "rulesets", strings.Join(l.cfg.Names, ","))
 	return nil
 }
 
 // obey runs what the topic names.
-func (l *liveRulesets) obey(ctx context.Context) {
+func (l *Live) obey(ctx context.Context) {
 	cur, ok, _ := l.store.Current()
 	if !ok || cur.Version == l.Current() {
 		return
@@ -418,7 +440,7 @@ func (l *liveRulesets) obey(ctx context.Context) {
 
 // look reads the directories and publishes what changed. asked says that
 // somebody wants it now; else a change must have lasted from one look to the next.
-func (l *liveRulesets) look(ctx context.Context, asked bool) error {
+func (l *Live) look(ctx context.Context, asked bool) error {
 	src, version, due, err := l.files.look(asked)
 	if !due {
 		return nil
@@ -439,11 +461,7 @@ func (l *liveRulesets) look(ctx context.Context, asked bool) error {
 		l.refused.Inc()
 		return err
 	}
-	c, err := l.compiled(r)
-	if err != nil {
-		return err
-	}
-	l.keep(c)
+	l.keep(l.compiled(r))
 	if err := l.publish(ctx, r); err != nil {
 		l.files.seen = "" // the next look tries again
 		return err
@@ -454,7 +472,7 @@ func (l *liveRulesets) look(ctx context.Context, asked bool) error {
 
 // Reload reads the directories at once, the candidate's too, and returns when
 // what they hold runs here, or why it does not.
-func (l *liveRulesets) Reload(ctx context.Context) error {
+func (l *Live) Reload(ctx context.Context) error {
 	if !l.publishes {
 		return errors.New("this process does not analyze; reload one that does")
 	}
@@ -482,7 +500,7 @@ func ask(ctx context.Context, looks chan<- chan error) error {
 }
 
 // report tells the others what this worker judges by, when that changed.
-func (l *liveRulesets) report(ctx context.Context) {
+func (l *Live) report(ctx context.Context) {
 	if l.running == nil {
 		return
 	}
@@ -491,7 +509,7 @@ func (l *liveRulesets) report(ctx context.Context) {
 		w.Shadow, w.ShadowProblem = l.shadow.state()
 	}
 	if w.Version == "" || w.Version == last.Version && maps.Equal(w.Partitions, last.Partitions) &&
-		w.Shadow == last.Shadow && w.ShadowProblem == last.ShadowProblem && time.Since(l.reportAt) < rulesets.ReportEvery {
+		w.Shadow == last.Shadow && w.ShadowProblem == last.ShadowProblem && time.Since(l.reportAt) < published.ReportEvery {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
@@ -499,117 +517,4 @@ func (l *liveRulesets) report(ctx context.Context) {
 	if err := l.store.Report(ctx, w); err == nil {
 		l.reported, l.reportAt = w, time.Now()
 	}
-}
-
-// sourceFiles lists the files of a ruleset as they are published.
-func sourceFiles(s ruleset.Source) []rulesets.File {
-	var out []rulesets.File
-	add := func(kind schemas.FileKind, files []ruleset.File) {
-		for _, f := range files {
-			out = append(out, rulesets.File{Kind: kind, Name: f.Name, Path: f.Path, Data: f.Data})
-		}
-	}
-	add(schemas.FileDecoders, s.Decoders)
-	add(schemas.FileRules, s.Rules)
-	add(schemas.FileList, s.Lists)
-	if s.GeoIP != nil {
-		add(schemas.FileGeoIP, []ruleset.File{s.GeoIP.File})
-	}
-	return out
-}
-
-// compileFiles compiles a published version.
-func compileFiles(version string, files []rulesets.File) (*Ruleset, error) {
-	var s ruleset.Source
-	for _, f := range files {
-		file := ruleset.File{Name: f.Name, Path: f.Path, Data: f.Data}
-		switch f.Kind {
-		case schemas.FileDecoders:
-			s.Decoders = append(s.Decoders, file)
-		case schemas.FileRules:
-			s.Rules = append(s.Rules, file)
-		case schemas.FileList:
-			s.Lists = append(s.Lists, file)
-		case schemas.FileGeoIP:
-			s.GeoIP = ruleset.NewGeoIP(file)
-		default:
-			return nil, fmt.Errorf("%s is a %s, which this program does not know", f.Name, f.Kind)
-		}
-	}
-	if got := s.Version(); got != version {
-		return nil, fmt.Errorf("the files are those of version %s", got)
-	}
-	return compileSource(s)
-}
-
-// published tells whether brokers name a ruleset to run. It is asked when the
-// configured one is refused, before anything listens.
-func published(ctx context.Context, cluster *kafka.Cluster, box *secret.Box, node string) (bool, error) {
-	found := false
-	err := withRulesets(ctx, cluster, box, node, slog.New(slog.DiscardHandler), func(_ context.Context, s *rulesets.Store) error {
-		_, found, _ = s.Current()
-		return nil
-	})
-	return found, err
-}
-
-// withRulesets calls fn once the published versions are known.
-func withRulesets(ctx context.Context, cluster *kafka.Cluster, box *secret.Box, node string, log *slog.Logger, fn func(context.Context, *rulesets.Store) error) error {
-	ctx, cancel := context.WithTimeout(ctx, publishWithin)
-	defer cancel()
-	s, err := rulesets.Open(cluster, box, node, log, nil)
-	if err != nil {
-		return err
-	}
-	done := make(chan error, 1)
-	running, end := context.WithCancel(ctx)
-	go func() { done <- s.Run(running) }()
-	defer func() { end(); <-done }()
-	select {
-	case <-s.Ready():
-		return fn(ctx, s)
-	case <-ctx.Done():
-		return errors.New("the brokers do not answer")
-	}
-}
-
-// Rulesets lets a command look after the published versions. fn must not keep
-// the Store.
-func (d *Data) Rulesets(ctx context.Context, c config.Config, log *slog.Logger, fn func(context.Context, *rulesets.Store) error) error {
-	return withRulesets(ctx, d.Cluster, d.Box, NodeName(c), log, fn)
-}
-
-// PublishRuleset compiles what c names and makes it the current version,
-// which it returns. What does not compile is refused, and changes nothing.
-func PublishRuleset(ctx context.Context, s *rulesets.Store, c analyze.Config) (*Ruleset, error) {
-	r, err := LoadRuleset(c)
-	if err != nil {
-		return nil, err
-	}
-	return r, s.Publish(ctx, r.Version, sourceFiles(r.Source), schemas.OriginCommand)
-}
-
-// RunningRuleset compiles the version that workers are to run.
-func RunningRuleset(ctx context.Context, s *rulesets.Store) (*Ruleset, error) {
-	current, ok, _ := s.Current()
-	if !ok {
-		return nil, errors.New("no ruleset was published yet")
-	}
-	files, err := s.Files(ctx, current.Version)
-	if err != nil {
-		return nil, err
-	}
-	return compileFiles(current.Version, files)
-}
-
-// PromoteRuleset makes a published version the current one, if it compiles here.
-func PromoteRuleset(ctx context.Context, s *rulesets.Store, version string) error {
-	files, err := s.Files(ctx, version)
-	if err != nil {
-		return err
-	}
-	if _, err := compileFiles(version, files); err != nil {
-		return err
-	}
-	return s.Promote(ctx, version, schemas.OriginCommand)
 }
