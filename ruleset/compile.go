@@ -4,8 +4,8 @@ import (
 	"errors"
 
 	"vedette/internal/regex"
-	"vedette/ruleset/program"
 	"vedette/internal/xmlfile"
+	"vedette/ruleset/program"
 )
 
 // textMax bounds texts after concatenation: decoders, rules.

@@ -7,8 +7,8 @@ import (
 
 	"vedette/internal/ipset"
 	"vedette/internal/regex"
-	"vedette/ruleset/program"
 	"vedette/internal/xmlfile"
+	"vedette/ruleset/program"
 )
 
 // fieldID numbers a dynamic field that rules name.

@@ -5,8 +5,8 @@ import (
 	"strings"
 
 	"vedette/internal/regex"
-	"vedette/ruleset/program"
 	"vedette/internal/xmlfile"
+	"vedette/ruleset/program"
 )
 
 var plugins = map[string]program.Plugin{

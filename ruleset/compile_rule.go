@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"vedette/internal/regex"
-	"vedette/ruleset/program"
 	"vedette/internal/xmlfile"
+	"vedette/ruleset/program"
 )
 
 // ruleFiles reads all rules, roots that are missing first.

@@ -4,8 +4,8 @@ import (
 	"strconv"
 	"strings"
 
-	"vedette/ruleset/mitre"
 	"vedette/internal/xmlfile"
+	"vedette/ruleset/mitre"
 	"vedette/schemas"
 )
 
