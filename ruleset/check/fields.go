@@ -4,8 +4,8 @@ import (
 	"strings"
 
 	"vedette/internal/regex"
-	"vedette/ruleset/program"
 	"vedette/internal/xmlfile"
+	"vedette/ruleset/program"
 )
 
 // produced holds the fields that the decoders behind one decoder name can fill.
