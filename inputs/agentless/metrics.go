@@ -1,9 +1,9 @@
 package agentless
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	metric "vedette/internal/metrics"
 )
 
 // Results of a run.
@@ -29,13 +29,13 @@ type metrics struct {
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
-	const prefix = "vedette_ingest_agentless_"
+	set := metric.Set{Registerer: reg, Prefix: "vedette_ingest_agentless_"}
 	m := &metrics{
-		runs:    register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + "runs_total", Help: "Runs of a check on a host, by result."}, []string{"result"})),
-		written: register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "events_written_total", Help: "Events that the brokers have acknowledged."})),
-		refused: register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "events_refused_total", Help: "Events that the brokers refused, or that an end overtook."})),
-		running: register(reg, prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "running", Help: "Runs under way."})),
-		owned:   register(reg, prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "owned_checks", Help: "Checks of a host that this node runs."})),
+		runs:    set.CounterVec("runs_total", "Runs of a check on a host, by result.", "result"),
+		written: set.Counter("events_written_total", "Events that the brokers have acknowledged."),
+		refused: set.Counter("events_refused_total", "Events that the brokers refused, or that an end overtook."),
+		running: set.Gauge("running", "Runs under way."),
+		owned:   set.Gauge("owned_checks", "Checks of a host that this node runs."),
 	}
 	for _, r := range []string{
 		resultOK, resultCredentials, resultConnect, resultHostUnknown, resultHostChanged, resultLogin, resultSession, resultTooLarge, resultTimeout, resultStopped,
@@ -43,22 +43,4 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		m.runs.WithLabelValues(r)
 	}
 	return m
-}
-
-// register adds a collector, or returns the registered one of that name. So a
-// role that is made anew in one process goes on counting.
-func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
-	if reg == nil {
-		return c
-	}
-	if err := reg.Register(c); err != nil {
-		var are prometheus.AlreadyRegisteredError
-		if errors.As(err, &are) {
-			if old, ok := are.ExistingCollector.(C); ok {
-				return old
-			}
-		}
-		panic(err) // two different metrics under one name
-	}
-	return c
 }

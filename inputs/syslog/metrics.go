@@ -1,9 +1,9 @@
 package syslog
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	metric "vedette/internal/metrics"
 )
 
 // Transports, as metrics name them.
@@ -53,27 +53,19 @@ type metrics struct {
 }
 
 func newMetrics(reg prometheus.Registerer, kernelDrops func() float64) *metrics {
-	const prefix = "vedette_ingest_syslog_"
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, labels))
-	}
-	gauge := func(name, help string) prometheus.Gauge {
-		return register(reg, prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + name, Help: help}))
-	}
+	set := metric.Set{Registerer: reg, Prefix: "vedette_ingest_syslog_"}
 	m := &metrics{
-		received:    counter("messages_received_total", "Messages taken from devices: written + refused + in flight.", "transport"),
-		written:     counter("messages_written_total", "Messages that the brokers have acknowledged.", "transport"),
-		refused:     counter("messages_refused_total", "Messages that were not written, by reason.", "transport", "reason"),
-		inflight:    gauge("in_flight_messages", "Messages handed to the brokers and not yet acknowledged."),
-		connections: gauge("connections", "Open connections."),
-		paused:      gauge("paused_connections", "Connections that are not read because their messages wait for the brokers."),
-		closed:      counter("connections_closed_total", "Connections that ended, by reason.", "reason"),
-		readBytes:   counter("read_bytes_total", "Bytes read from devices.", "transport"),
+		received:    set.CounterVec("messages_received_total", "Messages taken from devices: written + refused + in flight.", "transport"),
+		written:     set.CounterVec("messages_written_total", "Messages that the brokers have acknowledged.", "transport"),
+		refused:     set.CounterVec("messages_refused_total", "Messages that were not written, by reason.", "transport", "reason"),
+		inflight:    set.Gauge("in_flight_messages", "Messages handed to the brokers and not yet acknowledged."),
+		connections: set.Gauge("connections", "Open connections."),
+		paused:      set.Gauge("paused_connections", "Connections that are not read because their messages wait for the brokers."),
+		closed:      set.CounterVec("connections_closed_total", "Connections that ended, by reason.", "reason"),
+		readBytes:   set.CounterVec("read_bytes_total", "Bytes read from devices.", "transport"),
 	}
-	m.accepted = register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "connections_total", Help: "Connections accepted."}))
-	register(reg, prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: prefix + "kernel_dropped_total", Help: "Datagrams the kernel dropped because a socket's receive buffer was full.",
-	}, kernelDrops))
+	m.accepted = set.Counter("connections_total", "Connections accepted.")
+	set.CounterFunc("kernel_dropped_total", "Datagrams the kernel dropped because a socket's receive buffer was full.", kernelDrops)
 	for _, t := range []string{transportUDP, transportTCP, transportTLS} {
 		m.received.WithLabelValues(t)
 		m.written.WithLabelValues(t)
@@ -106,22 +98,4 @@ type transport struct {
 
 func (m *metrics) of(name string) transport {
 	return transport{name, m.received.WithLabelValues(name), m.written.WithLabelValues(name), m.readBytes.WithLabelValues(name)}
-}
-
-// register adds a collector, or returns the registered one of that name. So a
-// role that is made anew in one process goes on counting.
-func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
-	if reg == nil {
-		return c
-	}
-	if err := reg.Register(c); err != nil {
-		var are prometheus.AlreadyRegisteredError
-		if errors.As(err, &are) {
-			if old, ok := are.ExistingCollector.(C); ok {
-				return old
-			}
-		}
-		panic(err) // two different metrics under one name
-	}
-	return c
 }

@@ -1,9 +1,9 @@
 package topics
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	metric "vedette/internal/metrics"
 )
 
 type metrics struct {
@@ -14,15 +14,12 @@ type metrics struct {
 }
 
 func newMetrics(reg prometheus.Registerer, topics []Config) *metrics {
-	const prefix = "vedette_ingest_kafka_"
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, labels))
-	}
+	set := metric.Set{Registerer: reg, Prefix: "vedette_ingest_kafka_"}
 	m := &metrics{
-		received: counter("records_received_total", "Records taken from topics of others: written + refused + in flight.", "topic"),
-		written:  counter("events_written_total", "Events that the brokers have acknowledged.", "topic"),
-		refused:  counter("records_refused_total", "Records that were not written, by reason; they stand in the dead letter, but for empty ones.", "topic", "reason"),
-		inflight: register(reg, prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "in_flight_events", Help: "Events handed to the brokers and not yet acknowledged."})),
+		received: set.CounterVec("records_received_total", "Records taken from topics of others: written + refused + in flight.", "topic"),
+		written:  set.CounterVec("events_written_total", "Events that the brokers have acknowledged.", "topic"),
+		refused:  set.CounterVec("records_refused_total", "Records that were not written, by reason; they stand in the dead letter, but for empty ones.", "topic", "reason"),
+		inflight: set.Gauge("in_flight_events", "Events handed to the brokers and not yet acknowledged."),
 	}
 	for _, c := range topics { // configured, so a closed set
 		m.received.WithLabelValues(c.Topic)
@@ -32,22 +29,4 @@ func newMetrics(reg prometheus.Registerer, topics []Config) *metrics {
 		}
 	}
 	return m
-}
-
-// register adds a collector, or returns the registered one of that name. So a
-// role that is made anew in one process goes on counting.
-func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
-	if reg == nil {
-		return c
-	}
-	if err := reg.Register(c); err != nil {
-		var are prometheus.AlreadyRegisteredError
-		if errors.As(err, &are) {
-			if old, ok := are.ExistingCollector.(C); ok {
-				return old
-			}
-		}
-		panic(err) // two different metrics under one name
-	}
-	return c
 }

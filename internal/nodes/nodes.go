@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vedette/internal/kafka"
+	"vedette/internal/metrics"
 	"vedette/internal/retry"
 	"vedette/internal/secret"
 	"vedette/schemas"
@@ -54,11 +55,7 @@ type Nodes struct {
 func Open(cluster *kafka.Cluster, box *secret.Box, self *schemas.Node, log *slog.Logger, reg prometheus.Registerer) (*Nodes, error) {
 	n := &Nodes{
 		cluster: cluster, box: box, log: log, self: self, every: every, byKey: map[string]schemas.Node{},
-		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vedette_nodes_rejected_records_total",
-			Help: "Announcements of nodes that were not taken: mac, shape, full."}, []string{"reason"}),
-	}
-	if reg != nil {
-		reg.MustRegister(n.rejected)
+		rejected: metrics.Set{Registerer: reg, Prefix: "vedette_nodes_"}.CounterVec("rejected_records_total", "Announcements of nodes that were not taken: mac, shape, full.", "reason"),
 	}
 	if self != nil {
 		var err error
