@@ -29,6 +29,7 @@ const (
 	ProposalGroupRemove ProposalKind = "group.remove"
 	ProposalAgentGroups ProposalKind = "agent.groups"
 	ProposalActivate    ProposalKind = "registry.activate"
+	ProposalAccess      ProposalKind = "access.change"
 )
 
 // Formats maps kinds of proposals to the number of their newest format. A kind's
@@ -53,6 +54,7 @@ var proposalKinds = map[ProposalKind]struct {
 	ProposalAgentGroups: {1, 1, func(p *Proposal) bool { return p.AgentGroups != nil }},
 	// An activation is written only when every node knows it, so it needs none itself.
 	ProposalActivate: {1, 1, func(p *Proposal) bool { return p.Activate != nil }},
+	ProposalAccess:   {1, 0, func(p *Proposal) bool { return p.Access != nil }},
 }
 
 // KnownFormats returns the newest format of each kind that this program reads.
@@ -82,15 +84,16 @@ type Proposal struct {
 	// Time is the proposer's clock, in Unix milliseconds.
 	Time int64 `json:"time"`
 
-	AgentAdd    *AgentAdd    `json:"agent_add,omitempty"`
-	AgentRemove *AgentRemove `json:"agent_remove,omitempty"`
-	IDReserve   *IDReserve   `json:"id_reserve,omitempty"`
-	UserAdd     *UserAdd     `json:"user_add,omitempty"`
-	TokenKey    *TokenKey    `json:"token_key,omitempty"`
-	GroupAdd    *GroupName   `json:"group_add,omitempty"`
-	GroupRemove *GroupName   `json:"group_remove,omitempty"`
-	AgentGroups *AgentGroups `json:"agent_groups,omitempty"`
-	Activate    *Activate    `json:"activate,omitempty"`
+	AgentAdd    *AgentAdd     `json:"agent_add,omitempty"`
+	AgentRemove *AgentRemove  `json:"agent_remove,omitempty"`
+	IDReserve   *IDReserve    `json:"id_reserve,omitempty"`
+	UserAdd     *UserAdd      `json:"user_add,omitempty"`
+	TokenKey    *TokenKey     `json:"token_key,omitempty"`
+	GroupAdd    *GroupName    `json:"group_add,omitempty"`
+	GroupRemove *GroupName    `json:"group_remove,omitempty"`
+	AgentGroups *AgentGroups  `json:"agent_groups,omitempty"`
+	Activate    *Activate     `json:"activate,omitempty"`
+	Access      *AccessChange `json:"access,omitempty"`
 }
 
 // Activate says that every node reads these formats, so that they may be written

@@ -54,6 +54,9 @@ func (s *State) activate(q *schemas.Activate) Outcome {
 		}
 		s.active[kind] = format
 	}
+	if s.access == nil && s.format(schemas.ProposalAccess) > 0 {
+		s.beginAccess()
+	}
 	return Outcome{}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,10 +20,14 @@ import (
 const (
 	formFirst      = 1
 	formActivation = 2 // with the active formats
-	formNewest     = formActivation
+	formAccess     = 3 // with access, once changes of it are active
+	formNewest     = formAccess
 )
 
 func (s *State) form() int {
+	if s.access != nil {
+		return formAccess
+	}
 	if len(s.active) > 0 {
 		return formActivation
 	}
@@ -59,6 +64,13 @@ func (s *State) AppendBinary(b []byte) []byte {
 		w.texts(u.Roles)
 		w.bool(u.RunAs)
 		w.int(u.Created.UnixMilli())
+		if s.access != nil {
+			w.uint(uint64(u.ID))
+			w.int(u.NotBefore)
+		}
+	}
+	if s.access != nil {
+		s.access.append(&w)
 	}
 
 	// In the order of addition, which is that of byHost.
@@ -114,7 +126,13 @@ func DecodeState(b []byte) (*State, error) {
 	}
 	for range r.count(usersMax) {
 		u := User{Name: r.text(), PasswordHash: secret.String(r.text()), Roles: r.texts(), RunAs: r.bool(), Created: time.UnixMilli(r.int())}
+		if form >= formAccess {
+			u.ID, u.NotBefore = int(r.uint()), r.int()
+		}
 		s.users[u.Name] = u
+	}
+	if form >= formAccess {
+		s.access = r.access()
 	}
 	n := r.count(agentsMax)
 	s.agents, s.byName = make(map[string]*Agent, n), make(map[string]string, n)
@@ -151,6 +169,87 @@ func DecodeState(b []byte) (*State, error) {
 		return nil, errState
 	}
 	return s, nil
+}
+
+// append writes access in the order of ids.
+func (a *Access) append(w *writer) {
+	for _, n := range []int{a.nextUser, a.nextRole, a.nextPolicy, a.nextRule} {
+		w.uint(uint64(n))
+	}
+	w.int(a.TokenSeconds)
+	w.bool(a.Black)
+	w.int(a.RunAsNotBefore)
+	w.uint(uint64(len(a.NotBefore)))
+	for _, id := range slices.Sorted(maps.Keys(a.NotBefore)) {
+		w.uint(uint64(id))
+		w.int(a.NotBefore[id])
+	}
+	w.uint(uint64(len(a.Roles)))
+	for _, id := range slices.Sorted(maps.Keys(a.Roles)) {
+		x := a.Roles[id]
+		w.uint(uint64(id))
+		w.text(x.Name)
+		w.ids(x.Policies)
+		w.ids(x.Rules)
+	}
+	w.uint(uint64(len(a.Policies)))
+	for _, id := range slices.Sorted(maps.Keys(a.Policies)) {
+		x := a.Policies[id]
+		w.uint(uint64(id))
+		w.text(x.Name)
+		w.texts(x.Actions)
+		w.texts(x.Resources)
+		w.bool(x.Deny)
+	}
+	w.uint(uint64(len(a.Rules)))
+	for _, id := range slices.Sorted(maps.Keys(a.Rules)) {
+		x := a.Rules[id]
+		w.uint(uint64(id))
+		w.text(x.Name)
+		w.text(string(x.Rule))
+	}
+}
+
+// access reads the bytes of Access.append.
+func (r *reader) access() *Access {
+	a := newAccess()
+	for _, n := range []*int{&a.nextUser, &a.nextRole, &a.nextPolicy, &a.nextRule} {
+		*n = int(r.uint())
+	}
+	a.TokenSeconds, a.Black, a.RunAsNotBefore = r.int(), r.bool(), r.int()
+	for range r.count(2 * accessMax) {
+		id := int(r.uint())
+		a.NotBefore[id] = r.int()
+	}
+	for range r.count(2 * accessMax) {
+		x := Role{ID: int(r.uint()), Name: r.text(), Policies: r.ids(), Rules: r.ids()}
+		a.Roles[x.ID] = x
+	}
+	for range r.count(accessMax) {
+		x := Policy{ID: int(r.uint()), Name: r.text(), Actions: r.texts(), Resources: r.texts(), Deny: r.bool()}
+		a.Policies[x.ID] = x
+	}
+	for range r.count(accessMax) {
+		x := SecurityRule{ID: int(r.uint()), Name: r.text()}
+		x.Rule = json.RawMessage(r.text())
+		a.Rules[x.ID] = x
+	}
+	return a
+}
+
+func (w *writer) ids(l []int) {
+	w.uint(uint64(len(l)))
+	for _, id := range l {
+		w.uint(uint64(id))
+	}
+}
+
+func (r *reader) ids() []int {
+	var l []int // nil for none, as before the first link
+	for range r.count(linksMax) {
+		l = append(l, int(r.uint()))
+	}
+	return l
 }
 
 type writer []byte

@@ -377,6 +377,8 @@ func sealedField(p *schemas.Proposal) (sealed []byte, has bool) {
 		return p.UserAdd.PasswordHash, true
 	case schemas.ProposalTokenKey:
 		return p.TokenKey.PEM, true
+	case schemas.ProposalAccess:
+		return p.Access.Secret, len(p.Access.Secret) > 0
 	}
 	return nil, false
 }
