@@ -26,8 +26,9 @@ type Forward struct {
 	dead     deadLetters
 	producer *kafka.Producer
 
-	mu   sync.Mutex
-	errs map[string]error // last error by destination, nil when it answered
+	mu     sync.Mutex
+	errs   map[string]error     // last error by destination, nil when it answered
+	closed map[string]time.Time // until when a destination asked to be left alone
 }
 
 // deadLetters is what the role needs of a producer.
@@ -44,7 +45,7 @@ func New(cfg Config, cluster *kafka.Cluster, dests []Destination, log *slog.Logg
 	if len(dests) == 0 {
 		return nil, errors.New("forward: no destination")
 	}
-	f := &Forward{cfg: cfg, cluster: cluster, dests: dests, log: log, reg: reg, metrics: newMetrics(reg), errs: map[string]error{}}
+	f := &Forward{cfg: cfg, cluster: cluster, dests: dests, log: log, reg: reg, metrics: newMetrics(reg), errs: map[string]error{}, closed: map[string]time.Time{}}
 	for _, d := range dests {
 		if _, ok := f.errs[d.Name()]; ok {
 			return nil, fmt.Errorf("forward: two destinations are named %q", d.Name())
@@ -162,23 +163,13 @@ func (h *handler) Handle(ctx context.Context, recs []schemas.Record) error {
 		alerts, from = append(alerts, a), append(from, &recs[i])
 	}
 	if len(alerts) > 0 {
-		var failures []Failure
-		err := h.again(ctx, func(ctx context.Context) (err error) {
-			start := time.Now()
-			failures, err = h.dest.Deliver(ctx, alerts)
-			if err == nil {
-				h.f.metrics.deliver.WithLabelValues(name).Observe(time.Since(start).Seconds())
-			}
-			h.f.noteUnless(ctx, name, err)
-			return err
-		})
+		failures, err := h.deliver(ctx, alerts)
 		if err != nil {
 			return err
 		}
 		for _, x := range failures {
 			bury(from[x.Index], x.Reason, x.Detail)
 		}
-		h.f.metrics.out.WithLabelValues(name).Add(float64(len(alerts) - len(failures)))
 	}
 	if len(dead) == 0 {
 		return nil
@@ -190,12 +181,86 @@ func (h *handler) Handle(ctx context.Context, recs []schemas.Record) error {
 	})
 }
 
-// noteUnless skips errors that come of the role's own end.
-func (f *Forward) noteUnless(ctx context.Context, dest string, err error) {
-	if err != nil && errors.Is(context.Cause(ctx), context.Canceled) {
+// deliver hands over alerts, with pauses between tries, until the destination
+// has taken or refused each of them, or ctx ends.
+func (h *handler) deliver(ctx context.Context, alerts []schemas.Alert) (failures []Failure, err error) {
+	name := h.dest.Name()
+	pause := retry.Backoff{Min: h.f.cfg.RetryDelayMin, Max: h.f.cfg.RetryDelayMax}
+	for done := 0; ; {
+		if err := h.f.admit(ctx, name); err != nil {
+			return nil, err
+		}
+		try, cancel := context.WithTimeout(ctx, h.f.cfg.DeliverTimeout)
+		start := time.Now()
+		refused, err := h.dest.Deliver(try, alerts[done:])
+		late := try.Err() != nil
+		cancel()
+		n := progress(err, len(alerts)-done)
+		taken := n
+		for _, x := range refused {
+			if x.Index < n {
+				x.Index += done
+				failures = append(failures, x)
+				taken--
+			}
+		}
+		done += n
+		h.f.metrics.out.WithLabelValues(name).Add(float64(taken))
+		if err == nil {
+			h.f.metrics.deliver.WithLabelValues(name).Observe(time.Since(start).Seconds())
+			h.f.note(name, nil)
+			return failures, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if n > 0 {
+			pause.Reset()
+			if late {
+				continue // it is slow, but it takes alerts
+			}
+		}
+		h.f.note(name, err)
+		h.f.leaveAlone(name, err)
+		h.f.metrics.retries.WithLabelValues(name).Inc()
+		if err := pause.Wait(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// progress returns how many of n alerts Deliver has done with.
+func progress(err error, n int) int {
+	var part *Partial
+	switch {
+	case err == nil:
+		return n
+	case errors.As(err, &part):
+		return min(max(part.Done, 0), n)
+	}
+	return 0
+}
+
+// leaveAlone keeps every partition from a destination that asked for a pause.
+func (f *Forward) leaveAlone(dest string, err error) {
+	d := retry.Asked(err)
+	if d == 0 {
 		return
 	}
-	f.note(dest, err)
+	until := time.Now().Add(d)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if until.After(f.closed[dest]) {
+		f.closed[dest] = until
+	}
+}
+
+// admit waits until a destination may be asked again.
+func (f *Forward) admit(ctx context.Context, dest string) error {
+	f.mu.Lock()
+	until := f.closed[dest]
+	f.mu.Unlock()
+	return retry.Sleep(ctx, time.Until(until))
 }
 
 // again runs fn until it succeeds or ctx ends.

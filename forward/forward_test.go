@@ -17,6 +17,7 @@ import (
 	"vedette/forward"
 	"vedette/internal/kafka"
 	"vedette/internal/kafka/kafkatest"
+	"vedette/internal/retry"
 	"vedette/internal/store"
 	"vedette/internal/store/storetest"
 	"vedette/schemas"
@@ -104,6 +105,77 @@ func produce(t *testing.T, c *kafka.Cluster, recs ...schemas.Record) {
 	}
 }
 
+// stubborn takes one alert of each batch and then fails; it counts repeats, and
+// notes when it was asked.
+type stubborn struct {
+	sink
+	err   error
+	calls int
+	open  time.Time // when it may be asked again
+	early int       // calls before that
+}
+
+func (s *stubborn) Deliver(_ context.Context, alerts []schemas.Alert) ([]forward.Failure, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls++
+	if time.Now().Before(s.open) {
+		s.early++
+	}
+	s.got[alerts[0].ID]++
+	var fs []forward.Failure
+	if strings.Contains(string(alerts[0].Document), "indigestible") {
+		fs = []forward.Failure{{Index: 0, ID: alerts[0].ID, Reason: store.ReasonRefused, Detail: "does not fit"}}
+	}
+	if len(alerts) == 1 {
+		return fs, nil
+	}
+	s.open = time.Now().Add(retry.Asked(s.err))
+	return append(fs, forward.Failure{Index: 1, Reason: store.ReasonRefused, Detail: "not reached"}), &forward.Partial{Done: 1, Err: s.err}
+}
+
+func TestAlertsThatWereTakenAreNotRepeated(t *testing.T) {
+	c := kafkatest.New(t)
+	s := &stubborn{sink: sink{got: map[string]int{}}, err: errors.New("enough")}
+	bad := storetest.Alert("x", 0, map[string]any{"full_log": "indigestible"})
+	produce(t, c, append(append(series("a", 3), bad.Record()), series("b", 3)...)...)
+	_, reg, stop := start(t, c, s)
+	eventually(t, "7 alerts", func() bool { return s.count() == 7 })
+	eventually(t, "one dead letter", func() bool {
+		return testutil.CollectAndCount(reg, "vedette_forward_failed_alerts_total") == 1
+	})
+	stop()
+	for id, n := range s.got {
+		if n != 1 {
+			t.Errorf("%s was sent %d times; alerts that a Partial counts as done must not be sent again", id, n)
+		}
+	}
+	want := `
+# HELP vedette_forward_failed_alerts_total Alerts that went to the dead letter topic instead, by reason.
+# TYPE vedette_forward_failed_alerts_total counter
+vedette_forward_failed_alerts_total{destination="indexer",reason="refused"} 1
+# HELP vedette_forward_out_alerts_total Alerts a destination took.
+# TYPE vedette_forward_out_alerts_total counter
+vedette_forward_out_alerts_total{destination="indexer"} 6
+`
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "vedette_forward_failed_alerts_total", "vedette_forward_out_alerts_total"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestADestinationIsLeftAloneAsLongAsItAsks(t *testing.T) {
+	c := kafkatest.New(t)
+	const wait = time.Second
+	s := &stubborn{sink: sink{got: map[string]int{}}, err: &retry.After{Err: errors.New("busy"), Wait: wait}}
+	produce(t, c, series("a", 3)...)
+	_, _, stop := start(t, c, s)
+	eventually(t, "3 alerts", func() bool { return s.count() == 3 })
+	stop()
+	if s.early > 0 {
+		t.Errorf("%d of %d calls came within %s of an error that asked for that pause", s.early, s.calls, wait)
+	}
+}
+
 func series(name string, n int) []schemas.Record {
 	var recs []schemas.Record
 	for _, a := range storetest.Series(name, n) {
@@ -114,9 +186,10 @@ func series(name string, n int) []schemas.Record {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
+	const limit = 2 * time.Minute
+	for end := time.Now().Add(limit); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within 15 s: %s", what)
+			t.Fatalf("not within %s: %s", limit, what)
 		}
 	}
 }
