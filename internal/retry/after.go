@@ -20,7 +20,7 @@ type After struct {
 }
 
 func (a *After) Error() string {
-	return a.Err.Error() + "; the next try is in " + a.Wait.Round(time.Second).String() + ", as asked"
+	return a.Err.Error() + "; the next try is in " + a.Wait.Round(time.Second).String()
 }
 
 // Unwrap returns the error without the pause.
