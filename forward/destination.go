@@ -26,8 +26,6 @@ func (p *Partial) Unwrap() error { return p.Err }
 
 // Destination takes alerts. What every destination promises is in forwardtest.
 type Destination interface {
-	// Name is a word that names it in metrics, logs and the consumer group.
-	Name() string
 	// Deliver hands over alerts. It returns those that can never be delivered, by
 	// their place in alerts. After an error the batch is delivered again, all of it
 	// or, after a *Partial, the rest; so it must take repeats. An error that holds

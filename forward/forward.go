@@ -19,7 +19,7 @@ import (
 type Forward struct {
 	cfg      Config
 	cluster  *kafka.Cluster
-	dests    []Destination
+	dests    []Target
 	log      *slog.Logger
 	reg      prometheus.Registerer
 	metrics  *metrics
@@ -36,9 +36,9 @@ type deadLetters interface {
 	ProduceSync(ctx context.Context, recs ...schemas.Record) ([]schemas.Record, error)
 }
 
-// New prepares the role; destinations come from all.New. They stay the caller's
-// to close after Run has returned.
-func New(cfg Config, cluster *kafka.Cluster, dests []Destination, log *slog.Logger, reg prometheus.Registerer) (*Forward, error) {
+// New prepares the role. The destinations stay the caller's to close after Run has
+// returned.
+func New(cfg Config, cluster *kafka.Cluster, dests []Target, log *slog.Logger, reg prometheus.Registerer) (*Forward, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -47,11 +47,11 @@ func New(cfg Config, cluster *kafka.Cluster, dests []Destination, log *slog.Logg
 	}
 	f := &Forward{cfg: cfg, cluster: cluster, dests: dests, log: log, reg: reg, metrics: newMetrics(reg), errs: map[string]error{}, closed: map[string]time.Time{}}
 	for _, d := range dests {
-		if _, ok := f.errs[d.Name()]; ok {
-			return nil, fmt.Errorf("forward: two destinations are named %q", d.Name())
+		if _, ok := f.errs[d.Name]; ok {
+			return nil, fmt.Errorf("forward: two destinations are named %q", d.Name)
 		}
-		f.errs[d.Name()] = nil
-		f.metrics.up.WithLabelValues(d.Name()).Set(1)
+		f.errs[d.Name] = nil
+		f.metrics.up.WithLabelValues(d.Name).Set(1)
 	}
 	p, err := cluster.NewProducer("forward", log, reg)
 	if err != nil {
@@ -63,15 +63,12 @@ func New(cfg Config, cluster *kafka.Cluster, dests []Destination, log *slog.Logg
 
 // groupOf keeps the plain name for the indexer, which is there in every
 // installation.
-func (f *Forward) groupOf(d Destination) string {
-	if d.Name() == IndexerName {
+func (f *Forward) groupOf(d Target) string {
+	if d.Name == IndexerName {
 		return f.cfg.Group
 	}
-	return f.cfg.Group + "." + d.Name()
+	return f.cfg.Group + "." + d.Name
 }
-
-// IndexerName is the name of the destination that keeps alerts for searching.
-const IndexerName = "indexer"
 
 // Run delivers until ctx ends, then finishes or gives up the batches under way,
 // and returns nil.
@@ -87,12 +84,12 @@ func (f *Forward) Run(ctx context.Context) error {
 			err := f.cluster.Consume(ctx, kafka.GroupConfig{
 				Group: f.groupOf(d), Topic: schemas.TopicAlerts, Log: f.log, Registerer: f.reg,
 				Open: func(_ context.Context, a kafka.Assignment) (kafka.Handler, error) {
-					f.log.Debug("partition assigned", "destination", d.Name(), "topic", a.Topic, "partition", a.Partition)
+					f.log.Debug("partition assigned", "destination", d.Name, "topic", a.Topic, "partition", a.Partition)
 					return &handler{f: f, dest: d}, nil
 				},
 			})
 			if err != nil && !errors.Is(err, context.Canceled) {
-				errs[i] = fmt.Errorf("forward to %s: %w", d.Name(), err)
+				errs[i] = fmt.Errorf("forward to %s: %w", d.Name, err)
 			}
 		})
 	}
@@ -106,12 +103,12 @@ func (f *Forward) Health(ctx context.Context) map[string]error {
 	out := make(map[string]error, len(f.dests))
 	for _, d := range f.dests {
 		f.mu.Lock()
-		err := f.errs[d.Name()]
+		err := f.errs[d.Name]
 		f.mu.Unlock()
 		if err == nil {
 			err = d.Ready(ctx)
 		}
-		out["forward."+d.Name()] = err
+		out["forward."+d.Name] = err
 	}
 	return out
 }
@@ -135,7 +132,7 @@ func (f *Forward) note(dest string, err error) {
 // handler delivers the records of one partition to one destination.
 type handler struct {
 	f    *Forward
-	dest Destination
+	dest Target
 }
 
 func (h *handler) Close() {}
@@ -144,7 +141,7 @@ func (h *handler) Close() {}
 const reasonRecord = "record"
 
 func (h *handler) Handle(ctx context.Context, recs []schemas.Record) error {
-	name := h.dest.Name()
+	name := h.dest.Name
 	h.f.metrics.in.WithLabelValues(name).Add(float64(len(recs)))
 	alerts := make([]schemas.Alert, 0, len(recs))
 	from := make([]*schemas.Record, 0, len(recs)) // the record of each alert
@@ -158,6 +155,10 @@ func (h *handler) Handle(ctx context.Context, recs []schemas.Record) error {
 		a, err := schemas.ParseAlert(&recs[i])
 		if err != nil {
 			bury(&recs[i], reasonRecord, err.Error())
+			continue
+		}
+		if !h.dest.Route.Match(&a) {
+			h.f.metrics.unrouted.WithLabelValues(name).Inc()
 			continue
 		}
 		alerts, from = append(alerts, a), append(from, &recs[i])
@@ -184,7 +185,7 @@ func (h *handler) Handle(ctx context.Context, recs []schemas.Record) error {
 // deliver hands over alerts, with pauses between tries, until the destination
 // has taken or refused each of them, or ctx ends.
 func (h *handler) deliver(ctx context.Context, alerts []schemas.Alert) (failures []Failure, err error) {
-	name := h.dest.Name()
+	name := h.dest.Name
 	pause := retry.Backoff{Min: h.f.cfg.RetryDelayMin, Max: h.f.cfg.RetryDelayMax}
 	for done := 0; ; {
 		if err := h.f.admit(ctx, name); err != nil {
@@ -276,7 +277,7 @@ func (h *handler) again(ctx context.Context, fn func(context.Context) error) err
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		h.f.metrics.retries.WithLabelValues(h.dest.Name()).Inc()
+		h.f.metrics.retries.WithLabelValues(h.dest.Name).Inc()
 		if err := pause.Wait(ctx); err != nil {
 			return err
 		}

@@ -34,8 +34,6 @@ type sink struct {
 	down bool
 }
 
-func (s *sink) Name() string { return forward.IndexerName }
-
 func (s *sink) Deliver(ctx context.Context, alerts []schemas.Alert) ([]forward.Failure, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +71,7 @@ func start(t *testing.T, c *kafka.Cluster, d forward.Destination) (f *forward.Fo
 	cfg := forward.Default()
 	cfg.RetryDelayMin, cfg.RetryDelayMax = 5*time.Millisecond, 20*time.Millisecond
 	reg = prometheus.NewRegistry()
-	f, err := forward.New(cfg, c, []forward.Destination{d}, quiet, reg)
+	f, err := forward.New(cfg, c, []forward.Target{{Name: forward.IndexerName, Destination: d}}, quiet, reg)
 	if err != nil {
 		t.Fatal(err)
 	}
