@@ -72,8 +72,8 @@ func takeDestinations(tree map[string]any) any {
 	return nil
 }
 
-// decodeDestinations reads a list of entries, or the text of one. It leaves out the
-// entries that cannot be read.
+// decodeDestinations reads a list of entries, or the text of one. Entries that
+// cannot be read have no Settings.
 func decodeDestinations(value any) ([]forward.Entry, []error) {
 	if text, ok := value.(string); ok {
 		var list any
@@ -96,9 +96,10 @@ func decodeDestinations(value any) ([]forward.Entry, []error) {
 		for _, err := range problems {
 			errs = append(errs, fmt.Errorf("%s[%d]%w", destinationsKey, i, err))
 		}
-		if len(problems) == 0 {
-			entries = append(entries, e)
+		if len(problems) > 0 {
+			e = forward.Entry{} // it keeps the places of the others
 		}
+		entries = append(entries, e)
 	}
 	return entries, errs
 }
@@ -196,7 +197,7 @@ func keysOf(t reflect.Type) []string {
 func closest(name string, names []string) string {
 	best, least := "", 3 // two letters at most
 	for _, n := range names {
-		if d := distance(strings.ToLower(name), n); d < least && d < len(n)/2 {
+		if d := distance(strings.ToLower(name), n); d < least && 2*d <= len(n) {
 			best, least = n, d
 		}
 	}
@@ -215,6 +216,9 @@ func (f Forward) validateDestinations(forwards bool) []error {
 	}
 	names := map[string]bool{}
 	for i, e := range f.Destinations {
+		if e.Settings == nil {
+			continue // its errors were reported
+		}
 		at := fmt.Sprintf("%s[%d].", destinationsKey, i)
 		if err := forward.CheckName(e.Name); err != nil {
 			errs = append(errs, fmt.Errorf("%sname: %w", at, err))

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"vedette/forward"
+	"vedette/forward/route"
 	"vedette/internal/kafka"
 	"vedette/internal/kafka/kafkatest"
 	"vedette/internal/retry"
@@ -68,10 +69,15 @@ func (s *sink) set(down bool) {
 // start runs the role; stop ends it and waits.
 func start(t *testing.T, c *kafka.Cluster, d forward.Destination) (f *forward.Forward, reg *prometheus.Registry, stop func()) {
 	t.Helper()
+	return startAll(t, c, forward.Target{Name: forward.IndexerName, Destination: d})
+}
+
+func startAll(t *testing.T, c *kafka.Cluster, targets ...forward.Target) (f *forward.Forward, reg *prometheus.Registry, stop func()) {
+	t.Helper()
 	cfg := forward.Default()
 	cfg.RetryDelayMin, cfg.RetryDelayMax = 5*time.Millisecond, 20*time.Millisecond
 	reg = prometheus.NewRegistry()
-	f, err := forward.New(cfg, c, []forward.Target{{Name: forward.IndexerName, Destination: d}}, quiet, reg)
+	f, err := forward.New(cfg, c, targets, quiet, reg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,6 +177,40 @@ func TestADestinationIsLeftAloneAsLongAsItAsks(t *testing.T) {
 	stop()
 	if s.early > 0 {
 		t.Errorf("%d of %d calls came within %s of an error that asked for that pause", s.early, s.calls, wait)
+	}
+}
+
+func TestADestinationGetsOnlyTheAlertsOfItsConditions(t *testing.T) {
+	c := kafkatest.New(t)
+	m, err := route.Config{MinLevel: 10}.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, some := &sink{got: map[string]int{}}, &sink{got: map[string]int{}}
+	produce(t, c, series("a", 20)...) // of the levels 3 to 12, each twice
+	_, reg, stop := startAll(t, c, forward.Target{Name: forward.IndexerName, Destination: all}, forward.Target{Name: "some", Route: m, Destination: some})
+	eventually(t, "20 alerts at one destination, 6 at the other", func() bool { return all.count() == 20 && some.count() == 6 })
+	stop()
+	for _, i := range []int{7, 8, 9, 17, 18, 19} {
+		if id := schemas.AlertDocID("a", 0, int64(i), 0); some.got[id] != 1 {
+			t.Errorf("alert %s has level 10 or more and arrived %d times", id, some.got[id])
+		}
+	}
+	want := `
+# HELP vedette_forward_in_alerts_total Alert records read for a destination.
+# TYPE vedette_forward_in_alerts_total counter
+vedette_forward_in_alerts_total{destination="indexer"} 20
+vedette_forward_in_alerts_total{destination="some"} 20
+# HELP vedette_forward_out_alerts_total Alerts a destination took.
+# TYPE vedette_forward_out_alerts_total counter
+vedette_forward_out_alerts_total{destination="indexer"} 20
+vedette_forward_out_alerts_total{destination="some"} 6
+# HELP vedette_forward_unrouted_alerts_total Alerts that the destination's conditions leave out.
+# TYPE vedette_forward_unrouted_alerts_total counter
+vedette_forward_unrouted_alerts_total{destination="some"} 14
+`
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "vedette_forward_in_alerts_total", "vedette_forward_out_alerts_total", "vedette_forward_unrouted_alerts_total"); err != nil {
+		t.Error(err)
 	}
 }
 
