@@ -27,8 +27,15 @@ type Forward struct {
 	producer *kafka.Producer
 
 	mu     sync.Mutex
-	errs   map[string]error     // last error by destination, nil when it answered
-	closed map[string]time.Time // until when a destination asked to be left alone
+	states map[string]*state // by destination
+}
+
+// state is how a destination has answered.
+type state struct {
+	err    error     // last error, nil when it answered
+	closed time.Time // until when it asked to be left alone
+	warned bool      // the log says that it does not answer
+	lines  retry.Log
 }
 
 // deadLetters is what the role needs of a producer.
@@ -45,12 +52,12 @@ func New(cfg Config, cluster *kafka.Cluster, dests []Target, log *slog.Logger, r
 	if len(dests) == 0 {
 		return nil, errors.New("forward: no destination")
 	}
-	f := &Forward{cfg: cfg, cluster: cluster, dests: dests, log: log, reg: reg, metrics: newMetrics(reg), errs: map[string]error{}, closed: map[string]time.Time{}}
+	f := &Forward{cfg: cfg, cluster: cluster, dests: dests, log: log, reg: reg, metrics: newMetrics(reg), states: map[string]*state{}}
 	for _, d := range dests {
-		if _, ok := f.errs[d.Name]; ok {
+		if f.states[d.Name] != nil {
 			return nil, fmt.Errorf("forward: two destinations are named %q", d.Name)
 		}
-		f.errs[d.Name] = nil
+		f.states[d.Name] = &state{}
 		f.metrics.up.WithLabelValues(d.Name).Set(1)
 	}
 	p, err := cluster.NewProducer("forward", log, reg)
@@ -103,7 +110,7 @@ func (f *Forward) Health(ctx context.Context) map[string]error {
 	out := make(map[string]error, len(f.dests))
 	for _, d := range f.dests {
 		f.mu.Lock()
-		err := f.errs[d.Name]
+		err := f.states[d.Name].err
 		f.mu.Unlock()
 		if err == nil {
 			err = d.Ready(ctx)
@@ -113,19 +120,28 @@ func (f *Forward) Health(ctx context.Context) map[string]error {
 	return out
 }
 
-// note remembers how the last try ended and logs when that changed.
+// note remembers how the last try ended, and logs changes. A receiver with a limit
+// changes all the time: one line in a while is enough.
 func (f *Forward) note(dest string, err error) {
 	f.mu.Lock()
-	was := f.errs[dest]
-	f.errs[dest] = err
-	f.mu.Unlock()
-	switch {
-	case err != nil && was == nil:
-		f.metrics.up.WithLabelValues(dest).Set(0)
-		f.log.Warn("destination does not take alerts; they wait in the topic", "destination", dest, "err", err)
-	case err == nil && was != nil:
+	defer f.mu.Unlock()
+	s := f.states[dest]
+	s.err = err
+	if err == nil {
 		f.metrics.up.WithLabelValues(dest).Set(1)
-		f.log.Info("destination takes alerts again", "destination", dest)
+		if s.warned {
+			f.log.Info("destination takes alerts again", "destination", dest)
+		}
+		s.warned = false
+		return
+	}
+	f.metrics.up.WithLabelValues(dest).Set(0)
+	if s.warned {
+		return
+	}
+	if _, due := s.lines.Due(); due {
+		f.log.Warn("destination does not take alerts; they wait in the topic", "destination", dest, "err", err)
+		s.warned = true
 	}
 }
 
@@ -251,15 +267,15 @@ func (f *Forward) leaveAlone(dest string, err error) {
 	until := time.Now().Add(d)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if until.After(f.closed[dest]) {
-		f.closed[dest] = until
+	if s := f.states[dest]; until.After(s.closed) {
+		s.closed = until
 	}
 }
 
 // admit waits until a destination may be asked again.
 func (f *Forward) admit(ctx context.Context, dest string) error {
 	f.mu.Lock()
-	until := f.closed[dest]
+	until := f.states[dest].closed
 	f.mu.Unlock()
 	return retry.Sleep(ctx, time.Until(until))
 }

@@ -47,29 +47,10 @@ func Default() Config { return Config{Timeout: 30 * time.Second} }
 // Validate reports every problem of the configuration. With files it also reads
 // the files that the configuration names.
 func (c Config) Validate(files bool) error {
-	var errs []error
+	errs := []error{address("url", c.URL, c.URLFile, urlSchemes), address("proxy", c.Proxy, c.ProxyFile, proxySchemes)}
 	bad := func(err error) { errs = append(errs, err) }
-	switch {
-	case c.URL == "" && c.URLFile == "":
+	if c.URL == "" && c.URLFile == "" {
 		bad(errors.New("url: empty; give the address that takes the alerts, or url_file with a file that holds it"))
-	case c.URL != "" && c.URLFile != "":
-		bad(errors.New("url: give it or url_file, not both"))
-	case c.URL != "":
-		if u, err := parseURL("url", c.URL.Reveal(), "http", "https"); err != nil {
-			bad(err)
-		} else if u.User != nil {
-			bad(errors.New("url: holds a login; put the whole address into a file and name it in url_file"))
-		}
-	}
-	switch {
-	case c.Proxy != "" && c.ProxyFile != "":
-		bad(errors.New("proxy: give it or proxy_file, not both"))
-	case c.Proxy != "":
-		if u, err := parseURL("proxy", c.Proxy.Reveal(), proxySchemes...); err != nil {
-			bad(err)
-		} else if u.User != nil {
-			bad(errors.New("proxy: holds a login; put the whole address into a file and name it in proxy_file"))
-		}
 	}
 	if (c.Certificate == "") != (c.Key == "") {
 		bad(errors.New("certificate, key: give both or neither"))
@@ -80,17 +61,36 @@ func (c Config) Validate(files bool) error {
 	if c.Timeout < time.Second || c.Timeout > timeoutMax {
 		bad(fmt.Errorf("timeout: %s is not in 1s…%s", c.Timeout, timeoutMax))
 	}
-	if files && len(errs) == 0 {
-		_, err := c.load()
-		return err
+	err := errors.Join(errs...)
+	if files && err == nil {
+		_, err = c.load()
 	}
-	return errors.Join(errs...)
+	return err
+}
+
+// address checks an address that stands in the configuration or in a file.
+func address(key string, text secret.String, file string, schemes []string) error {
+	if text == "" {
+		return nil
+	}
+	if file != "" {
+		return fmt.Errorf("%s: give it or %s_file, not both", key, key)
+	}
+	u, err := parseURL(key, text.Reveal(), schemes)
+	if err == nil && u.User != nil {
+		err = fmt.Errorf("%s: holds a login; put the whole address into a file and name it in %s_file", key, key)
+	}
+	return err
 }
 
 // timeoutMax keeps a request well within the time of one delivery.
 const timeoutMax = 2 * time.Minute
 
-var proxySchemes = []string{"http", "https", "socks5"}
+// Schemes of addresses; the last one is shown as an example.
+var (
+	urlSchemes   = []string{"http", "https"}
+	proxySchemes = []string{"socks5", "https", "http"}
+)
 
 // Warnings returns the settings that are allowed but unwise.
 func (c Config) Warnings() []string {
@@ -121,7 +121,7 @@ func (c Config) load() (*loaded, error) {
 		text, file string
 		schemes    []string
 	}{
-		{&l.url, "url", c.URL.Reveal(), c.URLFile, []string{"http", "https"}},
+		{&l.url, "url", c.URL.Reveal(), c.URLFile, urlSchemes},
 		{&l.proxy, "proxy", c.Proxy.Reveal(), c.ProxyFile, proxySchemes},
 	} {
 		key, text := part.key, part.text
@@ -137,7 +137,7 @@ func (c Config) load() (*loaded, error) {
 		if text == "" {
 			continue
 		}
-		u, err := parseURL(key, text, part.schemes...)
+		u, err := parseURL(key, text, part.schemes)
 		if err != nil {
 			errs = append(errs, err)
 		}
@@ -163,7 +163,7 @@ func (c Config) load() (*loaded, error) {
 
 // parseURL reads an address. Its errors do not repeat the address, which may be
 // secret.
-func parseURL(key, text string, schemes ...string) (*url.URL, error) {
+func parseURL(key, text string, schemes []string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || !slices.Contains(schemes, u.Scheme) || u.Hostname() == "" || u.Fragment != "" {
 		return nil, fmt.Errorf("%s: it is not like %s://host/path", key, schemes[len(schemes)-1])

@@ -72,11 +72,37 @@ var reserved = []string{"Host", "Content-Length", "Transfer-Encoding", "Connecti
 // Validate reports every problem of the configuration. With files it also reads
 // the files that the configuration names.
 func (c *Config) Validate(files bool) error {
-	errs := []error{c.Config.Validate(files)}
+	errs := []error{c.Config.Validate(files), c.headerErrors()}
 	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
 	if c.Batch < 1 || c.Batch > batchMax {
 		bad("batch: %d is not in 1…%d", c.Batch, batchMax)
 	}
+	switch {
+	case c.Body != "" && c.TemplateFile != "":
+		bad("body: give it or template_file, not both")
+	case (c.Body != "" || c.TemplateFile != "") && c.Batch > 1:
+		bad("batch: a template gives the request of one alert; leave batch at 1")
+	}
+	if c.Body != "" {
+		if _, err := template.Parse(c.Body); err != nil {
+			bad("body: %w", err)
+		}
+	}
+	if files {
+		_, _, err := c.secrets()
+		errs = append(errs, err)
+		if c.TemplateFile != "" {
+			_, err = c.template()
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// headerErrors reports every header that cannot be sent.
+func (c *Config) headerErrors() error {
+	var errs []error
+	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
 	names := map[string]bool{}
 	for key, set := range map[string][]string{"headers": slices.Collect(maps.Keys(c.Headers)), "header_files": slices.Collect(maps.Keys(c.HeaderFiles))} {
 		for _, name := range set {
@@ -96,22 +122,6 @@ func (c *Config) Validate(files bool) error {
 		if !httpguts.ValidHeaderFieldValue(value.Reveal()) {
 			bad("headers: the value of %s holds a line end or another control character", name)
 		}
-	}
-	switch {
-	case c.Body != "" && c.TemplateFile != "":
-		bad("body: give it or template_file, not both")
-	case (c.Body != "" || c.TemplateFile != "") && c.Batch > 1:
-		bad("batch: a template gives the request of one alert; leave batch at 1")
-	}
-	if c.Body != "" {
-		if _, err := template.Parse(c.Body); err != nil {
-			bad("body: %w", err)
-		}
-	}
-	if files {
-		_, _, err := c.secrets()
-		_, terr := c.template()
-		errs = append(errs, err, terr)
 	}
 	return errors.Join(errs...)
 }
