@@ -45,7 +45,9 @@ func (c Config) Compile() (*Matcher, error) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("when: %w", err))
 		} else {
-			add(orEqual(x))
+			x = orEqual(x)
+			errs = append(errs, x.Walk(numberExpected))
+			add(x)
 		}
 	}
 	if c.MinLevel < 0 || c.MinLevel > levelMax {
@@ -72,8 +74,8 @@ func (c Config) Compile() (*Matcher, error) {
 		}
 		add(qlang.Is("agent.labels."+name, c.AgentLabels[name]))
 	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
 	x := qlang.AllOf(all...)
 	if x == nil {
@@ -108,6 +110,19 @@ func orEqual(x *qlang.Expr) *qlang.Expr {
 		return x
 	}
 	return qlang.AnyOf(&qlang.Expr{Clause: &qlang.Clause{Field: c.Field, Op: c.Op, Value: v}}, qlang.Is(c.Field, v))
+}
+
+// numbers are the fields that hold numbers: any other value matches nothing.
+var numbers = []string{"rule.level", "rule.firedtimes", "rule.frequency"}
+
+func numberExpected(c *qlang.Clause) error {
+	if !slices.Contains(numbers, c.Field) || c.Value == qlang.Null {
+		return nil
+	}
+	if _, ok := c.Number(); !ok || c.Op == qlang.Contains {
+		return fmt.Errorf("when: %s is a number; %s%s would match no alert", c.Field, c.Op, c.Value)
+	}
+	return nil
 }
 
 // members are the members of an alert document, and those of its members that are
