@@ -214,11 +214,11 @@ func TestAHostileServerCostsLittle(t *testing.T) {
 		"an answer whose rest is slow": {func(c net.Conn) {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
 			_, _ = io.Copy(io.Discard, c)
-		}, second, ""},
+		}, nil, ""},
 		"a refusal whose text is slow": {func(c net.Conn) {
 			_, _ = io.WriteString(c, "HTTP/1.1 422 No\r\nContent-Length: 10\r\n\r\nabc")
 			_, _ = io.Copy(io.Discard, c)
-		}, second, "answered 422: abc"},
+		}, nil, "answered 422: abc"},
 		"a head that stops": {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 20") }, nil, "send to 127.0.0.1"},
 		"no HTTP":           {func(c net.Conn) { _, _ = io.WriteString(c, "220 mail.example.com ESMTP\r\n") }, nil, "send to 127.0.0.1"},
 		"nothing":           {func(net.Conn) {}, nil, "send to 127.0.0.1"},
