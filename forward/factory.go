@@ -28,7 +28,7 @@ type Settings interface {
 	Warnings() []string
 }
 
-// Env is what a destination gets of the process beside its settings.
+// Env holds the settings of the process that destinations need beside their own.
 type Env struct {
 	// DataDir is data_dir.
 	DataDir string

@@ -25,7 +25,7 @@ func TestADestinationThatComesAndGoesFillsNoLog(t *testing.T) {
 		if count(away) != 1 || count(back) != 1 {
 			t.Errorf("1,000 errors at once gave %d lines, and %d of the end; want 1 of each", count(away), count(back))
 		}
-		// One that stays away is named, though its first error was not.
+		// A destination that stays away is named, though its first error was not.
 		f.note("d", errors.New("down"))
 		time.Sleep(2 * retry.LogEvery)
 		for range 10 {

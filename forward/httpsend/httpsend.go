@@ -1,6 +1,6 @@
 // Package httpsend sends the requests of destinations that speak HTTP. It decides
-// what an answer means, bounds what a receiver can cost, and keeps secrets out of
-// errors. A destination decides what a request holds.
+// the meaning of an answer, bounds the cost of a receiver, and keeps secrets out of
+// errors. A destination decides the content of a request.
 //
 // Bounds: Config.Timeout for a request as a whole; 5 s for the rest of an answer
 // after its head; 64 KiB of it are read, and 64 KiB of its headers. Redirects are
@@ -181,7 +181,7 @@ func (c *Client) hide(text string) {
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
 // Post sends body and returns nil when the receiver took it. header is added to
-// that of New. An answer of another class is a *StatusError, in a *retry.After if
+// the one of New. An answer of another class is a *StatusError, in a *retry.After if
 // the sender must pause. Any other error is of the connection, or of ctx.
 func (c *Client) Post(ctx context.Context, body []byte, header http.Header) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("%s gave no answer within %s", c.url.Host, c.timeout))

@@ -25,7 +25,7 @@ import (
 	"vedette/schemas"
 )
 
-// Bounds of a template's text and of what it gives.
+// Bounds of a template's text and of its result.
 const (
 	MaxTextBytes   = 64 << 10
 	MaxOutputBytes = schemas.MaxAlertBytes

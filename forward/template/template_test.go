@@ -64,7 +64,7 @@ func TestABrokenTemplateIsRefusedWithItsPlace(t *testing.T) {
 	}
 }
 
-func TestWhatATemplateGivesIsBounded(t *testing.T) {
+func TestTheResultOfATemplateIsBounded(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		`{{range 100000000}}{{printf "%100d" 1}}{{end}}`:         "more than 1048576 bytes",

@@ -375,7 +375,7 @@ func TestMistakesInTheConfigurationAreNamed(t *testing.T) {
 	}
 }
 
-// FuzzDocument makes requests of what logs may hold.
+// FuzzDocument makes requests of documents with any bytes.
 func FuzzDocument(f *testing.F) {
 	f.Add([]byte(`{"full_log":"x"}`))
 	f.Add([]byte("{\"full_log\":\"\xff\"}"))
