@@ -14,8 +14,6 @@ import (
 	"vedette/analyze/shadow"
 	"vedette/config"
 	"vedette/enroll"
-	"vedette/forward"
-	"vedette/forward/all"
 	"vedette/internal/datadir"
 	"vedette/internal/geoip"
 	"vedette/internal/kafka"
@@ -265,30 +263,5 @@ func (a *App) buildShadow() error {
 		return err
 	}
 	a.infra["candidate"], a.roles["shadow"] = c, r
-	return nil
-}
-
-func (a *App) buildForward(alerts store.Store, set *responses.Set) error {
-	opts, err := a.destinations(set)
-	if err != nil {
-		return err
-	}
-	dests := all.New(alerts, opts)
-	r, err := forward.New(forward.Default(), a.cluster, dests, a.log, a.reg)
-	if err != nil {
-		return err
-	}
-	a.checks.Add(RoleForward, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		var errs []error
-		for name, err := range r.Health(ctx) {
-			if err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", name, err))
-			}
-		}
-		return errors.Join(errs...)
-	})
-	a.roles[RoleForward] = ending{r, dests}
 	return nil
 }

@@ -27,6 +27,10 @@ var allowed = map[string][]string{
 	"analyze":  {"schemas", "internal", "analyze", "ruleset"},
 	"forward":  {"schemas", "internal", "forward"},
 	"api":      {"schemas", "internal", "api", "ruleset", "rulesets"},
+	// Destinations share these, which know none of them.
+	"forward/httpsend": {"internal/retry", "internal/secret"},
+	"forward/route":    {"schemas", "internal/qlang"},
+	"forward/template": {"schemas"},
 	// The frame of the API knows no resource, and resources know each other only
 	// where one acts on another.
 	"api/rest":      {"api/rest", "api/auth", "api/problem", "api/rbac", "internal/qlang"},

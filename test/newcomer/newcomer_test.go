@@ -90,7 +90,7 @@ var shows = []shown{
 }
 
 // notCommands are the first words of blocks that show something else.
-var notCommands = []string{"agents ─1514─▶", "- job_name:", "ingest:", "agentless:", "<rule id=", "events.ndjson judged by", "20,000 events from", "Rules that differ", "removed rule "}
+var notCommands = []string{"agents ─1514─▶", "- job_name:", "ingest:", "forward:", "agentless:", "<rule id=", "events.ndjson judged by", "20,000 events from", "Rules that differ", "removed rule "}
 
 var (
 	remark  = regexp.MustCompile(`\s+# .*$`)
