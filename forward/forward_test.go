@@ -12,12 +12,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"go.uber.org/goleak"
 
 	"vedette/forward"
 	"vedette/forward/route"
 	"vedette/internal/kafka"
 	"vedette/internal/kafka/kafkatest"
+	"vedette/internal/leaktest"
 	"vedette/internal/retry"
 	"vedette/internal/store"
 	"vedette/internal/store/storetest"
@@ -26,7 +26,7 @@ import (
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // sink is a destination in memory that can stand still and refuse.
 type sink struct {

@@ -46,7 +46,7 @@ var allowed = map[string][]string{
 	"api/rules":     {"api/rest", "api/problem", "ruleset/program"},
 	"api/logtest":   {"api/rest", "api/problem", "schemas", "ruleset/engine"},
 	"api/manager":   {"api/rest", "api/problem"},
-	"api/security":  {"api/rest", "api/problem", "api/rbac"},
+	"api/security":  {"api/rest", "api/problem", "api/rbac", "schemas"},
 	"simulate":      {"schemas", "internal", "simulate", "ingest/secure", "enroll/protocol"},
 	"replay":        {"schemas", "internal", "ruleset", "replay"},
 	"config":        {"config", "schemas", "internal", "ingest", "inputs", "enroll", "analyze", "forward", "api"},

@@ -10,15 +10,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"vedette/internal/kafka"
 	"vedette/internal/kafka/kafkatest"
+	"vedette/internal/leaktest"
 	"vedette/internal/secret"
 	"vedette/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func testBox(t *testing.T, b byte) *secret.Box {
 	t.Helper()

@@ -14,14 +14,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"vedette/internal/kafka"
 	"vedette/internal/kafka/kafkatest"
+	"vedette/internal/leaktest"
 	"vedette/internal/secret"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestMergedFilesAreThoseOfTheSpecification(t *testing.T) {
 	t.Parallel()

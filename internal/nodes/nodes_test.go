@@ -8,15 +8,15 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"go.uber.org/goleak"
 
 	"vedette/internal/kafka"
 	"vedette/internal/kafka/kafkatest"
+	"vedette/internal/leaktest"
 	"vedette/internal/secret"
 	"vedette/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func testBox(t testing.TB, b byte) *secret.Box {
 	t.Helper()
