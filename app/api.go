@@ -43,7 +43,7 @@ func (a *App) buildAPI(alerts store.Store) error {
 	return nil
 }
 
-// apiDeps opens what the API answers from.
+// apiDeps opens the sources of the API's answers.
 func (a *App) apiDeps(alerts store.Store) (api.Deps, error) {
 	files, err := a.openGroups()
 	if err != nil {

@@ -25,7 +25,7 @@ type Data struct {
 	close   []func()
 }
 
-// Close ends what OpenData started.
+// Close ends the parts that OpenData started.
 func (d *Data) Close() {
 	for i := len(d.close) - 1; i >= 0; i-- {
 		d.close[i]()
@@ -129,7 +129,7 @@ func startEmbedded(ctx context.Context, dir *datadir.Dir, cfg kafka.Config, even
 	return broker, cluster, nil
 }
 
-// Retention is what the configuration says about the topic events.
+// Retention is the configured retention of the topic events.
 func Retention(e config.Events) kafka.Retention {
 	return kafka.Retention{Time: e.Retention, Bytes: e.MaxBytes}
 }

@@ -71,7 +71,7 @@ type consumer struct {
 
 func (c consumer) Run(ctx context.Context) error { return c.cluster.Consume(ctx, c.cfg) }
 
-// agentsRole is what looks after agents: the gateway, the commands for agents
+// agentsRole looks after agents: the gateway, the commands for agents
 // connected to it, and the search for silent ones.
 type agentsRole struct{ gateway, commands, sweep Role }
 
@@ -90,7 +90,7 @@ func (r agentsRole) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// openPackages opens what agents are upgraded by, once per process.
+// openPackages opens the upgrade packages, once per process.
 func (a *App) openPackages() (*packages.Store, error) {
 	if a.packages != nil {
 		return a.packages, nil

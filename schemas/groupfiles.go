@@ -14,7 +14,7 @@ import (
 // GroupFilesVersion is the version of GroupFiles that this program writes and reads.
 const GroupFilesVersion = 1
 
-// Bounds of what is shared with agents.
+// Bounds of the files shared with agents.
 const (
 	// MaxSharedFiles bounds the files of a group.
 	MaxSharedFiles = 4096
@@ -77,7 +77,7 @@ func ValidSharedPath(p string) bool {
 	return strings.IndexFunc(p, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd }) < 0
 }
 
-// Check refuses lists that are too large or name what no agent may be sent.
+// Check refuses lists that are too large or name files that no agent may be sent.
 func (g *GroupFiles) Check() error {
 	if !ValidGroupName(g.Group) {
 		return fmt.Errorf("%w: group %q", ErrGroupFiles, g.Group)

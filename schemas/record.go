@@ -8,7 +8,7 @@ type Header struct {
 	Value []byte
 }
 
-// Record is what a topic holds, free of any client library's types.
+// Record is one record of a topic, free of any client library's types.
 //
 // Topic is the name without the configured prefix. Partition, Offset and
 // Timestamp are filled when the record was read; a zero Timestamp on produce

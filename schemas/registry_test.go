@@ -95,7 +95,7 @@ func TestAProposalOfAnUnknownShapeIsRefused(t *testing.T) {
 			t.Errorf("%.60s: %v, want %v", in, err, want)
 		}
 	}
-	// What a later version writes is told apart from what nobody can have meant.
+	// Records of a later version are told apart from broken ones.
 	for _, in := range []string{
 		`{"v":2,"id":"00112233445566778899aabbccddeeff","kind":"agent.add","proposer":"n2","agent_add":{}}`,
 		`{"v":1,"id":"00112233445566778899aabbccddeeff","kind":"agent.fly","proposer":"n2"}`,

@@ -25,7 +25,7 @@ const (
 	MaxRulesetBytes = 512 << 20
 )
 
-// FileKind says what a file of a ruleset holds.
+// FileKind is the kind of a file of a ruleset.
 type FileKind string
 
 // Kinds of files.
@@ -39,7 +39,7 @@ const (
 // RulesetFile is one file of a version. Its content stands in chunks of its own.
 type RulesetFile struct {
 	Kind FileKind `json:"kind"`
-	// Name is what decides the load order; Path is what messages show.
+	// Name decides the load order; messages show Path.
 	Name   string `json:"name"`
 	Path   string `json:"path"`
 	Size   int64  `json:"size"`
@@ -84,7 +84,7 @@ type RulesetCurrent struct {
 	Time     time.Time
 }
 
-// RulesetWorker says what one worker judges by. Its record stands in TopicFiles
+// RulesetWorker names the versions by which one worker judges. Its record stands in TopicFiles
 // under the key `ruleset/worker/<node>`, with HeaderMAC over MACInput; a worker
 // writes it when that changes and once a minute, and takes it away at its end.
 type RulesetWorker struct {
@@ -100,7 +100,7 @@ type RulesetWorker struct {
 	Shadow, ShadowProblem string
 }
 
-// maxShadowProblemBytes bounds what a worker says of a ruleset that cannot run.
+// maxShadowProblemBytes bounds a worker's message about a ruleset that cannot run.
 const maxShadowProblemBytes = 4 << 10
 
 const (
@@ -271,7 +271,7 @@ func validSHA256(s string) bool {
 	return err == nil && len(s) == 64 && strings.ToLower(s) == s
 }
 
-// mustMarshal encodes what cannot fail to encode.
+// mustMarshal encodes values that cannot fail to encode.
 func mustMarshal(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {

@@ -6,9 +6,9 @@ import "time"
 type Topic struct {
 	// Name is the name without the configured prefix.
 	Name string
-	// Key says what the record key is, for people.
+	// Key describes the record key to people.
 	Key string
-	// Carries says what a record holds, for people.
+	// Carries describes the content of a record to people.
 	Carries string
 	// Compacted topics keep the newest record of each key.
 	Compacted bool

@@ -112,7 +112,7 @@ func TestTheAnnouncementOfAKilledProcessGoesAfterADay(t *testing.T) {
 	}
 	put("killed", time.Now().Add(-23*time.Hour))
 	put("long-gone", time.Now().Add(-25*time.Hour))
-	// What is written later is read later: then the tombstone has been seen.
+	// Records are read in their order: then the tombstone has been seen.
 	eventually(t, "the older announcement is removed", func() bool { return names(a) == "a/api killed/api " })
 }
 

@@ -287,7 +287,7 @@ func (w *writer) proposalID(id string) {
 	w.text(id)
 }
 
-// reader takes apart what writer wrote; bad is set once something is missing.
+// reader takes the bytes of a writer apart; bad is set once something is missing.
 type reader struct {
 	b   []byte
 	bad bool
