@@ -61,7 +61,7 @@ func OpenData(ctx context.Context, c config.Config, log *slog.Logger) (*Data, er
 	case errors.Is(err, datadir.ErrLocked):
 		at, e := datadir.ReadEndpoints(c.DataDir)
 		if e != nil || at.Kafka == "" {
-			return nil, fmt.Errorf("data_dir %s is in use by a process that has not said where it listens; try again when it is up (%v)", c.DataDir, e)
+			return nil, fmt.Errorf("data_dir %s is in use by a process that has not said where it listens; try again when it is up", c.DataDir)
 		}
 		raw, e := os.ReadFile(filepath.Join(c.DataDir, datadir.KafkaPassword))
 		if e != nil {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Action of ours: 4.14 has no endpoint for alerts.
+// AlertRead is an action of ours: 4.14 has no endpoint for alerts.
 const AlertRead = "alert:read"
 
 var agents = []string{"agent:id:*", "agent:group:*"}

@@ -324,7 +324,7 @@ func checkObject(s *openapi3.Schema, obj map[string]any, prefix string) error {
 
 // checkValue checks one member of a body, or one element of an array.
 func checkValue(s *openapi3.Schema, v any, name string) error {
-	ok := true
+	var ok bool
 	switch t := v.(type) {
 	case map[string]any:
 		if ok = s.Type.Is("object"); ok {

@@ -316,9 +316,9 @@ func (r *reader) int() int64 {
 }
 
 // count reads a number of entries, each of which takes a byte at least.
-func (r *reader) count(max uint64) int {
+func (r *reader) count(limit uint64) int {
 	n := r.uint()
-	if n > max || n > uint64(len(r.b)) {
+	if n > limit || n > uint64(len(r.b)) {
 		r.fail()
 		return 0
 	}

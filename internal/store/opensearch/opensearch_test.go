@@ -33,7 +33,7 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var quiet = slog.New(slog.DiscardHandler)
 
 // TestConformance runs against a real indexer, whose alert indices it removes.
 func TestConformance(t *testing.T) {
