@@ -2,7 +2,6 @@ package schemas
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -127,11 +126,8 @@ func ParseGroupFiles(r *Record) (GroupFiles, error) {
 	if len(r.Value) > MaxRulesetManifestBytes {
 		return GroupFiles{}, fmt.Errorf("%w: too long", ErrGroupFiles)
 	}
-	if err := json.Unmarshal(r.Value, &j); err != nil {
-		return GroupFiles{}, fmt.Errorf("%w: %w", ErrGroupFiles, err)
-	}
-	if j.V != GroupFilesVersion {
-		return GroupFiles{}, fmt.Errorf("%w: version %d", ErrGroupFiles, j.V)
+	if err := decode(r.Value, GroupFilesVersion, &j, ErrGroupFiles, ErrGroupFiles); err != nil {
+		return GroupFiles{}, err
 	}
 	g := GroupFiles{Group: j.Group, Node: j.Node, Time: time.UnixMilli(j.Time).UTC(), Files: j.Files}
 	if name, ok := GroupFilesOf(r.Key); !ok || name != g.Group {

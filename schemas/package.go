@@ -2,7 +2,6 @@ package schemas
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -95,11 +94,8 @@ func ParsePackage(r *Record) (Package, error) {
 	if len(r.Value) > 64<<10 {
 		return Package{}, fmt.Errorf("%w: too long", ErrPackage)
 	}
-	if err := json.Unmarshal(r.Value, &j); err != nil {
-		return Package{}, fmt.Errorf("%w: %w", ErrPackage, err)
-	}
-	if j.V != PackageVersion {
-		return Package{}, fmt.Errorf("%w: version %d", ErrPackage, j.V)
+	if err := decode(r.Value, PackageVersion, &j, ErrPackage, ErrPackage); err != nil {
+		return Package{}, err
 	}
 	p := Package{File: j.File, SHA256: j.SHA256, Size: j.Size, Node: j.Node, Time: time.UnixMilli(j.Time).UTC()}
 	if string(r.Key) != packagePrefix+p.SHA256 {
