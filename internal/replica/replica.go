@@ -172,13 +172,21 @@ func (t *Topic) ready() bool {
 	}
 }
 
+// Empty reports whether no record of the topic was ever read, of this state or
+// another.
+func (t *Topic) Empty() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.next) == 0
+}
+
 // Err is nil unless a newer program wrote what this one does not read: then it
 // wraps ErrNewer. The state before that record stays in use, but nothing may be
 // concluded from what the state lacks.
 func (t *Topic) Err() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for key, err := range t.newer {
+	for key, err := range t.newer { // one of them is enough to act
 		return fmt.Errorf("%w to read the record %.200q of the topic %s: %w. Upgrade this node to the version of the node that wrote it", ErrNewer, key, t.cfg.Topic, err)
 	}
 	return nil

@@ -1,0 +1,171 @@
+package blobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"vedette/internal/kafka"
+	"vedette/schemas"
+)
+
+// carry copies contents that only the old form holds to the topic blobs. Several
+// nodes may do it at once: they come to the same, in orders of their own.
+func (s *Store) carry(ctx context.Context) error {
+	todo := map[schemas.Content]span{}
+	named := s.cfg.Named()
+	s.mu.Lock()
+	for _, c := range named {
+		if at, ok := s.spanOf(&c); ok && at.topic == schemas.TopicFiles {
+			todo[c] = at
+		}
+	}
+	s.mu.Unlock()
+	copied := 0
+	for c, at := range todo {
+		s.mu.Lock()
+		b, done := s.blobs[c.SHA256]
+		s.mu.Unlock()
+		if done && b.Whole() {
+			continue
+		}
+		if err := s.copyOld(ctx, &at); err != nil {
+			return err
+		}
+		copied++
+	}
+	if copied > 0 {
+		s.log.Info("contents were carried over to the topic blobs", "state", s.cfg.Name, "contents", copied)
+	}
+	return nil
+}
+
+// copyOld copies the chunks of one content. It holds flushBytes of them at a time.
+// Readers compare the hash, so the copy does not.
+func (s *Store) copyOld(ctx context.Context, from *span) error {
+	s.mu.Lock()
+	o := s.old[from.SHA256]
+	var at []int64
+	if o != nil {
+		at = slices.Clone(o.offsets[:min(len(o.offsets), from.Chunks())])
+	}
+	s.mu.Unlock()
+	b := schemas.Blob{Owner: s.cfg.Owner, Content: from.Content, First: -1, Node: s.node, Time: time.Now()}
+	if err := s.topic.Put(ctx, b.Record()); err != nil {
+		return err
+	}
+	var chunks []schemas.Record
+	copied, size := 0, 0
+	flush := func() error {
+		written, err := s.topic.Write(ctx, chunks...)
+		if err != nil || len(written) == 0 {
+			return err
+		}
+		if copied == 0 {
+			b.First = written[0].Offset
+		}
+		b.Last = written[len(written)-1].Offset
+		copied += len(written)
+		chunks, size = nil, 0
+		return nil
+	}
+	var failed error
+	err := s.cluster.Read(ctx, schemas.TopicFiles, 0, kafka.Range{Start: from.first, End: from.last + 1}, func(rec schemas.Record) bool {
+		sum, n, ok := s.cfg.Owner.ChunkOf(rec.Key)
+		if !ok || sum != from.SHA256 || n >= len(at) || at[n] != rec.Offset || !s.verify(&rec) {
+			return true
+		}
+		chunks = append(chunks, s.cfg.Owner.Chunk(schemas.TopicBlobs, sum, n, rec.Value))
+		if size += len(rec.Value); size >= flushBytes {
+			failed = flush()
+		}
+		return failed == nil
+	})
+	if err == nil || errors.Is(err, kafka.ErrReadStalled) {
+		err = failed
+	}
+	if err == nil {
+		err = flush()
+	}
+	if err != nil {
+		return err
+	}
+	if copied < from.Chunks() {
+		return fmt.Errorf("%w (SHA-256 %s, %d of %d chunks were read)", ErrMissing, from.SHA256, copied, from.Chunks())
+	}
+	b.Time = time.Now()
+	return s.topic.Put(ctx, b.Record())
+}
+
+// Sweep removes contents that no control record has named for an hour, and chunks
+// of the old form whose content was carried over. Call it after a publication.
+func (s *Store) Sweep(ctx context.Context) error {
+	if s.Err() != nil {
+		return nil // records of a newer program may name contents too
+	}
+	named := map[string]bool{}
+	for _, c := range s.cfg.Named() {
+		named[c.SHA256] = true
+	}
+	var old []schemas.Record
+	var gone []schemas.Blob
+	s.mu.Lock()
+	for sum, o := range s.old {
+		b := s.blobs[sum]
+		if !b.Whole() && (named[sum] || time.Since(o.time) < s.grace) {
+			continue
+		}
+		for n, at := range o.offsets {
+			if at >= 0 {
+				old = append(old, s.cfg.Owner.Chunk(schemas.TopicFiles, sum, n, nil))
+			}
+		}
+	}
+	for sum, b := range s.blobs {
+		if !named[sum] && time.Since(b.Time) >= s.grace {
+			gone = append(gone, b)
+		}
+	}
+	s.mu.Unlock()
+	if len(old) > 0 {
+		if err := s.topic.Put(ctx, old...); err != nil {
+			return err
+		}
+	}
+	for i := range gone {
+		if err := s.remove(ctx, &gone[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove ends a content. First a record marks it as going, so that a node that
+// publishes it from here on writes it again. The mark does not count if a control
+// record named the content before it (applyBlob). A node that is killed in between
+// leaves the mark, and the next sweep goes on.
+func (s *Store) remove(ctx context.Context, b *schemas.Blob) error {
+	going := *b
+	going.First = -1
+	if err := s.topic.Put(ctx, going.Record()); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	now := s.blobs[b.SHA256]
+	s.mu.Unlock()
+	if now.Whole() {
+		// Nodes that start later read the newest record of a key, so it must not be
+		// the mark.
+		return s.topic.Put(ctx, now.Record())
+	}
+	var recs []schemas.Record
+	for n := range b.Chunks() {
+		recs = append(recs, s.cfg.Owner.Chunk(schemas.TopicBlobs, b.SHA256, n, nil))
+	}
+	if _, err := s.topic.Write(ctx, recs...); err != nil {
+		return err
+	}
+	return s.topic.Put(ctx, schemas.BlobTombstone(s.cfg.Owner, b.SHA256))
+}
