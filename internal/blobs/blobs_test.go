@@ -247,9 +247,9 @@ func TestAMissingOrDamagedContentIsToldAndCanBePublishedAgain(t *testing.T) {
 		t.Errorf("Load of another size returned %v, want ErrMissing", err)
 	}
 	// A record that sends readers elsewhere, as after the loss of the topic's end.
-	a.mu.Lock()
+	a.Store.mu.Lock()
 	lost := a.blobs[ContentOf(data).SHA256]
-	a.mu.Unlock()
+	a.Store.mu.Unlock()
 	lost.First, lost.Last = 1000, 1001
 	if err := a.Put(t.Context(), lost.Record()); err != nil {
 		t.Fatalf("Put returned %v", err)
@@ -263,9 +263,9 @@ func TestAMissingOrDamagedContentIsToldAndCanBePublishedAgain(t *testing.T) {
 		chunk := data[n*schemas.MaxFileChunkBytes : min((n+1)*schemas.MaxFileChunkBytes, len(data))]
 		produce(t, c, replica.Seal(testBox(t, 1), purpose, schemas.BlobShared.Chunk(schemas.TopicBlobs, sum, n, chunk)))
 	}
-	a.mu.Lock()
+	a.Store.mu.Lock()
 	moved := a.blobs[sum]
-	a.mu.Unlock()
+	a.Store.mu.Unlock()
 	moved.First, moved.Last = end(t, c, schemas.TopicBlobs)-2, end(t, c, schemas.TopicBlobs)-1
 	if err := a.Put(t.Context(), moved.Record()); err != nil {
 		t.Fatalf("Put returned %v", err)
@@ -308,9 +308,9 @@ func TestForeignChunksAreCountedAndNotTaken(t *testing.T) {
 	forged := a.chunks(schemas.TopicBlobs, ContentOf(data).SHA256, random(2, len(data)))
 	produce(t, c, replica.Seal(testBox(t, 2), purpose, forged[0]), forged[1])
 	publish(t, a, "x", data)
-	a.mu.Lock()
+	a.Store.mu.Lock()
 	wide := a.blobs[ContentOf(data).SHA256]
-	a.mu.Unlock()
+	a.Store.mu.Unlock()
 	wide.First = 0
 	if err := a.Put(t.Context(), wide.Record()); err != nil {
 		t.Fatalf("Put returned %v", err)
@@ -334,7 +334,7 @@ func deadLetters(t *testing.T, c *kafka.Cluster) (n int64) {
 func TestContentsThatNobodyNamesGo(t *testing.T) {
 	t.Parallel()
 	c := kafkatest.New(t)
-	a, b := start(t, c, "a", 1), start(t, c, "b", 1)
+	a := start(t, c, "a", 1)
 	keep, drop := random(1, schemas.MaxFileChunkBytes+1), random(2, schemas.MaxFileChunkBytes+1)
 	publish(t, a, "x", keep, drop)
 	publish(t, a, "x", keep)
@@ -344,23 +344,28 @@ func TestContentsThatNobodyNamesGo(t *testing.T) {
 	if manifests, chunks, _ := records(t, c); manifests != 2 || chunks != 4 {
 		t.Errorf("%d contents and %d chunks stand, want 2 and 4: a publication may be about to name one", manifests, chunks)
 	}
-	a.grace = 0
-	if err := a.Sweep(t.Context()); err != nil {
+	strict := startWith(t, c, "b", 1, 0)
+	if err := strict.Sweep(t.Context()); err != nil {
 		t.Fatalf("Sweep returned %v", err)
 	}
 	if manifests, chunks, _ := records(t, c); manifests != 1 || chunks != 2 {
 		t.Errorf("%d contents and %d chunks stand, want 1 and 2", manifests, chunks)
 	}
-	load(t, a, keep)
-	eventually(t, "the other node knows", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return len(b.blobs) == 1 })
-	publish(t, b, "y", drop)
-	load(t, b, drop, keep)
+	load(t, strict, keep)
+	eventually(t, "the first node knows", func() bool { a.Store.mu.Lock(); defer a.Store.mu.Unlock(); return len(a.blobs) == 1 })
+	publish(t, a, "y", drop)
+	load(t, a, drop, keep)
 	// A content whose writer was killed goes too.
 	begun := schemas.Blob{Owner: schemas.BlobShared, Content: ContentOf([]byte("begun")), First: -1, Time: time.Now()}
 	if err := a.Put(t.Context(), begun.Record()); err != nil {
 		t.Fatalf("Put returned %v", err)
 	}
-	if err := a.Sweep(t.Context()); err != nil {
+	eventually(t, "the other node knows", func() bool {
+		strict.Store.mu.Lock()
+		defer strict.Store.mu.Unlock()
+		return len(strict.blobs) == 3
+	})
+	if err := strict.Sweep(t.Context()); err != nil {
 		t.Fatalf("Sweep returned %v", err)
 	}
 	if manifests, chunks, _ := records(t, c); manifests != 2 || chunks != 4 {
@@ -374,9 +379,9 @@ func TestAMarkBehindTheNameDoesNotCount(t *testing.T) {
 	a := start(t, c, "a", 1)
 	data := random(1, 100)
 	publish(t, a, "x", data)
-	a.mu.Lock()
+	a.Store.mu.Lock()
 	blob := a.blobs[ContentOf(data).SHA256]
-	a.mu.Unlock()
+	a.Store.mu.Unlock()
 	// A sweep that decided before it had read the name.
 	if err := a.remove(t.Context(), &blob); err != nil {
 		t.Fatalf("remove returned %v", err)
@@ -400,11 +405,11 @@ func TestNothingIsRemovedWhileANewerProgramNamesContents(t *testing.T) {
 	if err := a.Put(t.Context(), later); !errors.Is(err, schemas.ErrNewer) {
 		t.Errorf("Put of a later form returned %v, want ErrNewer", err)
 	}
-	a.grace = 0
-	if err := a.Sweep(t.Context()); err != nil || !errors.Is(a.Err(), replica.ErrNewer) {
-		t.Errorf("Sweep returned %v and Err is %v, want nil and ErrNewer", err, a.Err())
+	b := startWith(t, c, "b", 1, 0)
+	if err := b.Sweep(t.Context()); err != nil || !errors.Is(b.Err(), replica.ErrNewer) {
+		t.Errorf("Sweep returned %v and Err is %v, want nil and ErrNewer", err, b.Err())
 	}
-	load(t, a, data)
+	load(t, b, data)
 }
 
 // writeOld writes contents and their names as a release before the topic blobs does.
@@ -457,7 +462,7 @@ func TestOldContentsAreCarriedOverOnce(t *testing.T) {
 		return old == 0
 	})
 	load(t, a, data, huge)
-	eventually(t, "the other node knows", func() bool { late.mu.Lock(); defer late.mu.Unlock(); return len(late.old) == 0 })
+	eventually(t, "the other node knows", func() bool { late.Store.mu.Lock(); defer late.Store.mu.Unlock(); return len(late.old) == 0 })
 	load(t, late, data, huge)
 	late.stop()
 	before := end(t, c, schemas.TopicBlobs)
