@@ -276,9 +276,7 @@ func (s *Store) settle(ctx context.Context) {
 			return
 		}
 	}
-	if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
-		s.log.Warn("contents that nobody names were not removed; tried again after the next publication", "state", s.cfg.Name, "err", err)
-	}
+	s.Sweep(ctx)
 }
 
 // ContentOf names bytes.

@@ -338,14 +338,14 @@ func TestContentsThatNobodyNamesGo(t *testing.T) {
 	keep, drop := random(1, schemas.MaxFileChunkBytes+1), random(2, schemas.MaxFileChunkBytes+1)
 	publish(t, a, "x", keep, drop)
 	publish(t, a, "x", keep)
-	if err := a.Sweep(t.Context()); err != nil {
+	if err := a.sweep(t.Context()); err != nil {
 		t.Fatalf("Sweep returned %v", err)
 	}
 	if manifests, chunks, _ := records(t, c); manifests != 2 || chunks != 4 {
 		t.Errorf("%d contents and %d chunks stand, want 2 and 4: a publication may be about to name one", manifests, chunks)
 	}
 	strict := startWith(t, c, "b", 1, 0)
-	if err := strict.Sweep(t.Context()); err != nil {
+	if err := strict.sweep(t.Context()); err != nil {
 		t.Fatalf("Sweep returned %v", err)
 	}
 	if manifests, chunks, _ := records(t, c); manifests != 1 || chunks != 2 {
@@ -365,7 +365,7 @@ func TestContentsThatNobodyNamesGo(t *testing.T) {
 		defer strict.Store.mu.Unlock()
 		return len(strict.blobs) == 3
 	})
-	if err := strict.Sweep(t.Context()); err != nil {
+	if err := strict.sweep(t.Context()); err != nil {
 		t.Fatalf("Sweep returned %v", err)
 	}
 	if manifests, chunks, _ := records(t, c); manifests != 2 || chunks != 4 {
@@ -406,7 +406,7 @@ func TestNothingIsRemovedWhileANewerProgramNamesContents(t *testing.T) {
 		t.Errorf("Put of a later form returned %v, want ErrNewer", err)
 	}
 	b := startWith(t, c, "b", 1, 0)
-	if err := b.Sweep(t.Context()); err != nil || !errors.Is(b.Err(), replica.ErrNewer) {
+	if err := b.sweep(t.Context()); err != nil || !errors.Is(b.Err(), replica.ErrNewer) {
 		t.Errorf("Sweep returned %v and Err is %v, want nil and ErrNewer", err, b.Err())
 	}
 	load(t, b, data)

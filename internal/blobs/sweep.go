@@ -100,8 +100,15 @@ func (s *Store) copyOld(ctx context.Context, from *span) error {
 }
 
 // Sweep removes contents that no control record has named for an hour, and chunks
-// of the old form whose content was carried over. Call it after a publication.
-func (s *Store) Sweep(ctx context.Context) error {
+// of the old form whose content was carried over. Call it after a publication. If
+// it fails, the next one goes on.
+func (s *Store) Sweep(ctx context.Context) {
+	if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+		s.log.Warn("contents that nobody names were not removed; tried again after the next publication", "state", s.cfg.Name, "err", err)
+	}
+}
+
+func (s *Store) sweep(ctx context.Context) error {
 	if s.Err() != nil {
 		return nil // records of a newer program may name contents too
 	}
