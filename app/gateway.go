@@ -101,6 +101,7 @@ func (a *App) openPackages() (*packages.Store, error) {
 	}
 	a.packages = s
 	a.cleanup = append(a.cleanup, s.Close)
+	a.checks.add("packages", s.Err)
 	return s, nil
 }
 
@@ -137,7 +138,7 @@ func (a *App) openGroups() (*groups.Store, error) {
 	a.checks.Add("groups", func() error {
 		select {
 		case <-s.Ready():
-			return nil
+			return s.Err()
 		default:
 			return errors.New("the groups' files have not been read to their end yet")
 		}

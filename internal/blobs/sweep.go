@@ -3,7 +3,7 @@ package blobs
 import (
 	"context"
 	"errors"
-	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -14,27 +14,27 @@ import (
 // carry copies contents that only the old form holds to the topic blobs. Several
 // nodes may do it at once: they come to the same, in orders of their own.
 func (s *Store) carry(ctx context.Context) error {
-	todo := map[schemas.Content]span{}
-	named := s.cfg.Named()
-	s.mu.Lock()
-	for _, c := range named {
-		if at, ok := s.spanOf(&c); ok && at.topic == schemas.TopicFiles {
-			todo[c] = at
-		}
+	set := map[schemas.Content]bool{}
+	for _, c := range s.cfg.Named() {
+		set[c] = true
 	}
-	s.mu.Unlock()
+	named := slices.Collect(maps.Keys(set)) // in no order
 	copied := 0
-	for c, at := range todo {
-		s.mu.Lock()
-		b, done := s.blobs[c.SHA256]
-		s.mu.Unlock()
-		if done && b.Whole() {
-			continue
+	for len(named) > 0 {
+		var batch []schemas.Content
+		size := int64(0)
+		for len(named) > 0 && (len(batch) == 0 || size+named[0].Size <= flushBytes) {
+			// Looked up now, because another node may have been faster.
+			if at, ok := s.find(&named[0]); ok && at.topic == schemas.TopicFiles {
+				batch = append(batch, named[0])
+				size += named[0].Size
+			}
+			named = named[1:]
 		}
-		if err := s.copyOld(ctx, &at); err != nil {
+		if err := s.carryBatch(ctx, batch); err != nil {
 			return err
 		}
-		copied++
+		copied += len(batch)
 	}
 	if copied > 0 {
 		s.log.Info("contents were carried over to the topic blobs", "state", s.cfg.Name, "contents", copied)
@@ -42,9 +42,42 @@ func (s *Store) carry(ctx context.Context) error {
 	return nil
 }
 
-// copyOld copies the chunks of one content. It holds flushBytes of them at a time.
+// carryBatch copies contents of flushBytes in all, or a larger one.
+func (s *Store) carryBatch(ctx context.Context, batch []schemas.Content) error {
+	if len(batch) == 1 && batch[0].Size > flushBytes {
+		return s.copyLarge(ctx, &batch[0])
+	}
+	data := map[string][]byte{}
+	states, err := s.fetch(ctx, batch, data)
+	if err != nil {
+		return err
+	}
+	for sum, bad := range states {
+		if bad != nil { // it was lost before, and whoever needs it says so
+			s.log.Warn("a content cannot be carried over", "state", s.cfg.Name, "sha256", sum, "err", bad)
+		}
+	}
+	places, err := s.write(ctx, data, true)
+	if err != nil {
+		return err
+	}
+	return s.topic.Put(ctx, places...)
+}
+
+// find is spanOf with the lock.
+func (s *Store) find(c *schemas.Content) (span, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.spanOf(c)
+}
+
+// copyLarge copies the chunks of one content. It holds flushBytes of them at a time.
 // Readers compare the hash, so the copy does not.
-func (s *Store) copyOld(ctx context.Context, from *span) error {
+func (s *Store) copyLarge(ctx context.Context, c *schemas.Content) error {
+	from, ok := s.find(c)
+	if !ok || from.topic != schemas.TopicFiles {
+		return nil // it is gone, or another node was faster
+	}
 	s.mu.Lock()
 	o := s.old[from.SHA256]
 	var at []int64
@@ -92,8 +125,9 @@ func (s *Store) copyOld(ctx context.Context, from *span) error {
 	if err != nil {
 		return err
 	}
-	if copied < from.Chunks() {
-		return fmt.Errorf("%w (SHA-256 %s, %d of %d chunks were read)", ErrMissing, from.SHA256, copied, from.Chunks())
+	if copied < from.Chunks() { // it was lost before, and whoever needs it says so
+		s.log.Warn("a content cannot be carried over", "state", s.cfg.Name, "sha256", from.SHA256, "read", copied, "chunks", from.Chunks())
+		return nil
 	}
 	b.Time = time.Now()
 	return s.topic.Put(ctx, b.Record())

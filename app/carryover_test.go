@@ -1,0 +1,213 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vedette/config"
+	"vedette/internal/blobs"
+	"vedette/internal/groups"
+	"vedette/internal/kafka"
+	"vedette/internal/replica"
+	"vedette/schemas"
+)
+
+// chunker makes the record of a chunk in the form of releases without the topic blobs.
+type chunker func(sha256 string, n int, data []byte) schemas.Record
+
+func oldChunks(of chunker, data []byte) []schemas.Record {
+	var recs []schemas.Record
+	n := 0
+	for chunk := range slices.Chunk(data, schemas.MaxFileChunkBytes) {
+		recs = append(recs, of(blobs.ContentOf(data).SHA256, n, chunk))
+		n++
+	}
+	return recs
+}
+
+func random(seed byte, size int) []byte {
+	b := make([]byte, size)
+	_, _ = rand.NewChaCha8([32]byte{seed}).Read(b)
+	return b
+}
+
+// A data directory of the release without the topic blobs is carried over at the
+// first start, and nothing of it is lost.
+func TestADataDirectoryOfTheReleaseBeforeIsCarriedOver(t *testing.T) {
+	t.Parallel()
+	log := slog.New(slog.DiscardHandler)
+	c := config.Default()
+	c.DataDir = filepath.Join(t.TempDir(), "data")
+	c.Kafka.EmbeddedListen, c.Ingest.TCP, c.Metrics.Listen = "127.0.0.1:0", "127.0.0.1:0", ""
+
+	own, err := LoadRuleset(c.Analyze)
+	if err != nil {
+		t.Fatalf("the built-in ruleset does not load: %v", err)
+	}
+	src := own.Source
+	src.Rules = src.Rules[:len(src.Rules)-1] // another version than the one of this program
+	ruleset := sourceFiles(src)
+	shared := []groups.File{{Path: "agent.conf", Data: []byte("<agent_config></agent_config>")}, {Path: "big", Data: random(1, schemas.MaxFileChunkBytes+9)}}
+	upgrade := random(2, 3*schemas.MaxFileChunkBytes+1)
+	packageOf := blobs.ContentOf(upgrade)
+
+	var recs []schemas.Record
+	add := func(rec schemas.Record, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("a record cannot be made: %v", err)
+		}
+		recs = append(recs, rec)
+	}
+	list := schemas.GroupFiles{Group: "web", Node: "old", Time: time.Now()}
+	for _, f := range shared {
+		recs = append(recs, oldChunks(schemas.SharedChunk, f.Data)...)
+		id := blobs.ContentOf(f.Data)
+		list.Files = append(list.Files, schemas.SharedFile{Path: f.Path, Size: id.Size, SHA256: id.SHA256})
+	}
+	add(list.Record())
+	version := schemas.RulesetVersion{Version: src.Version(), Node: "old", Time: time.Now()}
+	for _, f := range ruleset {
+		recs = append(recs, oldChunks(schemas.FileChunk, f.Data)...)
+		id := blobs.ContentOf(f.Data)
+		version.Files = append(version.Files, schemas.RulesetFile{Kind: f.Kind, Name: f.Name, Path: f.Path, Size: id.Size, SHA256: id.SHA256})
+	}
+	add(version.Record())
+	current := schemas.RulesetCurrent{Version: version.Version, Origin: schemas.OriginDirectories, Node: "old", Time: time.Now()}
+	add(current.Record(), nil)
+	recs = append(recs, oldChunks(schemas.PackageChunk, upgrade)...)
+	pkg := schemas.Package{File: "x.wpk", SHA256: packageOf.SHA256, Size: packageOf.Size, Node: "old", Time: time.Now()}
+	add(pkg.Record())
+	writeFiles(t, c, recs)
+
+	for _, start := range []string{"first", "second"} {
+		a, stop := launchAll(t, c, log)
+		if got, _ := a.groups.Files("web"); cmp.Diff(shared, got) != "" {
+			t.Errorf("%s start: the group's files are others", start)
+		}
+		for state, n := range readContents(t, a) {
+			if state != "groups" && start == "second" && n > 0 {
+				t.Errorf("a start read %v contents of the %s; it needs control records only", n, state)
+			}
+		}
+		if got, err := a.rules.store.Files(t.Context(), version.Version); err != nil || cmp.Diff(ruleset, got) != "" {
+			t.Errorf("%s start: the published ruleset is another or %v", start, err)
+		}
+		if got, err := a.packages.Package(t.Context(), &schemas.AgentUpgrade{SHA256: packageOf.SHA256, Size: packageOf.Size}); err != nil || !bytes.Equal(got, upgrade) {
+			t.Errorf("%s start: the package has %d bytes and the error %v", start, len(got), err)
+		}
+		for end := time.Now().Add(2 * time.Minute); oldForm(t, a.cluster) > 0; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%d chunks stay in the topic files", oldForm(t, a.cluster))
+			}
+		}
+		stop()
+	}
+}
+
+// launchAll runs the roles that use files until stop is called.
+func launchAll(t *testing.T, c config.Config, log *slog.Logger) (a *App, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	a, err := Start(ctx, c, []string{RoleIngest, RoleAnalyze}, log)
+	if err != nil {
+		cancel()
+		t.Fatalf("it does not start: %v", err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("it ended with %v", err)
+		}
+	}
+	select {
+	case <-a.Ready():
+	case <-time.After(2 * time.Minute):
+		health := a.Health()
+		stop()
+		t.Fatalf("it is not ready: %v", health)
+	}
+	return a, stop
+}
+
+// writeFiles writes records to the topic files of a data directory, sealed.
+func writeFiles(t *testing.T, c config.Config, recs []schemas.Record) {
+	t.Helper()
+	d, err := OpenData(t.Context(), c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatalf("the data directory does not open: %v", err)
+	}
+	defer d.Close()
+	p, err := d.Cluster.NewProducer("old", slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatalf("no producer: %v", err)
+	}
+	defer p.Close()
+	for i := range recs {
+		recs[i] = replica.Seal(d.Box, "files", recs[i])
+	}
+	if _, err := p.ProduceSync(t.Context(), recs...); err != nil {
+		t.Fatalf("the records are not written: %v", err)
+	}
+}
+
+// oldForm counts the chunks that the topic files holds.
+func oldForm(t *testing.T, cluster *kafka.Cluster) int {
+	t.Helper()
+	r, err := cluster.Ranges(t.Context(), schemas.TopicFiles)
+	if err != nil {
+		t.Fatalf("the topic files has no range: %v", err)
+	}
+	there := map[string]bool{}
+	err = cluster.Read(t.Context(), schemas.TopicFiles, 0, r[0], func(rec schemas.Record) bool {
+		for _, o := range []schemas.BlobOwner{schemas.BlobShared, schemas.BlobRuleset, schemas.BlobPackage} {
+			if _, _, ok := o.ChunkOf(rec.Key); !ok {
+				continue
+			}
+			if there[string(rec.Key)] = true; len(rec.Value) == 0 {
+				delete(there, string(rec.Key))
+			}
+		}
+		return true
+	})
+	if err != nil {
+		t.Fatalf("the topic files cannot be read: %v", err)
+	}
+	return len(there)
+}
+
+// readContents returns how many contents were read, by state.
+func readContents(t *testing.T, a *App) map[string]float64 {
+	t.Helper()
+	families, err := a.reg.Gather()
+	if err != nil {
+		t.Fatalf("the metrics cannot be gathered: %v", err)
+	}
+	out := map[string]float64{}
+	for _, f := range families {
+		if f.GetName() != "vedette_blobs_reads_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "state" {
+					out[l.GetValue()] += m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	if len(out) != 3 {
+		t.Errorf("contents are counted for %d states, want 3", len(out))
+	}
+	return out
+}
