@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
@@ -17,6 +18,8 @@ import (
 	"vedette/internal/groups"
 	"vedette/internal/kafka"
 	"vedette/internal/replica"
+	published "vedette/internal/rulesets"
+	"vedette/rulesets"
 	"vedette/schemas"
 )
 
@@ -48,13 +51,11 @@ func TestADataDirectoryOfTheReleaseBeforeIsCarriedOver(t *testing.T) {
 	c.DataDir = filepath.Join(t.TempDir(), "data")
 	c.Kafka.EmbeddedListen, c.Ingest.TCP, c.Metrics.Listen = "127.0.0.1:0", "127.0.0.1:0", ""
 
-	own, err := LoadRuleset(c.Analyze)
-	if err != nil {
-		t.Fatalf("the built-in ruleset does not load: %v", err)
+	ruleset := []published.File{{Kind: schemas.FileGeoIP, Name: "places", Path: "places", Data: random(3, 17<<20)}}
+	for i := range 200 {
+		name := fmt.Sprintf("%03d.xml", i)
+		ruleset = append(ruleset, published.File{Kind: schemas.FileRules, Name: name, Path: "rules/" + name, Data: random(4, 100+i)})
 	}
-	src := own.Source
-	src.Rules = src.Rules[:len(src.Rules)-1] // another version than the one of this program
-	ruleset := sourceFiles(src)
 	shared := []groups.File{{Path: "agent.conf", Data: []byte("<agent_config></agent_config>")}, {Path: "big", Data: random(1, schemas.MaxFileChunkBytes+9)}}
 	upgrade := random(2, 3*schemas.MaxFileChunkBytes+1)
 	packageOf := blobs.ContentOf(upgrade)
@@ -74,7 +75,7 @@ func TestADataDirectoryOfTheReleaseBeforeIsCarriedOver(t *testing.T) {
 		list.Files = append(list.Files, schemas.SharedFile{Path: f.Path, Size: id.Size, SHA256: id.SHA256})
 	}
 	add(list.Record())
-	version := schemas.RulesetVersion{Version: src.Version(), Node: "old", Time: time.Now()}
+	version := schemas.RulesetVersion{Version: "v-old", Node: "old", Time: time.Now()}
 	for _, f := range ruleset {
 		recs = append(recs, oldChunks(schemas.FileChunk, f.Data)...)
 		id := blobs.ContentOf(f.Data)
@@ -98,8 +99,14 @@ func TestADataDirectoryOfTheReleaseBeforeIsCarriedOver(t *testing.T) {
 				t.Errorf("a start read %v contents of the %s; it needs control records only", n, state)
 			}
 		}
-		if got, err := a.rules.store.Files(t.Context(), version.Version); err != nil || cmp.Diff(ruleset, got) != "" {
-			t.Errorf("%s start: the published ruleset is another or %v", start, err)
+		err := rulesets.WithStore(t.Context(), a.cluster, a.box, "reader", log, func(ctx context.Context, s *published.Store) error {
+			if got, err := s.Files(ctx, version.Version); err != nil || cmp.Diff(ruleset, got) != "" {
+				t.Errorf("%s start: the files of the published ruleset are others, or there is an error: %v", start, err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Errorf("%s start: the rulesets cannot be read: %v", start, err)
 		}
 		if got, err := a.packages.Package(t.Context(), &schemas.AgentUpgrade{SHA256: packageOf.SHA256, Size: packageOf.Size}); err != nil || !bytes.Equal(got, upgrade) {
 			t.Errorf("%s start: the package has %d bytes and the error %v", start, len(got), err)

@@ -101,7 +101,7 @@ func (a *App) openPackages() (*packages.Store, error) {
 	}
 	a.packages = s
 	a.cleanup = append(a.cleanup, s.Close)
-	a.checks.add("packages", s.Err)
+	a.checks.Add("packages", s.Err)
 	return s, nil
 }
 

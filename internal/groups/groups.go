@@ -107,6 +107,9 @@ func (s *Store) Ready() <-chan struct{} { return s.ready }
 // Err is nil unless a newer program wrote what this one does not read.
 func (s *Store) Err() error { return s.content.Err() }
 
+// Activate lets every node write contents to the topic blobs; see blobs.Store.
+func (s *Store) Activate(ctx context.Context) error { return s.content.Activate(ctx) }
+
 // OnChange has fn called after each change of any group's files, where the topic
 // is read: it must not block. Call it before Run.
 func (s *Store) OnChange(fn func()) { s.subs = append(s.subs, fn) }
