@@ -125,7 +125,7 @@ func Open(cluster *kafka.Cluster, box *secret.Box, cfg Config, node string, log 
 }
 
 // Run follows the control records until ctx ends and returns nil. Once they are
-// read, it carries contents of the old form over and removes what nobody names.
+// read, it carries contents of the old form over and removes those that nobody names.
 func (s *Store) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -146,7 +146,7 @@ func (s *Store) Run(ctx context.Context) error {
 // began. No content was read then.
 func (s *Store) Ready() <-chan struct{} { return s.ready }
 
-// Err is nil unless a newer program wrote what this one does not read; see
+// Err is nil unless a newer program wrote records that this one does not read; see
 // replica.Topic.
 func (s *Store) Err() error { return s.topic.Err() }
 
@@ -348,13 +348,13 @@ func (s *Store) save(ctx context.Context, contents [][]byte) error {
 		}
 	}
 	s.mu.Unlock()
-	// What counts as written may be gone, as when a topic was made anew.
-	good, err := s.fetch(ctx, known, nil)
+	// A content whose place is known may be gone, as when a topic was made anew.
+	states, err := s.fetch(ctx, known, nil)
 	if err != nil {
 		return err
 	}
 	var recs []schemas.Record
-	for sum, bad := range good {
+	for sum, bad := range states {
 		if bad != nil {
 			continue
 		}
@@ -403,7 +403,8 @@ func (s *Store) write(ctx context.Context, contents map[string][]byte, active bo
 		} else {
 			b := schemas.Blob{Owner: s.cfg.Owner, Content: schemas.Content{SHA256: sum, Size: int64(len(data))}, First: -1, Node: s.node, Time: time.Now()}
 			if len(data) > flushBytes {
-				// Who is killed in the middle leaves chunks; this record lets others remove them.
+				// A process that is killed in the middle leaves chunks. This record lets
+				// others remove them.
 				if err := s.topic.Put(ctx, b.Record()); err != nil {
 					return nil, err
 				}

@@ -20,7 +20,7 @@ const (
 	// for anew.
 	gapMax = 64
 	// readTries is how often missing contents are read again: compaction may move
-	// what stood there, and this node may be behind.
+	// a content, and this node may be behind.
 	readTries = 3
 )
 
@@ -70,7 +70,7 @@ func (s *Store) Load(ctx context.Context, want ...schemas.Content) ([][]byte, er
 	}
 }
 
-// answer counts what came of contents and puts them in order.
+// answer counts the outcomes and puts the contents in order.
 func (s *Store) answer(want []schemas.Content, data map[string][]byte, states map[string]error) ([][]byte, error) {
 	out := make([][]byte, len(want))
 	var bad error
@@ -100,6 +100,7 @@ type part struct {
 	data []byte
 	have []bool
 	left int
+	drop bool  // only the hash is asked for
 	err  error // nil once it has its hash
 }
 
@@ -116,7 +117,7 @@ func (s *Store) fetch(ctx context.Context, want []schemas.Content, keep map[stri
 		case c.Size < 0 || c.Size > schemas.MaxBlobBytes || !known:
 			states[c.SHA256] = ErrMissing
 		case c.Size > 0:
-			parts[at.topic][c.SHA256] = &part{span: at, have: make([]bool, c.Chunks()), left: c.Chunks(), err: ErrMissing}
+			parts[at.topic][c.SHA256] = &part{span: at, have: make([]bool, c.Chunks()), left: c.Chunks(), drop: keep == nil, err: ErrMissing}
 		case keep != nil:
 			keep[c.SHA256] = []byte{}
 		}
@@ -199,7 +200,9 @@ func (s *Store) readRange(ctx context.Context, topic string, r kafka.Range, of m
 		return bad > 0
 	})
 	if errors.Is(err, kafka.ErrReadStalled) && ctx.Err() == nil {
-		return nil // the end of the range is gone; the parts say what is missing
+		// The end of the range is gone, and the parts say which chunks are missing; or
+		// the brokers are away.
+		_, err = s.cluster.Ranges(ctx, topic)
 	}
 	return err
 }
@@ -234,7 +237,10 @@ func (p *part) add(n int, chunk []byte) {
 	if p.left > 0 {
 		return
 	}
-	if p.err = ErrDamaged; ContentOf(p.data).SHA256 == p.SHA256 {
-		p.err = nil
+	if p.err = ErrDamaged; ContentOf(p.data).SHA256 != p.SHA256 {
+		return
+	}
+	if p.err = nil; p.drop {
+		p.data = nil
 	}
 }

@@ -53,7 +53,7 @@ func (s *Store) carryBatch(ctx context.Context, batch []schemas.Content) error {
 		return err
 	}
 	for sum, bad := range states {
-		if bad != nil { // it was lost before, and whoever needs it says so
+		if bad != nil { // it was lost before; its readers report it
 			s.log.Warn("a content cannot be carried over", "state", s.cfg.Name, "sha256", sum, "err", bad)
 		}
 	}
@@ -125,7 +125,7 @@ func (s *Store) copyLarge(ctx context.Context, c *schemas.Content) error {
 	if err != nil {
 		return err
 	}
-	if copied < from.Chunks() { // it was lost before, and whoever needs it says so
+	if copied < from.Chunks() { // it was lost before; its readers report it
 		s.log.Warn("a content cannot be carried over", "state", s.cfg.Name, "sha256", from.SHA256, "read", copied, "chunks", from.Chunks())
 		return nil
 	}

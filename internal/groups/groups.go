@@ -104,7 +104,7 @@ func (s *Store) Run(ctx context.Context) error {
 // they had when Run began.
 func (s *Store) Ready() <-chan struct{} { return s.ready }
 
-// Err is nil unless a newer program wrote what this one does not read.
+// Err is nil unless a newer program wrote records that this one does not read.
 func (s *Store) Err() error { return s.content.Err() }
 
 // Activate lets every node write contents to the topic blobs; see blobs.Store.

@@ -1,6 +1,6 @@
 // Package packages keeps the packages that agents are upgraded by, and reads them
 // back where an agent is connected. A record in the topic `files` says which packages
-// there are; their contents stand in `blobs`, once, whoever put them.
+// there are; each content stands in `blobs` once, however many nodes put it.
 //
 // Nothing of a package is held in memory until an agent of this node is to have it.
 package packages
@@ -57,7 +57,7 @@ type Store struct {
 
 	ctx     context.Context // ends with the store
 	cancel  context.CancelFunc
-	running sync.WaitGroup // the follower, and what is being read
+	running sync.WaitGroup // the follower, and the reading of packages
 	putting sync.Mutex     // held by Put
 	slots   chan struct{}  // one per package that is being read
 	wait    time.Duration  // waitTime, shorter in tests
@@ -128,7 +128,7 @@ func (s *Store) Close() {
 	s.cached = nil
 }
 
-// Err is nil unless a newer program wrote what this one does not read.
+// Err is nil unless a newer program wrote records that this one does not read.
 func (s *Store) Err() error { return s.files.Err() }
 
 // apply takes in the record of a package.
@@ -162,8 +162,8 @@ func (s *Store) named() []schemas.Content {
 	return out
 }
 
-// Put sees to it that a package is there and returns its SHA-256. What is there
-// already is not written again. Packages that nobody has put for a day go, and the
+// Put makes a package available to all gateways and returns its SHA-256. A content
+// that is there already is not written again. Packages that nobody has put for a day go, and the
 // oldest of too many.
 func (s *Store) Put(ctx context.Context, file string, data []byte) (string, error) {
 	switch {

@@ -1,8 +1,8 @@
 // Package replica keeps a topic as state that all nodes share: each node applies
 // the records in the order of the log, and so comes to the same state.
 //
-// A Topic does what every such state needs. It seals records, writes them, and
-// waits until this node has applied them. It verifies records and passes them on.
+// A Topic does the work that every such state needs. It seals records, writes them,
+// and waits until this node has applied them. It verifies records and passes them on.
 // A record that is not applied is counted by its cause and kept in the dead letter.
 package replica
 
@@ -180,9 +180,9 @@ func (t *Topic) Empty() bool {
 	return len(t.next) == 0
 }
 
-// Err is nil unless a newer program wrote what this one does not read: then it
-// wraps ErrNewer. The state before that record stays in use, but nothing may be
-// concluded from what the state lacks.
+// Err is nil unless a newer program wrote records that this one does not read: then
+// it wraps ErrNewer. The state before such a record stays in use, but a key that the
+// state lacks may be there for newer programs.
 func (t *Topic) Err() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -80,7 +80,7 @@ func (s *Store) Run(ctx context.Context) error { return s.content.Run(ctx) }
 // Ready is closed once the topic was read to the end it had when Run began.
 func (s *Store) Ready() <-chan struct{} { return s.content.Ready() }
 
-// Err is nil unless a newer program wrote what this one does not read.
+// Err is nil unless a newer program wrote records that this one does not read.
 func (s *Store) Err() error { return s.content.Err() }
 
 func claims(key []byte) bool {
