@@ -14,6 +14,12 @@ import (
 // carry copies contents that only the old form holds to the topic blobs. Several
 // nodes may do it at once: they come to the same, in orders of their own.
 func (s *Store) carry(ctx context.Context) error {
+	s.mu.Lock()
+	nothing := len(s.old) == 0
+	s.mu.Unlock()
+	if nothing || !s.isActive() {
+		return nil
+	}
 	set := map[schemas.Content]bool{}
 	for _, c := range s.cfg.Named() {
 		set[c] = true
@@ -133,12 +139,16 @@ func (s *Store) copyLarge(ctx context.Context, c *schemas.Content) error {
 	return s.topic.Put(ctx, b.Record())
 }
 
-// Sweep removes contents that no control record has named for an hour, and chunks
-// of the old form whose content was carried over. Call it after a publication. If
-// it fails, the next one goes on.
+// Sweep carries contents of the old form over, if that is allowed, and removes their
+// chunks there. It also removes contents that no control record has named for an
+// hour. Call it after a publication. If it fails, the next one goes on.
 func (s *Store) Sweep(ctx context.Context) {
-	if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
-		s.log.Warn("contents that nobody names were not removed; tried again after the next publication", "state", s.cfg.Name, "err", err)
+	err := s.carry(ctx)
+	if err == nil {
+		err = s.sweep(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("contents were not all carried over or removed; tried again after the next publication", "state", s.cfg.Name, "err", err)
 	}
 }
 
