@@ -90,11 +90,13 @@ func (x activation) Run(ctx context.Context) error {
 const activeEvery = 5 * time.Second
 
 // contents passes the registry's activation on to the topic files, where processes
-// without a registry see it too.
+// without a registry see it too. Nobody else reads the topics of an embedded broker.
+// A command that uses the broker of a running process must not conclude that: the
+// process may be older than the command.
 func (x activation) contents(ctx context.Context) {
 	for {
 		_, inactive := x.a.registry.Inactive()[schemas.FormatBlobs]
-		if !inactive && x.a.registry.Err() == nil {
+		if x.a.cfg.Kafka.Embedded() || !inactive && x.a.registry.Err() == nil {
 			err := x.a.groups.Activate(ctx)
 			if err == nil {
 				return

@@ -248,11 +248,11 @@ func (s *Store) Activate(ctx context.Context) error {
 	return s.topic.Put(ctx, schemas.BlobsActive(s.node, time.Now()))
 }
 
-// settle does the work of a start. Brokers that one process holds for itself, and
-// brokers that hold no record yet, have no node of an older release beside them.
+// settle does the work of a start. Nodes of an older release would have written
+// something to the topic files, so an empty one has none of them beside it.
 func (s *Store) settle(ctx context.Context) {
 	pause := retry.Backoff{Min: pauseMin, Max: pauseMax}
-	if s.cluster.Embedded() || s.topic.Empty() {
+	if s.topic.Empty() {
 		for err := s.Activate(ctx); err != nil; err = s.Activate(ctx) {
 			s.log.Warn("contents cannot be written to the topic blobs yet; tried again", "state", s.cfg.Name, "err", err)
 			if pause.Wait(ctx) != nil {

@@ -120,10 +120,6 @@ func (c *Cluster) login(mechanism, user, password string) {
 	}
 }
 
-// Embedded reports whether the brokers are the one of a data directory, which one
-// process holds.
-func (c *Cluster) Embedded() bool { return c.embedded }
-
 // Topic returns the broker's name of a topic.
 func (c *Cluster) Topic(name string) string { return c.prefix + name }
 
