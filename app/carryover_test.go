@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"vedette/internal/blobs"
 	"vedette/internal/groups"
 	"vedette/internal/kafka"
+	"vedette/internal/kafka/kafkatest"
 	"vedette/internal/replica"
 	published "vedette/internal/rulesets"
 	"vedette/rulesets"
@@ -88,7 +91,7 @@ func TestADataDirectoryOfTheReleaseBeforeIsCarriedOver(t *testing.T) {
 	writeFiles(t, c, recs)
 
 	for _, start := range []string{"first", "second"} {
-		a, stop := launchAll(t, c, log)
+		a, stop := launchRoles(t, c, RoleIngest, RoleAnalyze)
 		if got, _ := a.groups.Files("web"); !slices.EqualFunc(shared, got, func(a, b groups.File) bool { return a.Path == b.Path && bytes.Equal(a.Data, b.Data) }) {
 			t.Errorf("%s start: the group's files are others", start)
 		}
@@ -122,11 +125,91 @@ func sameFile(a, b published.File) bool {
 	return a.Kind == b.Kind && a.Name == b.Name && a.Path == b.Path && bytes.Equal(a.Data, b.Data)
 }
 
-// launchAll runs the roles that use files until stop is called.
-func launchAll(t *testing.T, c config.Config, log *slog.Logger) (a *App, stop func()) {
+// Beside nodes of the release before, contents stay where those find them. Once the
+// registry says that all nodes are upgraded, they are carried over.
+func TestContentsAreCarriedOverWhenTheRegistrySaysSo(t *testing.T) {
+	t.Parallel()
+	cluster, broker := kafkatest.Start(t)
+	c := config.Default()
+	dir := t.TempDir()
+	c.DataDir, c.Kafka.Brokers, c.Cluster.KeyFile = filepath.Join(dir, "data"), broker.ListenAddrs(), filepath.Join(dir, "key")
+	c.Ingest.TCP, c.Metrics.Listen = "127.0.0.1:0", ""
+	if err := os.WriteFile(c.Cluster.KeyFile, []byte(strings.Repeat("0a", 32)), 0o600); err != nil {
+		t.Fatalf("no key: %v", err)
+	}
+	data := []byte("by the old node")
+	id := blobs.ContentOf(data)
+	list := schemas.GroupFiles{Group: "web", Node: "old", Time: time.Now(), Files: []schemas.SharedFile{{Path: "x", Size: id.Size, SHA256: id.SHA256}}}
+	named, err := list.Record()
+	if err != nil {
+		t.Fatalf("no list: %v", err)
+	}
+	writeFiles(t, c, append(oldChunks(schemas.SharedChunk, data), named))
+	addGroupAsBefore(t, c, "web")
+
+	a, stop := launchRoles(t, c, RoleIngest)
+	defer stop()
+	if err := a.groups.Publish(t.Context(), "db", []groups.File{{Path: "y", Data: []byte("by the new node")}}); err != nil {
+		t.Fatalf("Publish returned %v", err)
+	}
+	if n := oldForm(t, cluster); n != 2 {
+		t.Fatalf("%d chunks stand in files; a node of the release before needs both there", n)
+	}
+	if _, err := a.registry.Activate(t.Context(), nil, nil); err != nil {
+		t.Fatalf("Activate returned %v", err)
+	}
+	for end := time.Now().Add(2 * time.Minute); oldForm(t, cluster) > 0; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d chunks stay in the topic files after the activation", oldForm(t, cluster))
+		}
+	}
+	late, stopLate := launchRoles(t, elsewhere(t, c), RoleIngest)
+	defer stopLate()
+	for group, want := range map[string]string{"web": "by the old node", "db": "by the new node"} {
+		files, _ := late.groups.Files(group)
+		if !slices.ContainsFunc(files, func(f groups.File) bool { return string(f.Data) == want }) {
+			t.Errorf("a node that starts later has for the group %s the files %q, want one with %q", group, files, want)
+		}
+	}
+}
+
+// elsewhere is the configuration of another machine.
+func elsewhere(t *testing.T, c config.Config) config.Config {
+	t.Helper()
+	c.DataDir, c.Cluster.Node = filepath.Join(t.TempDir(), "data"), "elsewhere"
+	return c
+}
+
+// addGroupAsBefore writes a record to the registry as a program before activation does.
+func addGroupAsBefore(t *testing.T, c config.Config, name string) {
+	t.Helper()
+	d, err := OpenData(t.Context(), c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatalf("the brokers cannot be reached: %v", err)
+	}
+	defer d.Close()
+	p := schemas.Proposal{
+		V: 1, ID: strings.Repeat("0b", 16), Kind: schemas.ProposalGroupAdd, Time: time.Now().UnixMilli(), Proposer: "old", GroupAdd: &schemas.GroupName{Name: name},
+	}
+	value, err := p.Encode()
+	if err != nil {
+		t.Fatalf("no proposal: %v", err)
+	}
+	prod, err := d.Cluster.NewProducer("old", slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatalf("no producer: %v", err)
+	}
+	defer prod.Close()
+	if _, err := prod.ProduceSync(t.Context(), schemas.ProposalRecord(value, d.Box.MAC("registry record", value))); err != nil {
+		t.Fatalf("the proposal is not written: %v", err)
+	}
+}
+
+// launchRoles runs roles until stop is called.
+func launchRoles(t *testing.T, c config.Config, roles ...string) (a *App, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	a, err := Start(ctx, c, []string{RoleIngest, RoleAnalyze}, log)
+	a, err := Start(ctx, c, roles, slog.New(slog.DiscardHandler))
 	if err != nil {
 		cancel()
 		t.Fatalf("it does not start: %v", err)

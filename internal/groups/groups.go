@@ -206,13 +206,20 @@ func (s *Store) take(ctx context.Context, lists ...schemas.GroupFiles) error {
 // load reads contents; brokers that do not answer are asked again.
 func (s *Store) load(ctx context.Context, want []schemas.Content) ([][]byte, error) {
 	pause := retry.Backoff{Min: loadPauseMin, Max: loadPauseMax}
+	var complaint retry.Log
 	for {
 		data, err := s.content.Load(ctx, want...)
 		if errors.Is(err, blobs.ErrMissing) || errors.Is(err, blobs.ErrDamaged) {
 			return nil, &replica.Refusal{Cause: "content", Err: err}
 		}
-		if err == nil || pause.Wait(ctx) != nil {
-			return data, err
+		if err == nil {
+			return data, nil
+		}
+		if skipped, due := complaint.Due(); due && ctx.Err() == nil {
+			s.log.Warn("groups' files cannot be read from the topic blobs; tried again", "err", err, "not_logged", skipped)
+		}
+		if err := pause.Wait(ctx); err != nil {
+			return nil, err
 		}
 	}
 }
