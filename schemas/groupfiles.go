@@ -136,7 +136,8 @@ func ParseGroupFiles(r *Record) (GroupFiles, error) {
 	return g, g.Check()
 }
 
-// SharedChunk returns the record of chunk n of a shared file's content, without its MAC.
+// SharedChunk returns the record of chunk n of a shared file's content in the old
+// form, which stands in TopicFiles (BlobOwner.Chunk), without its MAC.
 func SharedChunk(sha256 string, n int, data []byte) Record {
 	return Record{Topic: TopicFiles, Key: fmt.Appendf(nil, "%s%s/%d", sharedChunkPrefix, sha256, n), Value: data}
 }

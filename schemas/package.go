@@ -15,10 +15,9 @@ const PackageVersion = 1
 // MaxPackageBytes bounds an upgrade package.
 const MaxPackageBytes = 256 << 20
 
-// Package says that the content of an upgrade package stands in TopicFiles. Its
-// record has the key `package/<SHA-256>` and is written after the content's
-// chunks, `package/<SHA-256>/<n>`, and again whenever the package is put again.
-// Both carry HeaderMAC over MACInput.
+// Package says that an upgrade package can be had. Its record stands in TopicFiles
+// under the key `package/<SHA-256>`, with HeaderMAC over MACInput. It is written after
+// the content, and again whenever the package is put again.
 type Package struct {
 	// File is the package's name.
 	File   string
@@ -104,8 +103,9 @@ func ParsePackage(r *Record) (Package, error) {
 	return p, p.check()
 }
 
-// PackageChunk returns the record of chunk n of a package's content, without its
-// MAC; without data it takes the chunk away.
+// PackageChunk returns the record of chunk n of a package's content in the old form,
+// which stands in TopicFiles (BlobOwner.Chunk), without its MAC; without data it takes
+// the chunk away.
 func PackageChunk(sha256 string, n int, data []byte) Record {
 	return Record{Topic: TopicFiles, Key: fmt.Appendf(nil, "%s%s/%d", packagePrefix, sha256, n), Value: data}
 }

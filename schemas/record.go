@@ -42,9 +42,9 @@ func (r *Record) Header(key string) []byte {
 	return nil
 }
 
-// MACInput returns the bytes that the MAC of a record is made over, in every topic
-// but the registry's: its key and its value, so that one cannot be passed off as
-// another.
+// MACInput returns the bytes that the MAC of a record of TopicCheckpoints, TopicFiles,
+// TopicBlobs or TopicCommands is made over: its key and its value, so that one record
+// cannot be passed off as another.
 func MACInput(r *Record) []byte {
 	b := make([]byte, 0, len(r.Key)+1+len(r.Value))
 	b = append(append(b, r.Key...), 0)

@@ -193,7 +193,8 @@ func ParseRulesetWorker(r *Record) (RulesetWorker, error) {
 	return RulesetWorker{Node: j.Node, Time: time.UnixMilli(j.Time).UTC(), Version: j.Version, Partitions: j.Partitions, Shadow: j.Shadow, ShadowProblem: j.ShadowProblem}, nil
 }
 
-// FileChunk returns the record of chunk n of a file's content, without its MAC.
+// FileChunk returns the record of chunk n of a file's content in the old form, which
+// stands in TopicFiles (BlobOwner.Chunk), without its MAC.
 func FileChunk(sha256 string, n int, data []byte) Record {
 	return Record{Topic: TopicFiles, Key: fmt.Appendf(nil, "%s%s/%d", filePrefix, sha256, n), Value: data}
 }
