@@ -80,63 +80,78 @@ func (s *Store) find(c *schemas.Content) (span, bool) {
 // copyLarge copies the chunks of one content. It holds flushBytes of them at a time.
 // Readers compare the hash, so the copy does not.
 func (s *Store) copyLarge(ctx context.Context, c *schemas.Content) error {
-	from, ok := s.find(c)
-	if !ok || from.topic != schemas.TopicFiles {
+	at, ok := s.offsetsOf(c)
+	if !ok {
 		return nil // it is gone, or another node was faster
 	}
-	s.mu.Lock()
-	o := s.old[from.SHA256]
-	var at []int64
-	if o != nil {
-		at = slices.Clone(o.offsets[:min(len(o.offsets), from.Chunks())])
-	}
-	s.mu.Unlock()
-	b := schemas.Blob{Owner: s.cfg.Owner, Content: from.Content, First: -1, Node: s.node, Time: time.Now()}
-	if err := s.topic.Put(ctx, b.Record()); err != nil {
+	k := &copier{s: s, place: schemas.Blob{Owner: s.cfg.Owner, Content: *c, First: -1, Node: s.node, Time: time.Now()}}
+	if err := s.topic.Put(ctx, k.place.Record()); err != nil {
 		return err
 	}
-	var chunks []schemas.Record
-	copied, size := 0, 0
-	flush := func() error {
-		written, err := s.topic.Write(ctx, chunks...)
-		if err != nil || len(written) == 0 {
-			return err
-		}
-		if copied == 0 {
-			b.First = written[0].Offset
-		}
-		b.Last = written[len(written)-1].Offset
-		copied += len(written)
-		chunks, size = nil, 0
-		return nil
-	}
 	var failed error
-	err := s.cluster.Read(ctx, schemas.TopicFiles, 0, kafka.Range{Start: from.first, End: from.last + 1}, func(rec schemas.Record) bool {
+	err := s.cluster.Read(ctx, schemas.TopicFiles, 0, kafka.Range{Start: slices.Min(at), End: slices.Max(at) + 1}, func(rec schemas.Record) bool {
 		sum, n, ok := s.cfg.Owner.ChunkOf(rec.Key)
-		if !ok || sum != from.SHA256 || n >= len(at) || at[n] != rec.Offset || !s.verify(&rec) {
-			return true
-		}
-		chunks = append(chunks, s.cfg.Owner.Chunk(schemas.TopicBlobs, sum, n, rec.Value))
-		if size += len(rec.Value); size >= flushBytes {
-			failed = flush()
+		if ok && sum == c.SHA256 && n < len(at) && at[n] == rec.Offset && s.verify(&rec) {
+			failed = k.add(ctx, n, rec.Value)
 		}
 		return failed == nil
 	})
-	if err == nil || errors.Is(err, kafka.ErrReadStalled) {
-		err = failed
+	if failed != nil {
+		return failed
 	}
-	if err == nil {
-		err = flush()
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, kafka.ErrReadStalled) {
 		return err
 	}
-	if copied < from.Chunks() { // it was lost before; its readers report it
-		s.log.Warn("a content cannot be carried over", "state", s.cfg.Name, "sha256", from.SHA256, "read", copied, "chunks", from.Chunks())
+	if err := k.flush(ctx); err != nil {
+		return err
+	}
+	if k.copied < c.Chunks() { // it was lost before; its readers report it
+		s.log.Warn("a content cannot be carried over", "state", s.cfg.Name, "sha256", c.SHA256, "read", k.copied, "chunks", c.Chunks())
 		return nil
 	}
-	b.Time = time.Now()
-	return s.topic.Put(ctx, b.Record())
+	k.place.Time = time.Now()
+	return s.topic.Put(ctx, k.place.Record())
+}
+
+// offsetsOf returns where the chunks of a content stand that only the old form holds.
+func (s *Store) offsetsOf(c *schemas.Content) ([]int64, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at, ok := s.spanOf(c); !ok || at.topic != schemas.TopicFiles {
+		return nil, false
+	}
+	return slices.Clone(s.old[c.SHA256].offsets[:c.Chunks()]), true
+}
+
+// copier writes chunks to the topic blobs and notes where they stand.
+type copier struct {
+	s      *Store
+	place  schemas.Blob
+	chunks []schemas.Record
+	size   int
+	copied int
+}
+
+func (k *copier) add(ctx context.Context, n int, chunk []byte) error {
+	k.chunks = append(k.chunks, k.s.cfg.Owner.Chunk(schemas.TopicBlobs, k.place.SHA256, n, chunk))
+	if k.size += len(chunk); k.size < flushBytes {
+		return nil
+	}
+	return k.flush(ctx)
+}
+
+func (k *copier) flush(ctx context.Context) error {
+	written, err := k.s.topic.Write(ctx, k.chunks...)
+	if err != nil || len(written) == 0 {
+		return err
+	}
+	if k.copied == 0 {
+		k.place.First = written[0].Offset
+	}
+	k.place.Last = written[len(written)-1].Offset
+	k.copied += len(written)
+	k.chunks, k.size = nil, 0
+	return nil
 }
 
 // Sweep carries contents of the old form over, if that is allowed, and removes their
@@ -156,21 +171,35 @@ func (s *Store) sweep(ctx context.Context) error {
 	if s.Err() != nil {
 		return nil // records of a newer program may name contents too
 	}
+	chunks, blobs := s.garbage()
+	if err := s.topic.Put(ctx, chunks...); err != nil {
+		return err
+	}
+	for i := range blobs {
+		if err := s.remove(ctx, &blobs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// garbage returns the records that remove chunks of the old form, and the contents
+// that may go.
+func (s *Store) garbage() (chunks []schemas.Record, gone []schemas.Blob) {
 	named := map[string]bool{}
 	for _, c := range s.cfg.Named() {
 		named[c.SHA256] = true
 	}
-	var old []schemas.Record
-	var gone []schemas.Blob
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for sum, o := range s.old {
-		b := s.blobs[sum]
-		if !b.Whole() && (named[sum] || time.Since(o.time) < s.grace) {
+		carried := s.blobs[sum]
+		if !carried.Whole() && (named[sum] || time.Since(o.time) < s.grace) {
 			continue
 		}
 		for n, at := range o.offsets {
 			if at >= 0 {
-				old = append(old, s.cfg.Owner.Chunk(schemas.TopicFiles, sum, n, nil))
+				chunks = append(chunks, s.cfg.Owner.Chunk(schemas.TopicFiles, sum, n, nil))
 			}
 		}
 	}
@@ -179,18 +208,7 @@ func (s *Store) sweep(ctx context.Context) error {
 			gone = append(gone, b)
 		}
 	}
-	s.mu.Unlock()
-	if len(old) > 0 {
-		if err := s.topic.Put(ctx, old...); err != nil {
-			return err
-		}
-	}
-	for i := range gone {
-		if err := s.remove(ctx, &gone[i]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return chunks, gone
 }
 
 // remove ends a content. First a record marks it as going, so that a node that

@@ -91,51 +91,72 @@ func claims(key []byte) bool {
 
 // apply takes in one record.
 func (s *Store) apply(_ context.Context, rec *schemas.Record) error {
-	version, isVersion := schemas.RulesetVersionOf(rec.Key)
-	node, isWorker := schemas.RulesetWorkerOf(rec.Key)
-	gone := len(rec.Value) == 0
-	var v schemas.RulesetVersion
-	var c schemas.RulesetCurrent
-	var w schemas.RulesetWorker
-	var err error
-	switch {
-	case gone && !isVersion && !isWorker:
-		err = fmt.Errorf("%w: the current version is never taken away", schemas.ErrRulesetRecord)
-	case gone:
-	case isWorker:
-		w, err = schemas.ParseRulesetWorker(rec)
-	case isVersion:
-		v, err = schemas.ParseRulesetVersion(rec)
-	default:
-		c, err = schemas.ParseRulesetCurrent(rec)
+	if node, ok := schemas.RulesetWorkerOf(rec.Key); ok {
+		return s.applyWorker(node, rec)
 	}
+	version, isVersion := schemas.RulesetVersionOf(rec.Key)
+	apply := s.applyCurrent
+	if isVersion {
+		apply = func(rec *schemas.Record) error { return s.applyVersion(version, rec) }
+	}
+	if err := apply(rec); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+	return nil
+}
+
+func (s *Store) applyWorker(node string, rec *schemas.Record) error {
+	if len(rec.Value) == 0 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.workers, node)
+		return nil
+	}
+	w, err := schemas.ParseRulesetWorker(rec)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case isWorker && gone:
-		delete(s.workers, node)
-	case isWorker:
-		if _, known := s.workers[node]; known || len(s.workers) < workersMax {
-			s.workers[node] = w
-		}
-	case isVersion && gone:
+	if _, known := s.workers[node]; known || len(s.workers) < workersMax {
+		s.workers[node] = w
+	}
+	return nil
+}
+
+func (s *Store) applyVersion(version string, rec *schemas.Record) error {
+	if len(rec.Value) == 0 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		delete(s.versions, version)
 		s.order = slices.DeleteFunc(s.order, func(v string) bool { return v == version })
-	case isVersion:
-		if _, again := s.versions[version]; !again {
-			s.order = append(s.order, version)
-		}
-		s.versions[version] = v
-	default:
-		s.current = &c
+		return nil
 	}
-	if !isWorker {
-		close(s.changed)
-		s.changed = make(chan struct{})
+	v, err := schemas.ParseRulesetVersion(rec)
+	if err != nil {
+		return err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, again := s.versions[version]; !again {
+		s.order = append(s.order, version)
+	}
+	s.versions[version] = v
+	return nil
+}
+
+func (s *Store) applyCurrent(rec *schemas.Record) error {
+	c, err := schemas.ParseRulesetCurrent(rec)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current = &c
 	return nil
 }
 
