@@ -66,7 +66,7 @@ func (a *App) apiDeps(alerts store.Store) (api.Deps, error) {
 	reg.CompareFiles(func(groups []string) string { return files.Merged(groups).Sum })
 	return api.Deps{
 		Agents: reg, Groups: groupsWithFiles{reg, files}, GroupSums: apigroups.Sums(files), GroupFiles: files, Users: api.NewAccess(a.registry),
-		Rules: a.rules, Alerts: alerts, Logtest: a.rules.Logtest, Rulesets: a.rules, Shadow: a.rules.ShadowSummary(a.cluster),
+		Rules: a.rules, Alerts: alerts, Logtest: a.rules.Logtest, Rulesets: a.rules, Shadow: a.rules.ShadowSummary(a.cluster, a.reg),
 		Orders: orders, Packages: upgrades, ARConf: set.ARConf(), Health: a.Health,
 	}, nil
 }

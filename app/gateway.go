@@ -53,6 +53,8 @@ func (a *App) buildIngest() error {
 	store.OnChange(g.GroupsChanged)
 	a.checks.Add(RoleIngest, g.Ready)
 	sweep := ingest.NewSweep(cfg, a.registry, p, a.log, a.reg)
+	// The gateway is no replica of the commands: it takes only those that come after
+	// its start, and verifies only those for agents that are connected here.
 	a.roles[RoleIngest], a.ends.Ingest = closing{agentsRole{
 		g, a.cluster.FollowNew(schemas.TopicCommands, a.log, g.OnCommand),
 		consumer{a.cluster, sweep.Consumer(a.cluster, a.reg)},
@@ -101,6 +103,7 @@ func (a *App) openPackages() (*packages.Store, error) {
 	}
 	a.packages = s
 	a.cleanup = append(a.cleanup, s.Close)
+	a.checks.Add("packages", s.Err)
 	return s, nil
 }
 
@@ -137,7 +140,7 @@ func (a *App) openGroups() (*groups.Store, error) {
 	a.checks.Add("groups", func() error {
 		select {
 		case <-s.Ready():
-			return nil
+			return s.Err()
 		default:
 			return errors.New("the groups' files have not been read to their end yet")
 		}

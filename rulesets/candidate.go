@@ -158,8 +158,8 @@ func ShadowSummary(ctx context.Context, cluster *kafka.Cluster, s *published.Sto
 }
 
 // ShadowSummary is the function ShadowSummary for many that ask.
-func (l *Live) ShadowSummary(cluster *kafka.Cluster) func(context.Context) (*shadowlog.Summary, error) {
-	r := shadowlog.NewReader(cluster)
+func (l *Live) ShadowSummary(cluster *kafka.Cluster, reg prometheus.Registerer) func(context.Context) (*shadowlog.Summary, error) {
+	r := shadowlog.NewReader(cluster, reg)
 	return func(ctx context.Context) (*shadowlog.Summary, error) {
 		return shadowSummary(l.store, func(of shadowlog.Pair) (*shadowlog.Summary, error) { return r.Summary(ctx, of) })
 	}

@@ -250,7 +250,7 @@ func (l *Live) Err() error {
 	if l.current == nil && l.failed == nil {
 		return errors.New("no ruleset has been read yet")
 	}
-	return l.failed
+	return errors.Join(l.failed, l.store.Err())
 }
 
 // Engine implements analyze.Rulesets.

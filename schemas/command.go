@@ -135,11 +135,8 @@ func ParseCommand(r *Record) (Command, error) {
 	if len(r.Value) > maxCommandBytes {
 		return c, fmt.Errorf("%w: too long", ErrCommand)
 	}
-	if err := json.Unmarshal(r.Value, &c); err != nil {
-		return c, fmt.Errorf("%w: %w", ErrCommand, err)
-	}
-	if c.V != CommandVersion {
-		return c, ErrCommandVersion
+	if err := decode(r.Value, CommandVersion, &c, ErrCommand, ErrCommandVersion); err != nil {
+		return c, err
 	}
 	if string(r.Key) != c.AgentID {
 		return c, fmt.Errorf("%w: key %q is not agent %q", ErrCommand, r.Key, c.AgentID)
@@ -209,11 +206,8 @@ func ParseReply(rec *Record) (Reply, error) {
 	if len(rec.Value) > maxCommandBytes {
 		return r, fmt.Errorf("%w: too long", ErrReply)
 	}
-	if err := json.Unmarshal(rec.Value, &r); err != nil {
-		return r, fmt.Errorf("%w: %w", ErrReply, err)
-	}
-	if r.V != CommandVersion {
-		return r, ErrCommandVersion
+	if err := decode(rec.Value, CommandVersion, &r, ErrReply, ErrCommandVersion); err != nil {
+		return r, err
 	}
 	if r.CommandID == "" || string(rec.Key) != r.AgentID {
 		return r, ErrReply

@@ -30,6 +30,9 @@ const (
 	ProposalAgentGroups ProposalKind = "agent.groups"
 	ProposalActivate    ProposalKind = "registry.activate"
 	ProposalAccess      ProposalKind = "access.change"
+
+	// FormatBlobs is no proposal. Once it is active, contents stand in TopicBlobs.
+	FormatBlobs ProposalKind = "files.blobs"
 )
 
 // Formats maps kinds of proposals to the number of their newest format. A kind's
@@ -55,6 +58,7 @@ var proposalKinds = map[ProposalKind]struct {
 	// An activation is written only when every node knows it, so it needs none itself.
 	ProposalActivate: {1, 1, func(p *Proposal) bool { return p.Activate != nil }},
 	ProposalAccess:   {1, 0, func(p *Proposal) bool { return p.Access != nil }},
+	FormatBlobs:      {1, 0, func(*Proposal) bool { return false }},
 }
 
 // KnownFormats returns the newest format of each kind that this program reads.

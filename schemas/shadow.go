@@ -1,7 +1,6 @@
 package schemas
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -160,11 +159,8 @@ func ParseShadowDiff(r *Record) (ShadowDiff, error) {
 	if len(r.Value) > MaxShadowBytes {
 		return ShadowDiff{}, fmt.Errorf("%w: %d bytes", ErrShadow, len(r.Value))
 	}
-	if err := json.Unmarshal(r.Value, &j); err != nil {
-		return ShadowDiff{}, fmt.Errorf("%w: %w", ErrShadow, err)
-	}
-	if j.V != ShadowVersion {
-		return ShadowDiff{}, ErrShadowVersion
+	if err := decode(r.Value, ShadowVersion, &j, ErrShadow, ErrShadowVersion); err != nil {
+		return ShadowDiff{}, err
 	}
 	d := ShadowDiff{
 		Kind: j.Kind, Was: j.Was, Now: j.Now, Ruleset: j.Ruleset, Against: j.Against,
