@@ -82,9 +82,6 @@ type App struct {
 	ends     datadir.Endpoints
 	cleanup  []func()
 	ready    chan struct{}
-	// bury keeps a record that was not applied in the dead letter; nil where the
-	// role enroll, of which each installation has one or more, does it elsewhere.
-	bury func(rec schemas.Record, cause string)
 
 	user     *api.FirstUser // nil without the role api
 	password string         // path of the generated enrollment password

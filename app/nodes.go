@@ -40,9 +40,6 @@ func (a *App) openNodes(names []string) error {
 	if err != nil {
 		return err
 	}
-	if a.bury != nil {
-		n.OnRejected(func(rec schemas.Record, cause string) { a.bury(rec, "nodes_"+cause) })
-	}
 	a.infra["nodes"] = n
 	if a.registry != nil {
 		a.infra["activation"] = activation{a}
