@@ -19,7 +19,8 @@ const module = "vedette/"
 var allowed = map[string][]string{
 	"schemas":  {"schemas"},
 	"internal": {"schemas", "internal"},
-	"ruleset":  {"schemas", "internal/regex", "internal/ipset", "ruleset"},
+	"ruleset":  {"schemas", "agentmsg", "internal/regex", "internal/ipset", "ruleset"},
+	"agentmsg": {"agentmsg"},
 	"ingest":   {"schemas", "internal", "ingest"},
 	"enroll":   {"schemas", "internal", "enroll"},
 	"analyze":  {"schemas", "internal", "analyze", "ruleset"},

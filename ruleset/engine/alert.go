@@ -288,14 +288,14 @@ func (s *Keyed) join(texts []string) string {
 	for _, t := range texts {
 		n += len(t)
 	}
-	b := s.texts.room(n)
+	b := s.texts.Room(n)
 	for i, t := range texts {
 		if i > 0 {
 			b = append(b, '\n')
 		}
 		b = append(b, t...)
 	}
-	return s.texts.keep(b)
+	return s.texts.Keep(b)
 }
 
 // timestamps writes the times of alerts and keeps the last second's text, since

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"vedette/agentmsg/fim"
 	"vedette/internal/regex"
 	"vedette/ruleset/program"
 	"vedette/schemas"
@@ -62,7 +63,7 @@ type event struct {
 	parentName  string
 	category    program.Category
 	// Results of internal decoders for the alert.
-	fim        *fimChange
+	fim        *fim.Change
 	compliance []complianceList
 
 	// Results of the rules. above is the parent through which the chosen rule was

@@ -40,7 +40,7 @@ func (s *Keyed) decodeEventChannel() bool {
 // winLog prints the sections as the log, and makes their members the fields (7).
 func (s *Keyed) winLog(names [winSections]string) {
 	e := &s.ev
-	b := append(s.texts.room(len(e.fullLog)+len(e.fullLog)/4), `{"win":{`...)
+	b := append(s.texts.Room(len(e.fullLog)+len(e.fullLog)/4), `{"win":{`...)
 	win := s.child(s.root, "win")
 	for i, fields := range s.sections {
 		if len(fields) == 0 && i != winSystem {
@@ -66,7 +66,7 @@ func (s *Keyed) winLog(names [winSections]string) {
 		b = append(b, '}')
 	}
 	b = append(b, "}}"...)
-	e.fullLog = s.texts.keep(b)
+	e.fullLog = s.texts.Keep(b)
 	e.setLog(e.fullLog)
 	// The JSON plugin would find just these members in the log.
 	for _, fields := range s.sections {
@@ -93,38 +93,38 @@ type windowsInput struct {
 // windows reads the object that text begins with. It returns false if that is no
 // object, is malformed, or has no Event. The first of equal names counts.
 func (r *jsonReader) windows(text string) (in windowsInput, ok bool) {
-	r.s, r.pos = strings.TrimPrefix(text, "\ufeff"), 0
-	r.blank()
-	if !r.literal("{") {
+	r.S, r.Pos = strings.TrimPrefix(text, "\ufeff"), 0
+	r.Blank()
+	if !r.Literal("{") {
 		return in, false
 	}
-	r.blank()
+	r.Blank()
 	hasEvent := false
-	for !r.literal("}") {
-		key, ok := r.str()
+	for !r.Literal("}") {
+		key, ok := r.Str()
 		if !ok {
 			return in, false
 		}
-		r.blank()
-		if !r.literal(":") {
+		r.Blank()
+		if !r.Literal(":") {
 			return in, false
 		}
-		r.blank()
-		from, escapes := r.pos, controlEscapes
-		value, isString := r.str()
+		r.Blank()
+		from, escapes := r.Pos, controlEscapes
+		value, isString := r.Str()
 		if isString {
-			escapes = escapesOf(r.s[from+1 : r.pos-1])
+			escapes = escapesOf(r.S[from+1 : r.Pos-1])
 		}
 		printed := ""
 		switch escapes {
 		case shortEscapes:
-			printed = r.s[from:r.pos]
+			printed = r.S[from:r.Pos]
 		case otherEscapes:
 			if key == "Event" {
-				printed = r.texts.keep(appendText(r.texts.room(r.pos-from), value))
+				printed = r.texts.Keep(appendText(r.texts.Room(r.Pos-from), value))
 			}
 		default: // or no string at all
-			r.pos, r.buf = from, r.buf[:0]
+			r.Pos, r.buf = from, r.buf[:0]
 			if !r.print(1, 0, false) {
 				return in, false
 			}
@@ -137,20 +137,20 @@ func (r *jsonReader) windows(text string) (in windowsInput, ok bool) {
 		case key == "Message" && !in.hasMessage:
 			in.hasMessage = true
 			if t := r.texts; escapes == controlEscapes {
-				in.message = t.keep(appendWinMessage(t.room(len(printed)), printed))
+				in.message = t.Keep(appendWinMessage(t.Room(len(printed)), printed))
 			} else {
-				in.message = t.keep(append(append(append(t.room(len(value)+2), '"'), value...), '"'))
+				in.message = t.Keep(append(append(append(t.Room(len(value)+2), '"'), value...), '"'))
 			}
 		}
-		r.blank()
-		if r.literal(",") {
-			r.blank()
-			if r.pos < len(r.s) && r.s[r.pos] == '}' {
+		r.Blank()
+		if r.Literal(",") {
+			r.Blank()
+			if r.Pos < len(r.S) && r.S[r.Pos] == '}' {
 				return in, false
 			}
 			continue
 		}
-		if r.pos >= len(r.s) || r.s[r.pos] != '}' {
+		if r.Pos >= len(r.S) || r.S[r.Pos] != '}' {
 			return in, false
 		}
 	}
@@ -281,7 +281,7 @@ func (w *winEvent) add(section int, name, value string) {
 func (w *winEvent) lowerFirst(s string) string {
 	if s != "" && 'A' <= s[0] && s[0] <= 'Z' {
 		a := &w.s.texts
-		return a.keep(append(append(a.room(len(s)), s[0]+'a'-'A'), s[1:]...))
+		return a.Keep(append(append(a.Room(len(s)), s[0]+'a'-'A'), s[1:]...))
 	}
 	return s
 }
@@ -513,7 +513,7 @@ func (d *xmlDocument) addText(n int32, text string) bool {
 		c.text = text
 		return true
 	}
-	c.text = d.texts.keep(append(append(d.texts.room(len(c.text)+len(text)), c.text...), text...))
+	c.text = d.texts.Keep(append(append(d.texts.Room(len(c.text)+len(text)), c.text...), text...))
 	return true
 }
 

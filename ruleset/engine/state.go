@@ -147,7 +147,9 @@ func (e *Engine) NewState() *Keyed {
 		s.orderNames = make([]*fieldName, len(x.orderNames))
 	}
 	s.forgetNames()
-	s.json.texts, s.tree.array.texts, s.xml.texts = &s.texts, &s.texts, &s.texts
+	s.json.use(&s.texts)
+	s.tree.array.use(&s.texts)
+	s.xml.texts = &s.texts
 	return s
 }
 
