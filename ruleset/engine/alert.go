@@ -32,7 +32,8 @@ type Result struct {
 	Level   int
 	Decoder string
 
-	s          *Keyed
+	s          *scratch
+	doc        *document
 	rule       *program.Rule
 	firedTimes int
 	previous   []string
@@ -101,6 +102,14 @@ func (r *Result) append(dst []byte, id string, vedette []byte, rule, archive boo
 	return b
 }
 
+// document is what writing documents uses again.
+type document struct {
+	tree    dataTree
+	open    []*path // see writer.nest
+	written uint64
+	stamps  timestamps
+}
+
 // writer writes one document.
 type writer struct {
 	r     *Result
@@ -147,7 +156,7 @@ func (w *writer) write(id string, vedette []byte, rule, archive bool) []byte {
 	r := w.r
 	e, c := &r.s.ev, &r.s.eng.c
 	w.raw(`{"timestamp":"`)
-	w.b = r.s.stamps.append(w.b, e.in.Time, c.Timezone)
+	w.b = r.doc.stamps.append(w.b, e.in.Time, c.Timezone)
 	w.raw(`"`)
 	if rule {
 		w.rule()
@@ -283,7 +292,7 @@ func (r *Result) description(b []byte) ([]byte, bool) {
 }
 
 // join puts the lines of previous_output together.
-func (s *Keyed) join(texts []string) string {
+func (s *scratch) join(texts []string) string {
 	n := len(texts)
 	for _, t := range texts {
 		n += len(t)

@@ -89,11 +89,3 @@ func lowerBytes(b []byte) {
 		}
 	}
 }
-
-// lower is v's text in lower case, made when first needed.
-func (s *Keyed) lower(v *value) string {
-	if !v.lowered {
-		v.low, v.lowered = s.texts.lower(v.text), true
-	}
-	return v.low
-}

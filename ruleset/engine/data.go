@@ -89,7 +89,7 @@ func (w *writer) data() {
 
 // gather writes the data member whatever its fields are.
 func (w *writer) gather() {
-	e, t := &w.r.s.ev, &w.r.s.tree
+	e, t := &w.r.s.ev, &w.r.doc.tree
 	t.nodes, t.prefix = append(t.nodes[:0], dataNode{object: true}), ""
 	for i := range e.static {
 		if e.static[i].set {
@@ -129,7 +129,7 @@ func (w *writer) object(t *dataTree, at int32) {
 // leaf writes the value of a field; json is its form as a JSON string, if known.
 func (w *writer) leaf(value, json string) {
 	if strings.HasPrefix(value, "[") {
-		if b, ok := w.r.s.tree.array.compactArray(value); ok && (w.valueMax == 0 || len(b) <= w.valueMax) {
+		if b, ok := w.r.doc.tree.array.compactArray(value); ok && (w.valueMax == 0 || len(b) <= w.valueMax) {
 			w.b = append(w.b, b...)
 			return
 		}
@@ -154,10 +154,10 @@ var staticMembers = func() (m [program.NumStatic]string) {
 // writes nothing and returns false when an object is met again after its end, or a
 // name a second time, or a name that is not known well.
 func (w *writer) nest() bool {
-	s := w.r.s
-	e := &s.ev
+	d, names := w.r.doc, &w.r.s.names
+	e := &w.r.s.ev
 	from := len(w.b)
-	s.written++
+	d.written++
 	w.member("data")
 	w.raw(`{`)
 	start := len(w.b)
@@ -167,9 +167,9 @@ func (w *writer) nest() bool {
 		}
 	}
 	// open are the objects that are not closed yet, the root first.
-	open := append(s.open[:0], s.root)
+	open := append(d.open[:0], names.root)
 	done := func(ok bool) bool {
-		s.open = open
+		d.open = open
 		if !ok || len(w.b) == start {
 			w.b = w.b[:from]
 		}
@@ -179,19 +179,19 @@ func (w *writer) nest() bool {
 		if !e.static[i].set {
 			continue
 		}
-		p := s.child(s.root, program.StaticNames[i])
-		p.lower.written = s.written
+		p := names.child(names.root, program.StaticNames[i])
+		p.lower.written = d.written
 		comma()
 		w.raw(staticMembers[i])
 		w.leaf(e.static[i].text, "")
 	}
 	for i := range e.dyn {
-		d := &e.dyn[i]
-		if d.text == "" {
+		f := &e.dyn[i]
+		if f.text == "" {
 			continue
 		}
-		p := d.name.path
-		if p == nil || p.lower.written == s.written {
+		p := f.name.path
+		if p == nil || p.lower.written == d.written {
 			return done(false)
 		}
 		if p.parent != open[len(open)-1] {
@@ -199,7 +199,7 @@ func (w *writer) nest() bool {
 			base := p.parent
 			for base.depth >= len(open) || open[base.depth] != base {
 				if base = base.parent; base == nil {
-					return done(false) // a place of before forgetNames
+					return done(false) // a place of before forget
 				}
 			}
 			for len(open)-1 > base.depth {
@@ -213,19 +213,19 @@ func (w *writer) nest() bool {
 				open[q.depth] = q
 			}
 			for _, q := range open[base.depth+1:] {
-				if q.lower.written == s.written {
+				if q.lower.written == d.written {
 					return done(false)
 				}
-				q.lower.written = s.written
+				q.lower.written = d.written
 				comma()
 				w.raw(q.member)
 				w.b = append(w.b, '{')
 			}
 		}
-		p.lower.written = s.written
+		p.lower.written = d.written
 		comma()
 		w.raw(p.member)
-		w.leaf(d.text, d.json)
+		w.leaf(f.text, f.json)
 	}
 	for len(open) > 1 {
 		open = open[:len(open)-1]

@@ -3,11 +3,34 @@ package engine
 import (
 	"strings"
 
+	"vedette/internal/regex"
 	"vedette/ruleset/program"
 )
 
+// decoding is the part that runs the decoders of the ruleset.
+type decoding struct {
+	*scratch
+	json jsonReader
+
+	// Of the index: the decoders by program name, a list under work, a set of
+	// decoders, and the last pattern's hints.
+	programs    map[string][]int32
+	programList []int32
+	candidates  []uint64
+	hints       regex.Hints
+}
+
 // decode chooses the event's decoder and fills its fields (§5.3).
-func (s *Keyed) decode() {
+func (s *decoding) decode() {
+	if s.plain() {
+		s.decodePlain()
+	} else {
+		s.decodeIndexed()
+	}
+}
+
+// decodePlain tries the decoders one after the other.
+func (s *decoding) decodePlain() {
 	e := &s.ev
 	log, low := e.log.text, s.lower(&e.log)
 	var top *program.Decoder
@@ -19,7 +42,7 @@ func (s *Keyed) decode() {
 	for _, d := range list {
 		if e.program.set && !s.rx.Match(d.ProgramName, e.program.text, s.lower(&e.program)) {
 			if s.trace != nil {
-				s.traceDecoder(d, "program_name", d.ProgramName, e.program.text)
+				s.trace.decoder(&s.ev, d, "program_name", d.ProgramName, e.program.text)
 			}
 			continue
 		}
@@ -27,7 +50,7 @@ func (s *Keyed) decode() {
 			next, _, ok := s.rx.Find(d.Prematch, log, low)
 			if !ok {
 				if s.trace != nil {
-					s.traceDecoder(d, "prematch", d.Prematch, log)
+					s.trace.decoder(&s.ev, d, "prematch", d.Prematch, log)
 				}
 				continue
 			}
@@ -41,7 +64,7 @@ func (s *Keyed) decode() {
 	}
 	s.setDecoder(top, "")
 	if s.trace != nil {
-		s.traceDecoder(top, "", nil, "")
+		s.trace.decoder(&s.ev, top, "", nil, "")
 	}
 	if len(top.Children) == 0 {
 		s.decodeBy(top, &offsets{parent: pm, prematch: pm, regex: -1})
@@ -62,12 +85,12 @@ func (s *Keyed) decode() {
 			cm, childMatched = from+next, true
 			s.setDecoder(c, c.Parent)
 			if s.trace != nil {
-				s.traceDecoder(c, "", nil, "")
+				s.trace.decoder(&s.ev, c, "", nil, "")
 			}
 			break
 		}
 		if s.trace != nil {
-			s.traceDecoder(c, "prematch", c.Prematch, log[from:])
+			s.trace.decoder(&s.ev, c, "prematch", c.Prematch, log[from:])
 		}
 		i = c.SkipTo
 	}
@@ -81,7 +104,7 @@ func (s *Keyed) decode() {
 	}
 }
 
-func (s *Keyed) setDecoder(d *program.Decoder, parent string) {
+func (s *decoding) setDecoder(d *program.Decoder, parent string) {
 	e := &s.ev
 	e.decoder, e.decoderName, e.decoderID = d, d.Name, d.NameID
 	e.parentName, e.category = parent, d.Category
@@ -95,12 +118,15 @@ type offsets struct {
 }
 
 // decodeBy is runDecoder, with a trace if one is wanted.
-func (s *Keyed) decodeBy(d *program.Decoder, off *offsets) {
-	if s.trace != nil {
-		s.traceRun(d, off)
+func (s *decoding) decodeBy(d *program.Decoder, off *offsets) {
+	if s.trace == nil {
+		s.runDecoder(d, off)
 		return
 	}
-	s.runDecoder(d, off)
+	subject := s.ev.log.text[off.regexStart(d.RegexOffset):]
+	dynamics, statics := len(s.ev.dyn), s.ev.static
+	matched := s.runDecoder(d, off)
+	s.trace.ran(&s.ev, d, matched, subject, dynamics, &statics)
 }
 
 // regexStart is where a regex with that offset begins.
@@ -120,7 +146,7 @@ func (off *offsets) regexStart(o program.Offset) int {
 }
 
 // runDecoder is step 6: the plugin or the regex of d. It tells whether that matched.
-func (s *Keyed) runDecoder(d *program.Decoder, off *offsets) bool {
+func (s *decoding) runDecoder(d *program.Decoder, off *offsets) bool {
 	e := &s.ev
 	if d.Plugin != program.NoPlugin {
 		from := 0
@@ -143,7 +169,7 @@ func (s *Keyed) runDecoder(d *program.Decoder, off *offsets) bool {
 }
 
 // takeGroups runs the regex of d from from on and assigns its groups.
-func (s *Keyed) takeGroups(d *program.Decoder, off *offsets, from int) bool {
+func (s *decoding) takeGroups(d *program.Decoder, off *offsets, from int) bool {
 	log, low := s.ev.log.text, s.lower(&s.ev.log)
 	next, groups, ok := s.rx.Find(d.Regex, log[from:], low[from:])
 	if !ok {
@@ -156,9 +182,9 @@ func (s *Keyed) takeGroups(d *program.Decoder, off *offsets, from int) bool {
 	return true
 }
 
-func (s *Keyed) assign(o *program.OrderField, text string) {
+func (s *decoding) assign(o *program.OrderField, text string) {
 	if o.Dynamic {
-		s.addDynamic(o.Name, text)
+		s.add(o.Name, text)
 		return
 	}
 	s.ev.setStatic(o.Static, text)
@@ -184,8 +210,7 @@ type accumulation struct {
 }
 
 // accumulate joins the fields of events that share host, decoder and id.
-func (s *Keyed) accumulate(k *keyState) {
-	e := &s.ev
+func (k *keyState) accumulate(e *event, limit int) {
 	if e.decoder == nil || !e.decoder.Accumulate || !e.static[program.ID].set {
 		return
 	}
@@ -203,7 +228,7 @@ func (s *Keyed) accumulate(k *keyState) {
 		a = nil
 	}
 	if a == nil {
-		if len(k.acc) >= s.eng.c.Limits.Accumulated {
+		if len(k.acc) >= limit {
 			k.dropOldestAccumulation()
 		}
 		a = &accumulation{}
@@ -222,9 +247,4 @@ func (s *Keyed) accumulate(k *keyState) {
 			a.values[i], a.set[i] = strings.Clone(v.text[:min(len(v.text), accumulateMax)]), true
 		}
 	}
-}
-
-// setLog replaces the text that rules see.
-func (e *event) setLog(text string) {
-	e.log = value{text: text, set: true}
 }

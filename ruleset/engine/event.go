@@ -76,28 +76,12 @@ type event struct {
 	forwarded int // rule id of an alert forwarded as text, 0 for none
 }
 
-// reset makes ev the event at hand.
-func (s *Keyed) reset(in *schemas.Event, now time.Time) {
-	e := &s.ev
-	stamp := e.stamp + 1
-	if stamp == 0 { // wrapped: old stamps could look current
-		s.clearStamps()
-		stamp = 1
-	}
-	if len(s.names) >= namesMax || s.paths >= pathsMax {
-		s.forgetNames()
-	}
-	*e = event{in: in, now: now, dyn: e.dyn[:0], previous: e.previous[:0], fieldAt: e.fieldAt, stampAt: e.stampAt, stamp: stamp}
-}
-
 func (e *event) setStatic(s program.Static, text string) {
 	e.static[s] = value{text: text, set: true}
 }
 
-func (s *Keyed) addDynamic(name, text string) { s.addNamed(s.name(name), text) }
-
-func (s *Keyed) addNamed(n *fieldName, text string) {
-	e := &s.ev
+// add adds a dynamic field, unless there are too many.
+func (e *event) add(n *fieldName, text string) {
 	if len(e.dyn) >= program.OrderMax {
 		return
 	}
@@ -105,6 +89,16 @@ func (s *Keyed) addNamed(n *fieldName, text string) {
 	if n.id >= 0 && e.stampAt[n.id] != e.stamp {
 		e.stampAt[n.id], e.fieldAt[n.id] = e.stamp, int32(len(e.dyn)-1)
 	}
+}
+
+// firstOfField returns the number of the dynamic field i if it is the first with
+// that number, else -1.
+func (e *event) firstOfField(i int) int {
+	id := e.dyn[i].name.id
+	if id >= 0 && e.stampAt[id] == e.stamp && int(e.fieldAt[id]) == i {
+		return id
+	}
+	return -1
 }
 
 // field finds a dynamic field by its number.
@@ -142,61 +136,6 @@ func (e *event) source(src program.Source) *value {
 	return v
 }
 
-// place works out agent, host name and location (§1.3). It returns false for a
-// location that 4.14 rejects.
-func (s *Keyed) place() bool {
-	e := &s.ev
-	in := e.in
-	loc := in.Location
-	if in.AgentID != "" && in.AgentID != schemas.ManagerID {
-		e.agentID, e.agentName, e.agentIP, e.hasName = in.AgentID, in.AgentName, in.AgentIP, true
-		if e.agentIP == "" {
-			e.agentIP = in.AgentAddress
-		}
-		// The registered address, not the current one: the state of a location must
-		// not begin anew because an agent moves.
-		address := in.AgentAddress
-		if address == "" {
-			address = schemas.AnyAddress
-		}
-		e.hostname = value{text: in.AgentName, set: true}
-		e.location = value{text: s.agentLocation(in.AgentName, address, loc), set: true}
-		e.shownLocation, e.hasLocation = loc, true
-		return true
-	}
-	e.agentID = schemas.ManagerID
-	if strings.HasPrefix(loc, "[") {
-		id, rest, ok := strings.Cut(loc[1:], "]")
-		if !ok {
-			return false
-		}
-		e.agentID = id
-		e.hostname = value{set: true}
-		loc = ""
-		if len(rest) >= 2 {
-			loc = rest[1:]
-			if strings.HasPrefix(loc, "(") {
-				name, _, _ := strings.Cut(loc[1:], ")")
-				e.agentName, e.hasName = name, true
-				e.hostname.text = name
-				if _, after, ok := strings.Cut(loc, ") "); ok {
-					e.agentIP, _, _ = strings.Cut(after, "-")
-				}
-			}
-		}
-	}
-	e.location = value{text: loc, set: true}
-	e.shownLocation, e.hasLocation = loc, true
-	if strings.HasPrefix(loc, "(") {
-		_, e.shownLocation, e.hasLocation = strings.Cut(loc, ">")
-	}
-	if e.agentID == schemas.ManagerID {
-		e.agentName, e.hasName = s.eng.c.ManagerName, true
-		_, _, e.agentless = agentless(loc)
-	}
-	return true
-}
-
 // agentless reads the location `(script) user@host->…`.
 func agentless(loc string) (script string, userHost [2]string, ok bool) {
 	if !strings.HasPrefix(loc, "(") {
@@ -227,21 +166,31 @@ type location struct {
 	text string
 }
 
-// agentLocation composes the location that rules see for an agent's event.
-func (s *Keyed) agentLocation(name, ip, loc string) string {
+// locations composes the locations that rules see for agents' events.
+type locations struct {
+	known map[locationKey]*location
+	last  *location
+}
+
+func (l *locations) of(name, ip, loc string) string {
 	k := locationKey{name, ip, loc}
-	if l := s.lastLocation; l != nil && l.locationKey == k { // events come in bursts
-		return l.text
+	if l.last != nil && l.last.locationKey == k { // events come in bursts
+		return l.last.text
 	}
-	l := s.locations[k]
-	if l == nil {
-		if len(s.locations) >= locationsMax {
-			clear(s.locations)
+	found := l.known[k]
+	if found == nil {
+		if len(l.known) >= locationsMax {
+			clear(l.known)
 		}
 		k = locationKey{strings.Clone(name), strings.Clone(ip), strings.Clone(loc)}
-		l = &location{k, "(" + name + ") " + ip + "->" + loc}
-		s.locations[k] = l
+		found = &location{k, "(" + name + ") " + ip + "->" + loc}
+		l.known[k] = found
 	}
-	s.lastLocation = l
-	return l.text
+	l.last = found
+	return found.text
+}
+
+// setLog replaces the text that rules see.
+func (e *event) setLog(text string) {
+	e.log = value{text: text, set: true}
 }

@@ -17,7 +17,7 @@ import (
 // event whose XML cannot be read only the message remains.
 //
 // Source: spec/windows-events.md; the numbers below are its steps.
-func (s *Keyed) decodeEventChannel() bool {
+func (s *modules) decodeEventChannel() bool {
 	e := &s.ev
 	s.setInternal("windows_eventchannel")
 	e.program, e.timestamp = value{}, ""
@@ -38,10 +38,10 @@ func (s *Keyed) decodeEventChannel() bool {
 }
 
 // winLog prints the sections as the log, and makes their members the fields (7).
-func (s *Keyed) winLog(names [winSections]string) {
+func (s *modules) winLog(names [winSections]string) {
 	e := &s.ev
 	b := append(s.texts.Room(len(e.fullLog)+len(e.fullLog)/4), `{"win":{`...)
-	win := s.child(s.root, "win")
+	win := s.names.child(s.names.root, "win")
 	for i, fields := range s.sections {
 		if len(fields) == 0 && i != winSystem {
 			continue
@@ -49,7 +49,7 @@ func (s *Keyed) winLog(names [winSections]string) {
 		if i != winSystem {
 			b = append(b, ',')
 		}
-		place := s.child(win, names[i])
+		place := s.names.child(win, names[i])
 		place.next = 0
 		b = append(append(b, place.member...), '{')
 		for j := range fields {
@@ -57,7 +57,7 @@ func (s *Keyed) winLog(names [winSections]string) {
 			if j > 0 {
 				b = append(b, ',')
 			}
-			f.place = s.child(place, f.name)
+			f.place = s.names.child(place, f.name)
 			b = append(b, f.place.member...)
 			f.from = len(b)
 			b = appendText(b, f.value)
@@ -73,7 +73,7 @@ func (s *Keyed) winLog(names [winSections]string) {
 		for i := range fields {
 			f := &fields[i]
 			if n := len(e.dyn); n < program.OrderMax {
-				s.addNamed(s.nameAt(f.place), f.value)
+				e.add(s.names.at(f.place), f.value)
 				e.dyn[n].json = e.fullLog[f.from:f.to]
 			}
 		}
@@ -251,7 +251,7 @@ type winField struct {
 
 // winEvent reads one event into the sections of s.
 type winEvent struct {
-	s   *Keyed
+	s   *modules
 	doc *xmlDocument
 	// level and keywords are their last contents, if they were there.
 	level, keywords       string

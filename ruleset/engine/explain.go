@@ -88,10 +88,10 @@ type Failure struct {
 // tells how it came to that. The trace stays valid.
 func (e *Engine) Explain(s *Keyed, ev *schemas.Event) (*Result, *Trace) {
 	t := &Trace{}
-	s.trace = t
+	s.scratch.trace = t
 	res := e.Process(s, ev)
-	s.trace = nil
-	t.finish(e, s, res)
+	s.scratch.trace = nil
+	t.finish(e, s.scratch.ev.forwarded, res)
 	return res, t
 }
 
@@ -104,7 +104,7 @@ func (t *Trace) full() bool {
 }
 
 // finish describes the result for the chosen rule.
-func (t *Trace) finish(e *Engine, s *Keyed, res *Result) {
+func (t *Trace) finish(e *Engine, forwarded int, res *Result) {
 	var chosen *RuleTry
 	for i := range t.Rules {
 		if t.Rules[i].Chosen {
@@ -117,11 +117,11 @@ func (t *Trace) finish(e *Engine, s *Keyed, res *Result) {
 		t.Outcome = "the location is malformed"
 	case !res.Judged:
 		t.Outcome = "events of this kind are not judged"
-	case r == nil && s.ev.forwarded > 0:
-		t.Outcome = fmt.Sprintf("a forwarded alert of rule %d, which is not loaded", s.ev.forwarded)
+	case r == nil && forwarded > 0:
+		t.Outcome = fmt.Sprintf("a forwarded alert of rule %d, which is not loaded", forwarded)
 	case r == nil:
 		t.Outcome = "no rule matches"
-	case s.ev.forwarded > 0:
+	case forwarded > 0:
 		t.Outcome = "the rule that the forwarded alert names, without evaluation"
 	case chosen != nil && chosen.ID != r.ID:
 		t.Outcome = fmt.Sprintf("rule %d is silenced by its ignore=, its parent counts instead", chosen.ID)
@@ -148,9 +148,8 @@ func cut(s string) string {
 	return strings.ToValidUTF8(s[:TraceValueMax], "") + "…"
 }
 
-// traceDecoder notes a decoder that was tried; element is empty when it matched.
-func (s *Keyed) traceDecoder(d *program.Decoder, element string, p *regex.Pattern, subject string) {
-	t := s.trace
+// decoder notes a decoder that was tried; element is empty when it matched.
+func (t *Trace) decoder(e *event, d *program.Decoder, element string, p *regex.Pattern, subject string) {
 	t.last = nil
 	if t.full() {
 		return
@@ -162,28 +161,25 @@ func (s *Keyed) traceDecoder(d *program.Decoder, element string, p *regex.Patter
 	}
 	if element != "" {
 		try.Failed = &Failure{Element: element, Type: p.Kind().String(), Pattern: cut(p.String()), Value: cut(subject)}
-		if element == "prematch" && d.ProgramName != nil && s.ev.program.set {
+		if element == "prematch" && d.ProgramName != nil && e.program.set {
 			try.Failed.Held = 1
 		}
 	}
 	t.Decoders = append(t.Decoders, try)
 }
 
-// traceRun runs the plugin or regex of d and notes the result.
-func (s *Keyed) traceRun(d *program.Decoder, off *offsets) {
-	e, t := &s.ev, s.trace
-	from := off.regexStart(d.RegexOffset)
-	dynamics, statics := len(e.dyn), e.static
-	matched := s.runDecoder(d, off)
+// ran notes the result of d's plugin or regex, which began at subject. Dynamics and
+// statics are the fields that the event had before.
+func (t *Trace) ran(e *event, d *program.Decoder, matched bool, subject string, dynamics int, statics *[program.NumStatic]value) {
 	if t.last != d { // it had no prematch to be tried by
-		s.traceDecoder(d, "", nil, "")
+		t.decoder(e, d, "", nil, "")
 	}
 	if t.last != d {
 		return
 	}
 	try := &t.Decoders[len(t.Decoders)-1]
 	if d.Plugin == program.NoPlugin && d.Regex != nil && !matched {
-		try.Regex = &Failure{Element: "regex", Type: d.Regex.Kind().String(), Pattern: cut(d.Regex.String()), Value: cut(e.log.text[from:])}
+		try.Regex = &Failure{Element: "regex", Type: d.Regex.Kind().String(), Pattern: cut(d.Regex.String()), Value: cut(subject)}
 	}
 	add := func(name, value string) {
 		if len(try.Fields) < traceFieldsMax {
@@ -231,14 +227,14 @@ func (t *Trace) leave(at int, r *program.Rule) {
 	t.path = t.path[:len(t.path)-1]
 }
 
-// traceFailed notes which condition of a rule failed.
-func (s *Keyed) traceFailed(at int, r *program.Rule, cond int) {
-	f := s.failure(r, &r.Conds[cond])
+// failure tells why a condition of a rule failed; those before it held.
+func (s *matching) failure(r *program.Rule, cond int) *Failure {
+	f := s.conditionFailure(r, &r.Conds[cond])
 	f.Held = cond
-	s.trace.Rules[at].Failed = f
+	return f
 }
 
-func (s *Keyed) failure(r *program.Rule, c *program.Condition) *Failure {
+func (s *matching) conditionFailure(r *program.Rule, c *program.Condition) *Failure {
 	e := &s.ev
 	f := &Failure{Negate: c.Negate}
 	tested := func(v *value) *Failure {
@@ -324,7 +320,7 @@ func (s *Keyed) failure(r *program.Rule, c *program.Condition) *Failure {
 		if s.eng.c.Geo == nil {
 			f.Note = "there is no GeoIP database"
 		}
-		return tested(s.geo(&e.static[c.Static]))
+		return tested(s.geo.of(&e.static[c.Static]))
 	}
 	return f
 }
@@ -365,12 +361,12 @@ func (e *Engine) fieldName(id int) string {
 	return ""
 }
 
-// traceSearch tells how far the search of a composite rule came. A search that
+// explain tells how far the search of a composite rule came. A search that
 // failed changed nothing, so that it can be done again, counting.
-func (s *Keyed) traceSearch(k *keyState, at int, r *program.Rule) {
+func (s *searching) explain(r *program.Rule) *Failure {
 	c, e := r.Composite, &s.ev
 	f := &Failure{Held: len(r.Conds)}
-	h := k.history(c)
+	h := s.key.history(c)
 	switch {
 	case c.Regex != nil:
 		f.Element, f.Type, f.Pattern = "if_matched_regex", c.Regex.Kind().String(), cut(c.Regex.String())
@@ -412,11 +408,11 @@ func (s *Keyed) traceSearch(k *keyState, at int, r *program.Rule) {
 		f.Note += fmt.Sprintf("; %d more are of other agents", foreign)
 	}
 	f.Note += stopped
-	s.trace.Rules[at].Failed = f
+	return f
 }
 
 // uncorrelated names the first same_… or different_… that an old event fails.
-func (s *Keyed) uncorrelated(c *program.Composite, old *remembered) string {
+func (s *searching) uncorrelated(c *program.Composite, old *remembered) string {
 	name := func(src program.Source) string {
 		switch src.Kind {
 		case program.FromLocation:

@@ -4,29 +4,11 @@ import (
 	"math/bits"
 
 	"vedette/internal/regex"
-	"vedette/internal/regex/literal"
 	"vedette/ruleset/program"
 )
 
-// hits are the texts of guards that a source holds, found at the first need.
-func (s *Keyed) hits(src source) *literal.Hits {
-	h := &s.found[src]
-	if h.stamp != s.ev.stamp {
-		v := s.sourceValue(src)
-		s.eng.index.scans[src].Scan(s.lower(v), &h.Hits)
-		h.stamp = s.ev.stamp
-	}
-	return &h.Hits
-}
-
-// sourceHits are the hits of one source, of the event with that stamp.
-type sourceHits struct {
-	stamp uint32
-	literal.Hits
-}
-
 // may tells whether a pattern over the log could match.
-func (s *Keyed) may(g *guard, low string) bool {
+func (s *decoding) may(g *guard, low string) bool {
 	if g.any || g.begins(low) {
 		return true
 	}
@@ -34,7 +16,7 @@ func (s *Keyed) may(g *guard, low string) bool {
 }
 
 // decodeIndexed gives the result of decode, but tries only decoders that could match.
-func (s *Keyed) decodeIndexed() {
+func (s *decoding) decodeIndexed() {
 	e := &s.ev
 	log, low := e.log.text, s.lower(&e.log)
 	top, pm := s.topDecoder(log, low)
@@ -77,7 +59,7 @@ func (s *Keyed) decodeIndexed() {
 }
 
 // runIndexed is runDecoder, unless its regex cannot match.
-func (s *Keyed) runIndexed(c *decoderEntry, off *offsets) {
+func (s *decoding) runIndexed(c *decoderEntry, off *offsets) {
 	if c.regex == nil {
 		s.runDecoder(c.d, off)
 		return
@@ -98,23 +80,15 @@ func (s *Keyed) runIndexed(c *decoderEntry, off *offsets) {
 		if o.name < 0 {
 			e.setStatic(o.static, text)
 		} else {
-			s.addNamed(s.orderName(o.name), text)
+			e.add(s.names.ordered(o.name), text)
 		}
 	}
-}
-
-// orderName is the name of a dynamic field by its number in the index.
-func (s *Keyed) orderName(n int32) *fieldName {
-	if s.orderNames[n] == nil {
-		s.orderNames[n] = s.name(s.eng.index.orderNames[n])
-	}
-	return s.orderNames[n]
 }
 
 // hinted returns the texts among a pattern's needs that the scan found in the log
 // at or behind from. It returns nil if the scan looked for none of them. The hints
 // are valid until the next call.
-func (s *Keyed) hinted(needs []int32, from int) *regex.Hints {
+func (s *decoding) hinted(needs []int32, from int) *regex.Hints {
 	if len(needs) == 0 {
 		return nil
 	}
@@ -125,7 +99,7 @@ func (s *Keyed) hinted(needs []int32, from int) *regex.Hints {
 
 // topDecoder finds the first top-level decoder that matches, and where its
 // prematch ends.
-func (s *Keyed) topDecoder(log, low string) (*decoderEntry, int) {
+func (s *decoding) topDecoder(log, low string) (*decoderEntry, int) {
 	x := s.eng.index
 	if s.ev.program.set {
 		for _, i := range s.programDecoders() {
@@ -167,7 +141,7 @@ func (s *Keyed) topDecoder(log, low string) (*decoderEntry, int) {
 
 // prematch matches a decoder's prematch, if it has one, and returns the offset of
 // the text behind the match.
-func (s *Keyed) prematch(d *decoderEntry, log, low string) (next int, ok bool) {
+func (s *decoding) prematch(d *decoderEntry, log, low string) (next int, ok bool) {
 	if d.prematch == nil {
 		return 0, true
 	}
@@ -183,7 +157,7 @@ const (
 
 // programDecoders lists the decoders whose program_name matches the event's.
 // Which do depends on the name alone, so the lists are kept.
-func (s *Keyed) programDecoders() []int32 {
+func (s *decoding) programDecoders() []int32 {
 	v := &s.ev.program
 	if list, ok := s.programs[v.text]; ok {
 		return list

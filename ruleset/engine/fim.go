@@ -47,7 +47,7 @@ var fimAudit = [fim.NumAudit]struct{ object, name string }{
 // does not give, are not for rules.
 //
 // Source: spec/ruleset-language.md §10, spec/agent-state-sync.md §3.
-func (s *Keyed) decodeFIM() bool {
+func (s *modules) decodeFIM() bool {
 	msg, ok := s.json.Tree(s.ev.fullLog)
 	if !ok {
 		return false
@@ -61,25 +61,25 @@ func (s *Keyed) decodeFIM() bool {
 	e.fim = c
 	e.fullLog = fimText(c)
 	e.setLog(e.fullLog)
-	s.putSet("file", c.Path)
-	s.putSet("hard_links", compactList(c.HardLinks))
-	s.putSet("mode", c.Mode)
+	s.addSet("file", c.Path)
+	s.addSet("hard_links", compactList(c.HardLinks))
+	s.addSet("mode", c.Mode)
 	for i := range fimFields {
-		s.putSet(fimFields[i], c.Now[i])
-		s.putSet(fimBefore[i], c.Old[i])
+		s.addSet(fimFields[i], c.Now[i])
+		s.addSet(fimBefore[i], c.Old[i])
 	}
-	s.putSet("changed_content", c.Diff)
-	s.putSet("changed_fields", strings.Join(c.Changed, ","))
-	s.putSet("tag", c.Tags)
-	s.putSet("symbolic_path", c.Symlink)
-	s.putSet("arch", c.Arch)
-	s.putSet("value_name", c.ValueName)
-	s.putSet("value_type", c.ValueType)
-	s.putSet("hash_full_path", c.Index)
-	s.putSet("entry_type", c.Kind)
-	s.putSet("event_type", c.Event)
+	s.addSet("changed_content", c.Diff)
+	s.addSet("changed_fields", strings.Join(c.Changed, ","))
+	s.addSet("tag", c.Tags)
+	s.addSet("symbolic_path", c.Symlink)
+	s.addSet("arch", c.Arch)
+	s.addSet("value_name", c.ValueName)
+	s.addSet("value_type", c.ValueType)
+	s.addSet("hash_full_path", c.Index)
+	s.addSet("entry_type", c.Kind)
+	s.addSet("event_type", c.Event)
 	for i, name := range fim.AuditMembers {
-		s.putSet(name, c.Audit[i])
+		s.addSet(name, c.Audit[i])
 	}
 	return true
 }

@@ -16,7 +16,7 @@ import (
 // next to nothing to test, such as a text that one scan of the log has found or
 // not. A rule that the index leaves out could not have matched. The others are
 // judged by the same matchers as in the plain walk (match.go, decode.go). A
-// condition that the index does not know is left to Keyed.holds.
+// condition that the index does not know is left to matching.holds.
 type index struct {
 	roots []*ruleEntry
 	// entries is the number of rules in the tree.

@@ -64,10 +64,10 @@ func ossecProgram(t testing.TB, rules ...*program.Rule) *program.Program {
 // as name=value.
 func decoded(s *Keyed) (string, []string) {
 	var out []string
-	for i := range s.ev.dyn {
-		out = append(out, s.ev.dyn[i].name.text+"="+s.ev.dyn[i].text)
+	for i := range s.scratch.ev.dyn {
+		out = append(out, s.scratch.ev.dyn[i].name.text+"="+s.scratch.ev.dyn[i].text)
 	}
-	return s.ev.decoderName, out
+	return s.scratch.ev.decoderName, out
 }
 
 func TestMessagesThatAreNotForRules(t *testing.T) {
@@ -169,8 +169,8 @@ func fuzzQueue(f *testing.F, queue byte, location string, seeds ...string) {
 		if !json.Valid(b) || !utf8.Valid(b) || len(b) > AlertMax {
 			t.Fatalf("%d bytes, no JSON: %.500q", len(b), b)
 		}
-		if len(s.ev.dyn) > program.OrderMax {
-			t.Errorf("%d fields", len(s.ev.dyn))
+		if len(s.scratch.ev.dyn) > program.OrderMax {
+			t.Errorf("%d fields", len(s.scratch.ev.dyn))
 		}
 		if res.Alert {
 			checkAlert(t, b)

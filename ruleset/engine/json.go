@@ -35,8 +35,7 @@ type jsonReader struct {
 func (r *jsonReader) use(a *arena) { r.texts, r.Texts = a, a }
 
 // flatten parses the object that text begins with and lists its members.
-func (s *Keyed) flatten(text string) bool {
-	r := &s.json
+func (r *jsonReader) flatten(n *names, text string) bool {
 	r.S, r.Pos = strings.TrimPrefix(text, "\ufeff"), 0
 	r.fields = r.fields[:0]
 	r.Blank()
@@ -47,11 +46,11 @@ func (s *Keyed) flatten(text string) bool {
 		// A value without a name gives no field.
 		return false
 	}
-	return r.object(s, s.root, 0)
+	return r.object(n, n.root, 0)
 }
 
 // object flattens the object at pos, which stands at place.
-func (r *jsonReader) object(names *Keyed, place *path, depth int) bool {
+func (r *jsonReader) object(n *names, place *path, depth int) bool {
 	if depth >= jsonDepthMax {
 		return false
 	}
@@ -72,7 +71,7 @@ func (r *jsonReader) object(names *Keyed, place *path, depth int) bool {
 			return false
 		}
 		r.Blank()
-		if !r.member(names, names.child(place, key), depth) {
+		if !r.member(n, n.child(place, key), depth) {
 			return false
 		}
 		r.Blank()
@@ -84,16 +83,16 @@ func (r *jsonReader) object(names *Keyed, place *path, depth int) bool {
 }
 
 // member flattens one value, which stands at place.
-func (r *jsonReader) member(names *Keyed, place *path, depth int) bool {
+func (r *jsonReader) member(n *names, place *path, depth int) bool {
 	add := func(v string, null bool) {
-		r.fields = append(r.fields, jsonField{names.nameAt(place), v, null})
+		r.fields = append(r.fields, jsonField{n.at(place), v, null})
 	}
 	if r.Pos >= len(r.S) {
 		return false
 	}
 	switch c := r.S[r.Pos]; {
 	case c == '{':
-		return r.object(names, place, depth+1)
+		return r.object(n, place, depth+1)
 	case c == '[':
 		if r.csv {
 			v, ok := r.csvArray(depth + 1)
@@ -356,11 +355,11 @@ var jsonStatics = map[string]program.Static{
 }
 
 // runJSON is the plugin JSON_Decoder.
-func (s *Keyed) runJSON(text string) {
+func (s *decoding) runJSON(text string) {
 	e := &s.ev
 	s.json.csv = e.decoder != nil && e.decoder.CSVArrays
 	discard := e.decoder != nil && e.decoder.DiscardNull
-	if !s.flatten(text) {
+	if !s.json.flatten(&s.names, text) {
 		return
 	}
 	for i := range s.json.fields {
@@ -372,7 +371,7 @@ func (s *Keyed) runJSON(text string) {
 		case f.name.text == "user" && !e.static[program.DstUser].set:
 			e.setStatic(program.DstUser, f.value)
 		default:
-			s.addNamed(f.name, f.value)
+			e.add(f.name, f.value)
 		}
 	}
 }

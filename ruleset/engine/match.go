@@ -7,37 +7,63 @@ import (
 	"vedette/ruleset/program"
 )
 
+// matching is the part that finds the event's rule.
+type matching struct {
+	*scratch
+	history *searching
+
+	// Of the index. Entries whose stamp differs from the event's belong to an earlier
+	// event.
+	outcomes   []outcome // by test
+	failed     []uint32  // stamps, by rule entry
+	candidates []uint64  // stack of sets of children
+}
+
+// choose finds the event's rule, nil for none.
+func (s *matching) choose() *program.Rule {
+	if id := s.ev.forwarded; id > 0 {
+		return s.eng.p.RuleByID[id]
+	}
+	if !s.plain() {
+		return s.evaluateIndexed()
+	}
+	if n := s.evaluate(); n != nil {
+		return n.Rule
+	}
+	return nil
+}
+
 // evaluate walks the rule tree and returns the place of the rule chosen, or nil
 // (§6.4).
-func (s *Keyed) evaluate(k *keyState) *program.Node {
+func (s *matching) evaluate() *program.Node {
 	for _, n := range s.eng.p.Roots {
 		if n.Rule.Category != s.ev.category {
 			continue
 		}
-		if r := s.try(k, n); r != nil {
+		if r := s.try(n); r != nil {
 			return r
 		}
 	}
 	return nil
 }
 
-func (s *Keyed) try(k *keyState, n *program.Node) *program.Node {
+func (s *matching) try(n *program.Node) *program.Node {
 	r := n.Rule
 	traced := -1
 	if s.trace != nil {
 		traced = s.trace.enter(n)
 	}
 	for i := range r.Conds {
-		if !s.holds(k, r, &r.Conds[i]) {
+		if !s.holds(r, &r.Conds[i]) {
 			if traced >= 0 {
-				s.traceFailed(traced, r, i)
+				s.trace.Rules[traced].Failed = s.failure(r, i)
 			}
 			return nil
 		}
 	}
-	if r.Composite != nil && !s.search(k, r) {
+	if r.Composite != nil && !s.history.search(r) {
 		if traced >= 0 {
-			s.traceSearch(k, traced, r)
+			s.trace.Rules[traced].Failed = s.history.explain(r)
 		}
 		return nil
 	}
@@ -45,7 +71,7 @@ func (s *Keyed) try(k *keyState, n *program.Node) *program.Node {
 		s.trace.matched(traced, r)
 	}
 	for _, c := range n.Children {
-		if m := s.try(k, c); m != nil {
+		if m := s.try(c); m != nil {
 			if m == c {
 				s.ev.above = r
 			}
@@ -62,7 +88,7 @@ func (s *Keyed) try(k *keyState, n *program.Node) *program.Node {
 }
 
 // holds tests one condition. A value the event lacks fails it, negated or not.
-func (s *Keyed) holds(k *keyState, r *program.Rule, c *program.Condition) bool {
+func (s *matching) holds(r *program.Rule, c *program.Condition) bool {
 	e := &s.ev
 	var v *value
 	switch c.Op {
@@ -87,11 +113,11 @@ func (s *Keyed) holds(k *keyState, r *program.Rule, c *program.Condition) bool {
 			v = &e.static[program.SrcUser]
 		}
 	case program.OpGeoIP:
-		if v = s.geo(&e.static[c.Static]); v == nil {
+		if v = s.geo.of(&e.static[c.Static]); v == nil {
 			return false
 		}
 	default:
-		return s.holdsOther(k, r, c)
+		return s.holdsOther(r, c)
 	}
 	if !v.set {
 		return false
@@ -103,7 +129,7 @@ func (s *Keyed) holds(k *keyState, r *program.Rule, c *program.Condition) bool {
 	return s.rx.Match(c.Pattern, v.text, low) != c.Negate
 }
 
-func (s *Keyed) holdsOther(k *keyState, r *program.Rule, c *program.Condition) bool {
+func (s *matching) holdsOther(r *program.Rule, c *program.Condition) bool {
 	e := &s.ev
 	switch c.Op {
 	case program.OpSrcIP, program.OpDstIP:
@@ -127,9 +153,9 @@ func (s *Keyed) holdsOther(k *keyState, r *program.Rule, c *program.Condition) b
 	case program.OpWeekday:
 		return c.Number>>int(e.now.In(s.eng.c.Timezone).Weekday())&1 == 1
 	case program.OpCheckDiff:
-		return s.checkDiff(k, r)
+		return s.checkDiff(r)
 	case program.OpFTS:
-		return s.firstSeen(k)
+		return s.firstSeen()
 	case program.OpList:
 		return s.lookup(c.List)
 	}
@@ -177,7 +203,7 @@ func nameAfter(s, label string) (string, bool) {
 }
 
 // lookup tests a list condition (§9).
-func (s *Keyed) lookup(l *program.ListLookup) bool {
+func (s *matching) lookup(l *program.ListLookup) bool {
 	v := s.ev.source(l.From)
 	if v == nil {
 		return false
@@ -241,8 +267,8 @@ const (
 )
 
 // firstSeen tells whether the event's key is new, and records it.
-func (s *Keyed) firstSeen(k *keyState) bool {
-	e := &s.ev
+func (s *matching) firstSeen() bool {
+	e, k := &s.ev, s.key
 	if e.in.Queue == '9' {
 		// A data base knows rootcheck's earlier findings; see decodeRootcheck.
 		return true
@@ -316,12 +342,12 @@ func (s *Keyed) firstSeen(k *keyState) bool {
 }
 
 // checkDiff holds if the log differs from the last one of this host and rule.
-func (s *Keyed) checkDiff(k *keyState, r *program.Rule) bool {
+func (s *matching) checkDiff(r *program.Rule) bool {
 	e := &s.ev
 	if len(e.log.text) >= 65536 {
 		return false
 	}
-	old, known := s.lastText(k, diffKey{r.ID, e.hostname.text}, e.log.text)
+	old, known := s.key.lastText(diffKey{r.ID, e.hostname.text}, e.log.text, s.eng.c.Limits.Diffs)
 	if !known || old == e.log.text {
 		return false
 	}
@@ -330,8 +356,9 @@ func (s *Keyed) checkDiff(k *keyState, r *program.Rule) bool {
 	return true
 }
 
-// lastText stores a text and returns the previous one.
-func (s *Keyed) lastText(k *keyState, key diffKey, text string) (old string, known bool) {
+// lastText stores a text and returns the previous one. The oldest of more than limit
+// goes.
+func (k *keyState) lastText(key diffKey, text string, limit int) (old string, known bool) {
 	old, known = k.diffs[key]
 	if known && old == text {
 		return old, true
@@ -341,7 +368,7 @@ func (s *Keyed) lastText(k *keyState, key diffKey, text string) (old string, kno
 	}
 	key.host = strings.Clone(key.host)
 	if !known {
-		if len(k.diffOrder) >= s.eng.c.Limits.Diffs {
+		if len(k.diffOrder) >= limit {
 			delete(k.diffs, k.diffOrder[0])
 			k.diffOrder = k.diffOrder[1:]
 		}

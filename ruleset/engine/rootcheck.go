@@ -4,13 +4,13 @@ import "vedette/agentmsg/rootcheck"
 
 // decodeRootcheck decodes a finding of the rootkit detector. Whether it was
 // seen before is known to the state data base only: without it, every finding
-// counts as seen for the first time (Keyed.firstSeen).
+// counts as seen for the first time (matching.firstSeen).
 //
 // Source: spec/state-gaps.md §6.
-func (s *Keyed) decodeRootcheck() bool {
+func (s *modules) decodeRootcheck() bool {
 	s.setInternal("rootcheck")
 	f := rootcheck.Parse(s.ev.fullLog)
-	s.putSet("title", f.Title)
-	s.putSet("file", f.File)
+	s.addSet("title", f.Title)
+	s.addSet("file", f.File)
 	return true
 }

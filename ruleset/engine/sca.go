@@ -18,7 +18,7 @@ import (
 //
 // Source: spec/ruleset-language.md §10, spec/agent-state-sync.md §5,
 // spec/state-gaps.md §5.
-func (s *Keyed) decodeSCA() bool {
+func (s *modules) decodeSCA() bool {
 	// A text that is no JSON is an event without fields.
 	if msg, ok := s.json.Tree(s.ev.fullLog); ok {
 		m, ok := sca.Parse(msg)
@@ -36,32 +36,25 @@ func (s *Keyed) decodeSCA() bool {
 	return true
 }
 
-// putSet adds a dynamic field unless it is empty.
-func (s *Keyed) putSet(name, value string) {
-	if value != "" {
-		s.addDynamic(name, value)
-	}
-}
-
-func (s *Keyed) scaCheck(c *sca.Check) {
-	s.addDynamic("sca.type", "check")
-	s.putSet("sca.scan_id", c.ScanID)
-	s.putSet("sca.policy", c.Policy)
-	s.putSet("sca.check.id", c.ID)
-	s.putSet("sca.check.title", c.Title)
-	s.putSet("sca.check.description", c.Description)
-	s.putSet("sca.check.rationale", c.Rationale)
-	s.putSet("sca.check.remediation", c.Remediation)
+func (s *modules) scaCheck(c *sca.Check) {
+	s.add("sca.type", "check")
+	s.addSet("sca.scan_id", c.ScanID)
+	s.addSet("sca.policy", c.Policy)
+	s.addSet("sca.check.id", c.ID)
+	s.addSet("sca.check.title", c.Title)
+	s.addSet("sca.check.description", c.Description)
+	s.addSet("sca.check.rationale", c.Rationale)
+	s.addSet("sca.check.remediation", c.Remediation)
 	s.scaCompliance(c.Compliance)
-	s.putSet("sca.check.references", c.References)
-	s.putSet("sca.check.file", s.arrayText(commaList(c.File)))
-	s.putSet("sca.check.directory", s.arrayText(commaList(c.Directory)))
-	s.putSet("sca.check.registry", s.arrayText(commaList(c.Registry)))
-	s.putSet("sca.check.process", s.arrayText(commaList(c.Process)))
-	s.putSet("sca.check.command", s.arrayText(commaList(c.Command)))
-	s.addDynamic("sca.check.result", c.Result)
-	s.putSet("sca.check.reason", c.Reason)
-	s.putSet("sca.check.previous_result", c.PreviousResult)
+	s.addSet("sca.check.references", c.References)
+	s.addSet("sca.check.file", s.arrayText(commaList(c.File)))
+	s.addSet("sca.check.directory", s.arrayText(commaList(c.Directory)))
+	s.addSet("sca.check.registry", s.arrayText(commaList(c.Registry)))
+	s.addSet("sca.check.process", s.arrayText(commaList(c.Process)))
+	s.addSet("sca.check.command", s.arrayText(commaList(c.Command)))
+	s.add("sca.check.result", c.Result)
+	s.addSet("sca.check.reason", c.Reason)
+	s.addSet("sca.check.previous_result", c.PreviousResult)
 }
 
 // commaList cuts a list at its commas. Empty elements are dropped, blanks stay.
@@ -77,26 +70,26 @@ func commaList(list string) []string {
 
 // scaCompliance takes the standards of a check, as fields and for the rule. In
 // the alert a name with a dot is an object of its own, so the rule does not get it.
-func (s *Keyed) scaCompliance(list []sca.Standard) {
+func (s *modules) scaCompliance(list []sca.Standard) {
 	e := &s.ev
 	for _, l := range list {
-		s.addDynamic("sca.check.compliance."+l.Name, l.Sections)
+		s.add("sca.check.compliance."+l.Name, l.Sections)
 		if len(e.compliance) < complianceMax && !strings.Contains(l.Name, ".") {
 			e.compliance = append(e.compliance, complianceList{l.Name, agentmsg.SplitList(l.Sections, ",")})
 		}
 	}
 }
 
-func (s *Keyed) scaSummary(m *sca.Summary) {
-	s.addDynamic("sca.type", "summary")
-	s.putSet("sca.scan_id", m.ScanID)
-	s.putSet("sca.policy", m.Name)
-	s.putSet("sca.description", m.Description)
-	s.putSet("sca.policy_id", m.PolicyID)
-	s.putSet("sca.passed", m.Passed)
-	s.putSet("sca.failed", m.Failed)
-	s.putSet("sca.invalid", m.Invalid)
-	s.putSet("sca.total_checks", m.TotalChecks)
-	s.putSet("sca.score", m.Score)
-	s.putSet("sca.file", m.File)
+func (s *modules) scaSummary(m *sca.Summary) {
+	s.add("sca.type", "summary")
+	s.addSet("sca.scan_id", m.ScanID)
+	s.addSet("sca.policy", m.Name)
+	s.addSet("sca.description", m.Description)
+	s.addSet("sca.policy_id", m.PolicyID)
+	s.addSet("sca.passed", m.Passed)
+	s.addSet("sca.failed", m.Failed)
+	s.addSet("sca.invalid", m.Invalid)
+	s.addSet("sca.total_checks", m.TotalChecks)
+	s.addSet("sca.score", m.Score)
+	s.addSet("sca.file", m.File)
 }

@@ -45,10 +45,11 @@ const (
 // which is why a snapshot belongs to one version of a ruleset.
 func (s *Keyed) AppendSnapshot(dst []byte, maxBytes int) ([]byte, error) {
 	w := snapshotWriter{b: append(dst, snapshotMagic...)}
-	w.text(s.eng.p.Version)
-	w.b = binary.LittleEndian.AppendUint64(w.b, fingerprint(s.eng.p))
-	w.count(len(s.keys))
-	for k := s.oldest; k != nil; k = k.prev {
+	p := s.scratch.eng.p
+	w.text(p.Version)
+	w.b = binary.LittleEndian.AppendUint64(w.b, fingerprint(p))
+	w.count(len(s.keys.byName))
+	for k := s.keys.oldest; k != nil; k = k.prev {
 		w.key(k)
 		if len(w.b)-len(dst) > maxBytes {
 			return dst, ErrSnapshotTooLarge
@@ -202,12 +203,10 @@ func (e *Engine) RestoreState(data []byte) (*Keyed, error) {
 	s := e.NewState()
 	for range r.count(e.c.Limits.Keys) {
 		k := r.key()
-		if r.broken || s.keys[k.key] != nil {
+		if r.broken || s.keys.byName[k.key] != nil {
 			return nil, ErrSnapshotBroken
 		}
-		s.keys[k.key] = k
-		s.pushNewest(k)
-		if s.bytes += k.bytes; s.bytes > e.c.Limits.TotalBytes+e.c.Limits.EventBytes {
+		if s.keys.add(k); s.keys.bytes > e.c.Limits.TotalBytes+e.c.Limits.EventBytes {
 			return nil, ErrSnapshotBroken // the last key used may stand above the total
 		}
 	}

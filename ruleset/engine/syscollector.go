@@ -48,7 +48,7 @@ var inventoryFields = func() map[*inventory.Table][]string {
 // the kind is set, absent members to the empty text.
 //
 // Source: spec/ruleset-language.md §10, spec/agent-state-sync.md §4.
-func (s *Keyed) decodeSyscollector() bool {
+func (s *modules) decodeSyscollector() bool {
 	msg, ok := s.json.Tree(s.ev.fullLog)
 	if !ok || s.ev.in.Location != "syscollector" {
 		return false
@@ -58,21 +58,21 @@ func (s *Keyed) decodeSyscollector() bool {
 		return false
 	}
 	s.setInternal("syscollector")
-	s.addDynamic("type", row.Type)
+	s.add("type", row.Type)
 	if row.Table != nil {
 		for i, field := range inventoryFields[row.Table] {
-			s.addDynamic(field, s.inventoryText(row.Values[i]))
+			s.add(field, s.inventoryText(row.Values[i]))
 		}
 	}
 	if row.Operation != "" {
-		s.addDynamic("operation_type", row.Operation)
+		s.add("operation_type", row.Operation)
 	}
 	return true
 }
 
 // inventoryText is a value as a field: lists become arrays, numbers that are not
 // whole have six decimals, and a value of another kind is empty.
-func (s *Keyed) inventoryText(n *laxjson.Node) string {
+func (s *modules) inventoryText(n *laxjson.Node) string {
 	if n == nil {
 		return ""
 	}
@@ -92,7 +92,7 @@ func (s *Keyed) inventoryText(n *laxjson.Node) string {
 
 // arrayText prints a list as patterns see arrays (spec/ruleset-language.md
 // §5.5); the alert shows an array. An empty list is the empty text.
-func (s *Keyed) arrayText(list []string) string {
+func (s *modules) arrayText(list []string) string {
 	if len(list) == 0 {
 		return ""
 	}

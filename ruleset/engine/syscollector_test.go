@@ -73,7 +73,7 @@ func TestInventoryFieldsForRules(t *testing.T) {
 			s := e.NewState()
 			res := e.Process(s, agentEvent('d', "syscollector", tc.log))
 			name, fields := decoded(s)
-			if !res.Alert || name != "syscollector" || s.ev.category != program.Ossec {
+			if !res.Alert || name != "syscollector" || s.scratch.ev.category != program.Ossec {
 				t.Errorf("alert %v, decoder %q", res.Alert, name)
 			}
 			if diff := cmp.Diff(tc.fields, strings.Join(fields, " ")); diff != "" {
