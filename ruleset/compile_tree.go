@@ -8,7 +8,9 @@ import (
 
 	"vedette/internal/regex"
 	"vedette/internal/regex/osmatch"
+	"vedette/ruleset/condition"
 	"vedette/ruleset/program"
+	"vedette/ruleset/xmlfile"
 )
 
 // placesMax bounds the places in the rule tree, since rules with several parents
@@ -103,7 +105,7 @@ func (l *loader) place(d *ruleDraft, parents []*program.Rule) *Problem {
 func (l *loader) category(d *ruleDraft) {
 	d.r.Category = program.Syslog
 	if t := d.texts["category"]; t != nil {
-		if c, ok := program.ParseCategory(t.value); ok {
+		if c, ok := program.ParseCategory(t.Value); ok {
 			d.r.Category = c
 		}
 	}
@@ -132,18 +134,18 @@ func (l *loader) parents(d *ruleDraft) (parents []*program.Rule, ok bool) {
 		}
 		return rules
 	}
-	withGroup := func(t *text, code int) ([]*program.Rule, bool) {
-		rules := l.rulesInGroup(t.value)
+	withGroup := func(t *condition.Written, code int) ([]*program.Rule, bool) {
+		rules := l.rulesInGroup(t.Value)
 		if len(rules) == 0 {
-			l.warn(d.f, t.e, r.ID, code, "no loaded rule is in group "+t.value+", the rule is skipped", "")
+			l.warn(d.f, t.Element(), r.ID, code, "no loaded rule is in group "+t.Value+", the rule is skipped", "")
 			return nil, false
 		}
 		return under(rules), true
 	}
 	if t := d.texts["if_sid"]; t != nil {
-		ids, ok := parseIDs(t.value)
+		ids, ok := parseIDs(t.Value)
 		if !ok {
-			l.warn(d.f, t.e, r.ID, codeIfSidMalformed, fmt.Sprintf("<if_sid> %q is no list of numbers, the rule is skipped", t.value), "")
+			l.warn(d.f, t.Element(), r.ID, codeIfSidMalformed, fmt.Sprintf("<if_sid> %q is no list of numbers, the rule is skipped", t.Value), "")
 			return nil, false
 		}
 		var rules []*program.Rule
@@ -151,19 +153,19 @@ func (l *loader) parents(d *ruleDraft) (parents []*program.Rule, ok bool) {
 			if p := l.p.RuleByID[id]; p != nil {
 				rules = append(rules, p)
 			} else if id != r.ID {
-				l.warn(d.f, t.e, r.ID, codeIfSidUnknown, fmt.Sprintf("<if_sid> names rule %d, which is not loaded", id), l.missingRule(id))
+				l.warn(d.f, t.Element(), r.ID, codeIfSidUnknown, fmt.Sprintf("<if_sid> names rule %d, which is not loaded", id), l.missingRule(id))
 			}
 		}
 		if len(rules) == 0 {
-			l.warn(d.f, t.e, r.ID, codeIfSidNone, "none of the rules of <if_sid> is loaded, the rule is skipped", "")
+			l.warn(d.f, t.Element(), r.ID, codeIfSidNone, "none of the rules of <if_sid> is loaded, the rule is skipped", "")
 			return nil, false
 		}
 		return under(rules), true
 	}
 	if t := d.texts["if_level"]; t != nil {
-		n, ok := number(strings.TrimSpace(t.value), 4)
+		n, ok := xmlfile.Number(strings.TrimSpace(t.Value), 4)
 		if !ok {
-			l.warn(d.f, t.e, r.ID, codeIfLevelMalformed, fmt.Sprintf("<if_level> %q is no number, the rule is skipped", t.value), "")
+			l.warn(d.f, t.Element(), r.ID, codeIfLevelMalformed, fmt.Sprintf("<if_level> %q is no number, the rule is skipped", t.Value), "")
 			return nil, false
 		}
 		var rules []*program.Rule
@@ -173,7 +175,7 @@ func (l *loader) parents(d *ruleDraft) (parents []*program.Rule, ok bool) {
 			}
 		}
 		if len(rules) == 0 {
-			l.warn(d.f, t.e, r.ID, codeIfLevelNoMatch, "no loaded rule has the level, the rule is skipped", "")
+			l.warn(d.f, t.Element(), r.ID, codeIfLevelNoMatch, "no loaded rule has the level, the rule is skipped", "")
 			return nil, false
 		}
 		return under(rules), true
@@ -182,22 +184,22 @@ func (l *loader) parents(d *ruleDraft) (parents []*program.Rule, ok bool) {
 		return withGroup(t, codeIfGroupNoMatch)
 	}
 	if t := d.texts["if_matched_group"]; t != nil {
-		rules := l.rulesInGroup(t.value)
+		rules := l.rulesInGroup(t.Value)
 		if len(rules) > 0 {
 			return under(rules), true
 		}
-		l.warn(d.f, t.e, r.ID, codeIfGroupNoMatch, "no loaded rule is in group "+t.value+", the rule is skipped", "")
+		l.warn(d.f, t.Element(), r.ID, codeIfGroupNoMatch, "no loaded rule is in group "+t.Value+", the rule is skipped", "")
 		return nil, false
 	}
 	if t := d.texts["if_matched_sid"]; t != nil {
-		id, ok := number(strings.TrimSpace(t.value), 6)
+		id, ok := xmlfile.Number(strings.TrimSpace(t.Value), 6)
 		if !ok {
-			l.warn(d.f, t.e, r.ID, codeMatchedNotNumber, fmt.Sprintf("<if_matched_sid> %q is no number, the rule is skipped", t.value), "")
+			l.warn(d.f, t.Element(), r.ID, codeMatchedNotNumber, fmt.Sprintf("<if_matched_sid> %q is no number, the rule is skipped", t.Value), "")
 			return nil, false
 		}
 		p := l.p.RuleByID[id]
 		if p == nil {
-			l.warn(d.f, t.e, r.ID, codeMatchedUnknown, fmt.Sprintf("<if_matched_sid> names rule %d, which is not loaded; the rule is skipped", id), l.missingRule(id))
+			l.warn(d.f, t.Element(), r.ID, codeMatchedUnknown, fmt.Sprintf("<if_matched_sid> names rule %d, which is not loaded; the rule is skipped", id), l.missingRule(id))
 			return nil, false
 		}
 		return under([]*program.Rule{p}), true
@@ -228,7 +230,7 @@ func (l *loader) rulesInGroup(pattern string) []*program.Rule {
 	return rules
 }
 
-func (d *ruleDraft) matched() (name string, t *text) {
+func (d *ruleDraft) matched() (name string, t *condition.Written) {
 	for _, n := range []string{"if_matched_sid", "if_matched_group", "if_matched_regex"} {
 		if t := d.texts[n]; t != nil {
 			return n, t
@@ -242,7 +244,7 @@ func (l *loader) checkComposite(d *ruleDraft) *Problem {
 	if _, t := d.matched(); t != nil {
 		return nil
 	}
-	if d.hasFrequency && d.frequency != 2 && !d.checkDiff {
+	if d.hasFrequency && d.frequency != 2 && d.texts["check_diff"] == nil {
 		return d.fatal(d.e, "frequency needs if_matched_sid, if_matched_group or if_matched_regex")
 	}
 	if len(d.same)+len(d.different)+len(d.sameField)+len(d.diffField) > 0 || d.global {
@@ -283,33 +285,29 @@ func (l *loader) composite(d *ruleDraft) bool {
 	c := l.newComposite(d)
 	switch name {
 	case "if_matched_sid":
-		id, ok := number(strings.TrimSpace(t.value), 6)
+		id, ok := xmlfile.Number(strings.TrimSpace(t.Value), 6)
 		if !ok {
-			l.warn(d.f, t.e, r.ID, codeMatchedNotNumber, fmt.Sprintf("<if_matched_sid> %q is no number, the rule is skipped", t.value), "")
+			l.warn(d.f, t.Element(), r.ID, codeMatchedNotNumber, fmt.Sprintf("<if_matched_sid> %q is no number, the rule is skipped", t.Value), "")
 			return false
 		}
 		if c.Sid = l.p.RuleByID[id]; c.Sid == nil {
-			l.warn(d.f, t.e, r.ID, codeMatchedUnknown, fmt.Sprintf("<if_matched_sid> names rule %d, which is not loaded; the rule is skipped", id), l.missingRule(id))
+			l.warn(d.f, t.Element(), r.ID, codeMatchedUnknown, fmt.Sprintf("<if_matched_sid> names rule %d, which is not loaded; the rule is skipped", id), l.missingRule(id))
 			return false
 		}
 		c.Sid.SidHistory = true
 	case "if_matched_group":
 		c.GroupList = l.p.GroupLists
 		l.p.GroupLists++
-		for _, x := range l.rulesInGroup(t.value) {
+		for _, x := range l.rulesInGroup(t.Value) {
 			// Once per place in the tree, as 4.14 counts (§7.1, example E42j).
 			for range l.places[x] {
 				x.GroupHistory = append(x.GroupHistory, c.GroupList)
 			}
 		}
 	case "if_matched_regex":
-		kind := regex.OSRegex
-		if t.hasKind {
-			kind = t.kind
-		}
-		p, err := l.pattern(kind, t.value)
+		p, err := l.pattern(t.KindOr(regex.OSRegex), t.Value)
 		if err != nil {
-			l.report(d.fatal(t.e, "%v", err))
+			l.report(d.fatal(t.Element(), "%v", err))
 			return false
 		}
 		c.Regex = p
@@ -333,8 +331,8 @@ func (l *loader) overwrite(d *ruleDraft, old *program.Rule) *Problem {
 		if t == nil {
 			continue
 		}
-		if was := om.texts[n]; was == nil || was.value != t.value {
-			l.warn(d.f, t.e, old.ID, codeOverwriteParent, "overwriting cannot change <"+n+">, the old one is kept", "")
+		if was := om.texts[n]; was == nil || was.Value != t.Value {
+			l.warn(d.f, t.Element(), old.ID, codeOverwriteParent, "overwriting cannot change <"+n+">, the old one is kept", "")
 		}
 	}
 	r := d.r
@@ -345,9 +343,9 @@ func (l *loader) overwrite(d *ruleDraft, old *program.Rule) *Problem {
 			c.Regex = old.Composite.Regex
 		}
 		if t := d.texts["if_matched_regex"]; t != nil && c.Regex != nil {
-			p, err := l.pattern(regex.OSRegex, t.value)
+			p, err := l.pattern(regex.OSRegex, t.Value)
 			if err != nil {
-				return d.fatal(t.e, "%v", err)
+				return d.fatal(t.Element(), "%v", err)
 			}
 			c.Regex = p
 		}
@@ -359,7 +357,7 @@ func (l *loader) overwrite(d *ruleDraft, old *program.Rule) *Problem {
 	r.Info.Overwritten = true
 	for _, n := range notReplaced {
 		if was := om.texts[n]; was != nil {
-			r.Info.Details[n] = was.value
+			r.Info.Details[n] = was.Value
 		} else {
 			delete(r.Info.Details, n)
 		}

@@ -52,41 +52,10 @@ func (c *checker) fields() {
 			c.warn(at, r.ID, "check the name, or add it to an <order>; a field that is missing fails the condition, negated or not",
 				"can never match: it tests field %s, which %s never fills", field, of)
 		}
-		static := func(s program.Static) program.Source { return program.Source{Static: s} }
 		for _, x := range r.Conds {
-			switch x.Op {
-			case program.OpStatic:
-				if missing(static(x.Static)) {
-					say(at.child(named(program.StaticNames[x.Static])), program.StaticNames[x.Static])
-				}
-			case program.OpGeoIP:
-				if missing(static(x.Static)) {
-					n := program.StaticNames[x.Static]
-					say(at.child(named(strings.TrimSuffix(n, "ip")+"geoip")), n)
-				}
-			case program.OpSrcIP:
-				if missing(static(program.SrcIP)) {
-					say(at.child(named("srcip")), "srcip")
-				}
-			case program.OpDstIP:
-				if missing(static(program.DstIP)) {
-					say(at.child(named("dstip")), "dstip")
-				}
-			case program.OpUser:
-				if missing(program.Source{Kind: program.FromListUser}) {
-					say(at.child(named("user")), "user")
-				}
-			case program.OpDynamic:
-				if missing(program.Source{Kind: program.FromDynamic, Field: x.Field}) {
-					n := names[x.Field]
-					say(at.child(withAttr("field", "name", n)), n)
-				}
-			case program.OpList:
-				if !missing(x.List.From) {
-					continue
-				}
-				n := sourceName(x.List.From, names)
-				say(at.child(withAttr("list", "field", n)), n)
+			if d := x.Demands(); d.HasValue && missing(d.Value) {
+				n := sourceName(d.Value, names)
+				say(at.child(testOf(d.Element, n)), n)
 			}
 		}
 		if r.Composite == nil {
@@ -110,10 +79,16 @@ func (c *checker) fields() {
 	}
 }
 
-func withAttr(element, attr, value string) func(*xmlfile.Element) bool {
+// testOf finds the element that tests a value. Elements that can test any value name
+// it in an attribute.
+func testOf(element, value string) func(*xmlfile.Element) bool {
 	return func(e *xmlfile.Element) bool {
-		v, _ := e.Attr(attr)
-		return e.Is(element) && strings.EqualFold(v, value)
+		for _, attr := range [...]string{"name", "field"} {
+			if v, ok := e.Attr(attr); ok && !strings.EqualFold(v, value) {
+				return false
+			}
+		}
+		return e.Is(element)
 	}
 }
 
@@ -134,7 +109,7 @@ func (p *produced) fills(s program.Source, names []string) bool {
 	switch s.Kind {
 	case program.FromStatic, program.FromGeoIP:
 		return p.openStatic || p.statics[s.Static]
-	case program.FromListUser:
+	case program.FromListUser, program.FromUser:
 		return p.openStatic || p.statics[program.SrcUser] || p.statics[program.DstUser]
 	case program.FromDynamic:
 		return p.dynamic[names[s.Field]]

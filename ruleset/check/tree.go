@@ -32,14 +32,14 @@ type walker struct {
 	chain map[program.Condition]int
 	// exact are the conditions of a place and of all above it that let only some
 	// values through.
-	exact map[tested][]exactly
+	exact map[program.Source][]exactly
 	// categories are those that a decoder of that name can give an event.
 	categories map[int]map[program.Category]bool
 }
 
 // tree finds rules that no event can reach in any of their places.
 func (c *checker) tree() {
-	w := &walker{c: c, fates: map[*program.Rule]*fate{}, chain: map[program.Condition]int{}, exact: map[tested][]exactly{}, categories: c.categories()}
+	w := &walker{c: c, fates: map[*program.Rule]*fate{}, chain: map[program.Condition]int{}, exact: map[program.Source][]exactly{}, categories: c.categories()}
 	c.contexts = map[*program.Rule][]context{}
 	c.dead = map[*program.Rule]bool{}
 	for _, n := range c.p.Roots {
@@ -102,7 +102,7 @@ func (c *checker) categories() map[int]map[program.Category]bool {
 // equal conditions hold together.
 func pure(r *program.Rule) bool {
 	return !slices.ContainsFunc(r.Conds, func(c program.Condition) bool {
-		return c.Op == program.OpCheckDiff || c.Op == program.OpFTS
+		return c.Demands().Changes
 	})
 }
 
@@ -112,14 +112,14 @@ func takes(r *program.Rule) bool { return r.Composite == nil && !r.NoAlert && pu
 func (w *walker) walk(n *program.Node, ctx context, dead bool) {
 	for i := range n.Rule.Conds {
 		w.chain[n.Rule.Conds[i]]++
-		if at, values := exactValues(&n.Rule.Conds[i]); values != nil {
+		if at, values := exactValues(n.Rule.Conds[i]); values != nil {
 			w.exact[at] = append(w.exact[at], exactly{n.Rule, values})
 		}
 	}
 	defer func() {
 		for i := range n.Rule.Conds {
 			c := n.Rule.Conds[i]
-			if at, values := exactValues(&c); values != nil {
+			if at, values := exactValues(c); values != nil {
 				w.exact[at] = w.exact[at][:len(w.exact[at])-1]
 			}
 			if w.chain[c]--; w.chain[c] == 0 {
@@ -223,27 +223,28 @@ func shadower(c, all *program.Node, byCond map[program.Condition][]*program.Node
 // ancestors on decoder and category. It narrows ctx.
 func (w *walker) contradiction(r *program.Rule, ctx *context) (reason, hint string) {
 	for _, x := range r.Conds {
-		if x.Op != program.OpDecodedAs {
+		decoder := x.Demands().Decoder
+		if decoder == 0 {
 			continue
 		}
-		name := w.c.decoderName(x.Number)
-		if ctx.decoder != 0 && ctx.decoder != x.Number {
+		name := w.c.decoderName(decoder)
+		if ctx.decoder != 0 && ctx.decoder != decoder {
 			return fmt.Sprintf("it demands decoder %s, and a rule above it demands %s", name, w.c.decoderName(ctx.decoder)),
 				"an event has one decoder name; choose another parent"
 		}
-		ctx.decoder = x.Number
-		if w.c.neverShown(x.Number) {
+		ctx.decoder = decoder
+		if w.c.neverShown(decoder) {
 			return fmt.Sprintf("events of decoder %s show its parent's name", name),
 				"use the parent's name in <decoded_as>, or <use_own_name>true</use_own_name> in the decoder"
 		}
-		if m := w.categories[x.Number]; len(m) > 0 && !m[ctx.category] {
+		if m := w.categories[decoder]; len(m) > 0 && !m[ctx.category] {
 			return fmt.Sprintf("it hangs under category %s, and events of decoder %s have another one", ctx.category, name),
 				"give the rule the <category> that is the decoder's <type>, or another parent"
 		}
 	}
-	own := map[tested][]exactly{}
+	own := map[program.Source][]exactly{}
 	for i := range r.Conds {
-		at, values := exactValues(&r.Conds[i])
+		at, values := exactValues(r.Conds[i])
 		if values == nil {
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vedette/internal/regex"
+	"vedette/ruleset/condition"
 	"vedette/ruleset/program"
 	"vedette/schemas"
 )
@@ -137,12 +138,12 @@ func TestTimeConditions(t *testing.T) {
 		c    program.Condition
 		want bool
 	}{
-		{program.Condition{Op: program.OpTime, From: 10 * 60, To: 10*60 + 30}, true},
-		{program.Condition{Op: program.OpTime, From: 10 * 60, To: 10*60 + 29}, false},
-		{program.Condition{Op: program.OpTime, From: 22 * 60, To: 10*60 + 30}, true},
-		{program.Condition{Op: program.OpTime, From: 22 * 60, To: 9 * 60, Negate: true}, true},
-		{program.Condition{Op: program.OpWeekday, Number: 1 << time.Sunday}, true},
-		{program.Condition{Op: program.OpWeekday, Number: 0b0111110}, false},
+		{condition.TimeOfDay{From: 10 * 60, To: 10*60 + 30}, true},
+		{condition.TimeOfDay{From: 10 * 60, To: 10*60 + 29}, false},
+		{condition.TimeOfDay{From: 22 * 60, To: 10*60 + 30}, true},
+		{condition.TimeOfDay{From: 22 * 60, To: 9 * 60, Negate: true}, true},
+		{condition.Weekday(1 << time.Sunday), true},
+		{condition.Weekday(0b0111110), false},
 	} {
 		e := New(testProgram(t, &program.Rule{ID: 100001, Level: 3, Conds: []program.Condition{tc.c}}), Config{})
 		if res := e.Process(e.NewState(), logEvent("x")); (res.RuleID != 0) != tc.want {

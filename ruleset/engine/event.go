@@ -123,6 +123,12 @@ func (e *event) source(src program.Source) *value {
 		v = &e.hostname
 	case program.FromLocation:
 		v = &e.location
+	case program.FromLog:
+		v = &e.log
+	case program.FromUser:
+		if v = &e.static[program.DstUser]; !v.set {
+			v = &e.static[program.SrcUser]
+		}
 	case program.FromListUser:
 		if v = &e.static[program.SrcUser]; !v.set {
 			v = &e.static[program.DstUser]

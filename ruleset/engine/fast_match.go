@@ -166,7 +166,7 @@ func (s *matching) passes(r *program.Rule, t *test) bool {
 	case testDecoder:
 		return s.ev.decoderID == int(t.id)
 	case testOther:
-		return s.holds(r, t.cond)
+		return (*t.cond).Holds(s.view, r)
 	}
 	v := s.ev.at(t.src)
 	if v == nil {

@@ -6,12 +6,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vedette/ruleset/condition"
 	"vedette/ruleset/program"
 )
 
 func TestRootcheckCompliance(t *testing.T) {
 	t.Parallel()
-	r := &program.Rule{ID: 100001, Level: 3, GroupText: "ossec,rootcheck,pci_dss_10.6.1,", Conds: []program.Condition{{Op: program.OpFTS}}}
+	r := &program.Rule{ID: 100001, Level: 3, GroupText: "ossec,rootcheck,pci_dss_10.6.1,", Conds: []program.Condition{condition.FirstSeen{}}}
 	p := ossecProgram(t, r)
 	r.JSONGroups = []byte(`,"groups":["ossec","rootcheck"],"pci_dss":["10.6.1"]`)
 	e := New(p, Config{})

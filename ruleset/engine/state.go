@@ -120,7 +120,7 @@ func (e *Engine) NewState() *Keyed {
 	s.modules = modules{decoding: &s.decoding}
 	s.modules.xml.texts = &x.texts
 	s.history = searching{scratch: x}
-	s.matching = matching{scratch: x, history: &s.history}
+	s.matching = matching{scratch: x, view: view{x}, history: &s.history}
 	s.document.tree.array.use(&x.texts)
 	if i := e.index; i != nil {
 		s.decoding.programs = map[string][]int32{}
