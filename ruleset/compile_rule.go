@@ -180,60 +180,70 @@ func (l *loader) ruleAttrs(d *ruleDraft) *Problem {
 	for _, a := range e.Attrs {
 		name := strings.ToLower(a.Name)
 		d.attrs[name] = a.Value
-		n := 0
-		ok := true
-		switch name {
-		case "id":
-		case "level":
-			hasLevel = true
-			if r.Level, ok = xmlfile.Number(a.Value, 3); ok {
-				ok = r.Level <= 16
+		hasLevel = hasLevel || name == "level"
+		if read := ruleAttributes[name]; read != nil {
+			if !read(l, d, a.Value) {
+				return d.fatal(e, "bad value %q of attribute %s", a.Value, name)
 			}
-		case "frequency":
-			if d.frequency, ok = xmlfile.Number(a.Value, 4); ok {
-				ok, d.hasFrequency = d.frequency >= 2, true
-			}
-		case "timeframe":
-			if n, ok = xmlfile.LeadingNumber(a.Value, 5); ok {
-				d.timeframe = time.Duration(n) * time.Second
-			}
-		case "ignore":
-			if n, ok = xmlfile.LeadingNumber(a.Value, 6); ok {
-				r.Ignore = time.Duration(n) * time.Second
-			}
-		case "overwrite":
-			if d.overwrite = strings.EqualFold(a.Value, "yes"); !d.overwrite {
-				ok = strings.EqualFold(a.Value, "no")
-			}
-		case "noalert":
-			switch a.Value {
-			case "0":
-			case "1":
-				r.NoAlert = true
-			default:
-				l.warn(d.f, e, r.ID, codeNone, "noalert is neither 0 nor 1 and is ignored", "")
-			}
-		case "accuracy":
-			if n, ok = xmlfile.LeadingNumber(a.Value, 6); ok {
-				d.meta.last = n == 0
-			}
-		default:
-			k, rank := condition.Find(name, true)
-			if k == nil {
-				return d.fatal(e, "unknown attribute %s of a rule", a.Name)
-			}
-			if p := l.condition(d, k, rank, &condition.Written{Value: a.Value}); p != nil {
-				return p
-			}
+			continue
 		}
-		if !ok {
-			return d.fatal(e, "bad value %q of attribute %s", a.Value, name)
+		k, rank := condition.Find(name, true)
+		if k == nil {
+			return d.fatal(e, "unknown attribute %s of a rule", a.Name)
+		}
+		if p := l.condition(d, k, rank, &condition.Written{Value: a.Value}); p != nil {
+			return p
 		}
 	}
 	if !hasLevel {
 		return d.fatal(e, "rule has no level")
 	}
 	return nil
+}
+
+// ruleAttributes read the attributes of a rule that are no conditions. They return
+// false for a bad value.
+var ruleAttributes = map[string]func(l *loader, d *ruleDraft, value string) bool{
+	"id": func(*loader, *ruleDraft, string) bool { return true }, // is read before
+	"level": func(_ *loader, d *ruleDraft, value string) (ok bool) {
+		d.r.Level, ok = xmlfile.Number(value, 3)
+		return ok && d.r.Level <= 16
+	},
+	"frequency": func(_ *loader, d *ruleDraft, value string) (ok bool) {
+		d.frequency, ok = xmlfile.Number(value, 4)
+		d.hasFrequency = ok
+		return ok && d.frequency >= 2
+	},
+	"timeframe": func(_ *loader, d *ruleDraft, value string) bool { return seconds(&d.timeframe, value, 5) },
+	"ignore":    func(_ *loader, d *ruleDraft, value string) bool { return seconds(&d.r.Ignore, value, 6) },
+	"overwrite": func(_ *loader, d *ruleDraft, value string) bool {
+		d.overwrite = strings.EqualFold(value, "yes")
+		return d.overwrite || strings.EqualFold(value, "no")
+	},
+	"noalert": func(l *loader, d *ruleDraft, value string) bool {
+		switch value {
+		case "0":
+		case "1":
+			d.r.NoAlert = true
+		default:
+			l.warn(d.f, d.e, d.r.ID, codeNone, "noalert is neither 0 nor 1 and is ignored", "")
+		}
+		return true
+	},
+	"accuracy": func(_ *loader, d *ruleDraft, value string) bool {
+		n, ok := xmlfile.LeadingNumber(value, 6)
+		d.meta.last = ok && n == 0
+		return ok
+	},
+}
+
+// seconds reads a number of at most that many digits.
+func seconds(to *time.Duration, value string, digits int) bool {
+	n, ok := xmlfile.LeadingNumber(value, digits)
+	if ok {
+		*to = time.Duration(n) * time.Second
+	}
+	return ok
 }
 
 // plainTexts are elements that place a rule; their text is read when the rule is complete.

@@ -128,81 +128,25 @@ func (l *loader) parents(d *ruleDraft) (parents []*program.Rule, ok bool) {
 	if r.ID >= 1 && r.ID <= rootMax {
 		return nil, true
 	}
-	under := func(rules []*program.Rule) []*program.Rule {
-		if len(rules) > 0 {
-			r.Category = rules[0].Category
+	for _, x := range []struct {
+		element string
+		find    func(*ruleDraft, *condition.Written) []*program.Rule
+	}{
+		{"if_sid", l.parentsBySid},
+		{"if_level", l.parentsByLevel},
+		{"if_group", l.parentsByGroup},
+		{"if_matched_group", l.parentsByGroup},
+		{"if_matched_sid", l.parentsByMatchedSid},
+	} {
+		t := d.texts[x.element]
+		if t == nil {
+			continue
 		}
-		return rules
-	}
-	withGroup := func(t *condition.Written, code int) ([]*program.Rule, bool) {
-		rules := l.rulesInGroup(t.Value)
-		if len(rules) == 0 {
-			l.warn(d.f, t.Element(), r.ID, code, "no loaded rule is in group "+t.Value+", the rule is skipped", "")
+		if parents = x.find(d, t); len(parents) == 0 {
 			return nil, false
 		}
-		return under(rules), true
-	}
-	if t := d.texts["if_sid"]; t != nil {
-		ids, ok := parseIDs(t.Value)
-		if !ok {
-			l.warn(d.f, t.Element(), r.ID, codeIfSidMalformed, fmt.Sprintf("<if_sid> %q is no list of numbers, the rule is skipped", t.Value), "")
-			return nil, false
-		}
-		var rules []*program.Rule
-		for _, id := range ids {
-			if p := l.p.RuleByID[id]; p != nil {
-				rules = append(rules, p)
-			} else if id != r.ID {
-				l.warn(d.f, t.Element(), r.ID, codeIfSidUnknown, fmt.Sprintf("<if_sid> names rule %d, which is not loaded", id), l.missingRule(id))
-			}
-		}
-		if len(rules) == 0 {
-			l.warn(d.f, t.Element(), r.ID, codeIfSidNone, "none of the rules of <if_sid> is loaded, the rule is skipped", "")
-			return nil, false
-		}
-		return under(rules), true
-	}
-	if t := d.texts["if_level"]; t != nil {
-		n, ok := xmlfile.Number(strings.TrimSpace(t.Value), 4)
-		if !ok {
-			l.warn(d.f, t.Element(), r.ID, codeIfLevelMalformed, fmt.Sprintf("<if_level> %q is no number, the rule is skipped", t.Value), "")
-			return nil, false
-		}
-		var rules []*program.Rule
-		for _, p := range l.p.AllRules {
-			if lv := l.meta[p].orderLevel; lv >= n || lv == 0 {
-				rules = append(rules, p)
-			}
-		}
-		if len(rules) == 0 {
-			l.warn(d.f, t.Element(), r.ID, codeIfLevelNoMatch, "no loaded rule has the level, the rule is skipped", "")
-			return nil, false
-		}
-		return under(rules), true
-	}
-	if t := d.texts["if_group"]; t != nil {
-		return withGroup(t, codeIfGroupNoMatch)
-	}
-	if t := d.texts["if_matched_group"]; t != nil {
-		rules := l.rulesInGroup(t.Value)
-		if len(rules) > 0 {
-			return under(rules), true
-		}
-		l.warn(d.f, t.Element(), r.ID, codeIfGroupNoMatch, "no loaded rule is in group "+t.Value+", the rule is skipped", "")
-		return nil, false
-	}
-	if t := d.texts["if_matched_sid"]; t != nil {
-		id, ok := xmlfile.Number(strings.TrimSpace(t.Value), 6)
-		if !ok {
-			l.warn(d.f, t.Element(), r.ID, codeMatchedNotNumber, fmt.Sprintf("<if_matched_sid> %q is no number, the rule is skipped", t.Value), "")
-			return nil, false
-		}
-		p := l.p.RuleByID[id]
-		if p == nil {
-			l.warn(d.f, t.Element(), r.ID, codeMatchedUnknown, fmt.Sprintf("<if_matched_sid> names rule %d, which is not loaded; the rule is skipped", id), l.missingRule(id))
-			return nil, false
-		}
-		return under([]*program.Rule{p}), true
+		r.Category = parents[0].Category
+		return parents, true
 	}
 	for _, n := range l.p.Roots {
 		if n.Rule.Category == r.Category {
@@ -211,6 +155,76 @@ func (l *loader) parents(d *ruleDraft) (parents []*program.Rule, ok bool) {
 	}
 	l.warn(d.f, d.e, r.ID, codeCategoryNoRoot, "no root rule has category "+r.Category.String()+", the rule is skipped", "")
 	return nil, false
+}
+
+// The functions below find the parents that one element names. They give none, and
+// a warning, if the rule is to be skipped.
+
+func (l *loader) parentsBySid(d *ruleDraft, t *condition.Written) (parents []*program.Rule) {
+	r := d.r
+	ids, ok := parseIDs(t.Value)
+	if !ok {
+		l.warn(d.f, t.Element(), r.ID, codeIfSidMalformed, fmt.Sprintf("<if_sid> %q is no list of numbers, the rule is skipped", t.Value), "")
+		return nil
+	}
+	for _, id := range ids {
+		if p := l.p.RuleByID[id]; p != nil {
+			parents = append(parents, p)
+		} else if id != r.ID {
+			l.warn(d.f, t.Element(), r.ID, codeIfSidUnknown, fmt.Sprintf("<if_sid> names rule %d, which is not loaded", id), l.missingRule(id))
+		}
+	}
+	if len(parents) == 0 {
+		l.warn(d.f, t.Element(), r.ID, codeIfSidNone, "none of the rules of <if_sid> is loaded, the rule is skipped", "")
+	}
+	return parents
+}
+
+func (l *loader) parentsByLevel(d *ruleDraft, t *condition.Written) (parents []*program.Rule) {
+	n, ok := xmlfile.Number(strings.TrimSpace(t.Value), 4)
+	if !ok {
+		l.warn(d.f, t.Element(), d.r.ID, codeIfLevelMalformed, fmt.Sprintf("<if_level> %q is no number, the rule is skipped", t.Value), "")
+		return nil
+	}
+	for _, p := range l.p.AllRules {
+		if lv := l.meta[p].orderLevel; lv >= n || lv == 0 {
+			parents = append(parents, p)
+		}
+	}
+	if len(parents) == 0 {
+		l.warn(d.f, t.Element(), d.r.ID, codeIfLevelNoMatch, "no loaded rule has the level, the rule is skipped", "")
+	}
+	return parents
+}
+
+func (l *loader) parentsByGroup(d *ruleDraft, t *condition.Written) []*program.Rule {
+	parents := l.rulesInGroup(t.Value)
+	if len(parents) == 0 {
+		l.warn(d.f, t.Element(), d.r.ID, codeIfGroupNoMatch, "no loaded rule is in group "+t.Value+", the rule is skipped", "")
+	}
+	return parents
+}
+
+func (l *loader) parentsByMatchedSid(d *ruleDraft, t *condition.Written) []*program.Rule {
+	if p := l.matchedRule(d, t); p != nil {
+		return []*program.Rule{p}
+	}
+	return nil
+}
+
+// matchedRule is the rule that <if_matched_sid> names; nil, with a warning, if the
+// rule is to be skipped.
+func (l *loader) matchedRule(d *ruleDraft, t *condition.Written) *program.Rule {
+	id, ok := xmlfile.Number(strings.TrimSpace(t.Value), 6)
+	if !ok {
+		l.warn(d.f, t.Element(), d.r.ID, codeMatchedNotNumber, fmt.Sprintf("<if_matched_sid> %q is no number, the rule is skipped", t.Value), "")
+		return nil
+	}
+	p := l.p.RuleByID[id]
+	if p == nil {
+		l.warn(d.f, t.Element(), d.r.ID, codeMatchedUnknown, fmt.Sprintf("<if_matched_sid> names rule %d, which is not loaded; the rule is skipped", id), l.missingRule(id))
+	}
+	return p
 }
 
 // rulesInGroup finds the loaded rules whose group string matches.
@@ -285,13 +299,7 @@ func (l *loader) composite(d *ruleDraft) bool {
 	c := l.newComposite(d)
 	switch name {
 	case "if_matched_sid":
-		id, ok := xmlfile.Number(strings.TrimSpace(t.Value), 6)
-		if !ok {
-			l.warn(d.f, t.Element(), r.ID, codeMatchedNotNumber, fmt.Sprintf("<if_matched_sid> %q is no number, the rule is skipped", t.Value), "")
-			return false
-		}
-		if c.Sid = l.p.RuleByID[id]; c.Sid == nil {
-			l.warn(d.f, t.Element(), r.ID, codeMatchedUnknown, fmt.Sprintf("<if_matched_sid> names rule %d, which is not loaded; the rule is skipped", id), l.missingRule(id))
+		if c.Sid = l.matchedRule(d, t); c.Sid == nil {
 			return false
 		}
 		c.Sid.SidHistory = true

@@ -31,51 +31,54 @@ func (c *checker) fields() {
 		if !known || c.dead[r] || len(contexts) == 0 {
 			continue
 		}
-		missing := func(src program.Source) bool {
-			for _, ctx := range contexts {
-				p := cache[ctx]
-				if p == nil {
-					p = c.produced(ctx)
-					cache[ctx] = p
-				}
-				if p.fills(src, names) {
-					return false
-				}
+		var all []*produced
+		for _, ctx := range contexts {
+			if cache[ctx] == nil {
+				cache[ctx] = c.produced(ctx)
 			}
-			return true
+			all = append(all, cache[ctx])
 		}
 		of := "any decoder"
 		if d := contexts[0].decoder; len(contexts) == 1 && d != 0 {
 			of = "decoder " + c.decoderName(d)
 		}
-		say := func(at place, field string) {
+		tested(r, names, func(src program.Source, element func(*xmlfile.Element) bool) {
+			for _, p := range all {
+				if p.fills(src, names) {
+					return
+				}
+			}
+			at := at
+			if element != nil {
+				at = at.child(element)
+			}
 			c.warn(at, r.ID, "check the name, or add it to an <order>; a field that is missing fails the condition, negated or not",
-				"can never match: it tests field %s, which %s never fills", field, of)
+				"can never match: it tests field %s, which %s never fills", sourceName(src, names), of)
+		})
+	}
+}
+
+// tested gives the values that a rule tests, and how to find their elements; nil for
+// the rule itself.
+func tested(r *program.Rule, names []string, yield func(program.Source, func(*xmlfile.Element) bool)) {
+	for _, x := range r.Conds {
+		if d := x.Demands(); d.HasValue {
+			yield(d.Value, testOf(d.Element, sourceName(d.Value, names)))
 		}
-		for _, x := range r.Conds {
-			if d := x.Demands(); d.HasValue && missing(d.Value) {
-				n := sourceName(d.Value, names)
-				say(at.child(testOf(d.Element, n)), n)
-			}
+	}
+	if r.Composite == nil {
+		return
+	}
+	for _, s := range r.Composite.Same {
+		yield(s, nil)
+	}
+	for _, id := range r.Composite.SameFields {
+		if _, static := program.ParseStatic(names[id]); static {
+			continue // see traps
 		}
-		if r.Composite == nil {
-			continue
-		}
-		for _, s := range r.Composite.Same {
-			if missing(s) {
-				say(at, sourceName(s, names))
-			}
-		}
-		for _, id := range r.Composite.SameFields {
-			if _, static := program.ParseStatic(names[id]); static {
-				continue // see traps
-			}
-			if missing(program.Source{Kind: program.FromDynamic, Field: id}) {
-				say(at.child(func(e *xmlfile.Element) bool {
-					return e.Is("same_field") && strings.EqualFold(strings.TrimSpace(e.Content), names[id])
-				}), names[id])
-			}
-		}
+		yield(program.Source{Kind: program.FromDynamic, Field: id}, func(e *xmlfile.Element) bool {
+			return e.Is("same_field") && strings.EqualFold(strings.TrimSpace(e.Content), names[id])
+		})
 	}
 }
 
