@@ -36,8 +36,9 @@ func (e *event) at(src source) *value {
 
 // evaluateIndexed gives the result of evaluate, but tries only rules that could match.
 func (s *matching) evaluateIndexed() *program.Rule {
+	category := s.ev.category
 	for _, e := range s.eng.index.roots {
-		if e.rule.Category != s.ev.category {
+		if e.rule.Category != category {
 			continue
 		}
 		if r := s.tryEntry(e); r != nil {
@@ -122,20 +123,22 @@ func (s *matching) tryChildren(e *ruleEntry) *program.Rule {
 
 // choosePlaces adds the places of g that the event could match to set.
 func (s *matching) choosePlaces(g *group, set []uint64) {
+	x := s.scratch
+	e := &x.ev
 	for _, at := range g.always {
 		set[at>>6] |= 1 << (at & 63)
 	}
 	for i := range g.equal {
 		q := &g.equal[i]
-		if v := s.ev.at(q.src); v != nil {
-			for _, at := range q.values[s.lower(v)] {
+		if v := e.at(q.src); v != nil {
+			for _, at := range q.values[x.lower(v)] {
 				set[at>>6] |= 1 << (at & 63)
 			}
 		}
 	}
 	for i := range g.there {
 		t := &g.there[i]
-		if s.ev.at(t.src) != nil {
+		if e.at(t.src) != nil {
 			for _, at := range t.places {
 				set[at>>6] |= 1 << (at & 63)
 			}
@@ -143,11 +146,11 @@ func (s *matching) choosePlaces(g *group, set []uint64) {
 	}
 	for i := range g.texts {
 		t := &g.texts[i]
-		v := s.ev.at(t.src)
+		v := e.at(t.src)
 		if v == nil {
 			continue
 		}
-		low := s.lower(v)
+		low := x.lower(v)
 		for j, q := range t.guards {
 			if q.begins(low) {
 				at := t.begins[j]
@@ -155,26 +158,27 @@ func (s *matching) choosePlaces(g *group, set []uint64) {
 			}
 		}
 		if len(t.texts) > 0 {
-			t.find(s.hits(t.src), set)
+			t.find(x.hits(t.src), set)
 		}
 	}
 }
 
 // passes tests a condition.
 func (s *matching) passes(r *program.Rule, t *test) bool {
+	e := &s.ev
 	switch t.kind {
 	case testDecoder:
-		return s.ev.decoderID == int(t.id)
+		return e.decoderID == int(t.id)
 	case testOther:
 		return (*t.cond).Holds(s.view, r)
 	}
-	v := s.ev.at(t.src)
+	v := e.at(t.src)
 	if v == nil {
 		return false
 	}
 	known := &s.outcomes[t.id]
-	if known.stamp != s.ev.stamp {
-		known.stamp, known.matched = s.ev.stamp, s.matches(t, v)
+	if known.stamp != e.stamp {
+		known.stamp, known.matched = e.stamp, s.matches(t, v)
 	}
 	return known.matched != t.negate
 }

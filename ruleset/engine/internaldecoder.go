@@ -15,7 +15,7 @@ import (
 type internalDecoder func(s *modules) bool
 
 // internalDecoders is the one place to add such a decoder.
-var internalDecoders = map[byte]internalDecoder{
+var internalDecoders = [256]internalDecoder{
 	'3': (*modules).decodeHostinfo,
 	'8': (*modules).decodeFIM,
 	'9': (*modules).decodeRootcheck,

@@ -53,7 +53,11 @@ func (s *scratch) begin(in *schemas.Event, k *keyState) (wrapped bool) {
 	}
 	s.names.bound()
 	s.key = k
-	*e = event{in: in, now: k.now, dyn: e.dyn[:0], previous: e.previous[:0], fieldAt: e.fieldAt, stampAt: e.stampAt, stamp: stamp}
+	// What is kept is put aside, so that the rest is cleared in place.
+	dyn, previous, fieldAt, stampAt := e.dyn[:0], e.previous[:0], e.fieldAt, e.stampAt
+	*e = event{}
+	e.in, e.now, e.stamp = in, k.now, stamp
+	e.dyn, e.previous, e.fieldAt, e.stampAt = dyn, previous, fieldAt, stampAt
 	s.texts.reset()
 	s.texts.given = s.trace != nil
 	e.fullLog = s.texts.copy(in.Log)
@@ -165,9 +169,12 @@ type sourceHits struct {
 func (s *scratch) hits(src source) *literal.Hits {
 	h := &s.found[src]
 	if h.stamp != s.ev.stamp {
-		v := s.ev.at(src)
-		s.eng.index.scans[src].Scan(s.lower(v), &h.Hits)
-		h.stamp = s.ev.stamp
+		s.scan(src, h)
 	}
 	return &h.Hits
+}
+
+func (s *scratch) scan(src source, h *sourceHits) {
+	s.eng.index.scans[src].Scan(s.lower(s.ev.at(src)), &h.Hits)
+	h.stamp = s.ev.stamp
 }
