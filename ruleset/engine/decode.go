@@ -31,47 +31,56 @@ func (s *decoding) decode() {
 
 // decodePlain tries the decoders one after the other.
 func (s *decoding) decodePlain() {
+	top, pm := s.topPlain()
+	if top == nil {
+		return
+	}
+	s.setDecoder(top, "")
+	s.tried(top, "", nil, "")
+	if len(top.Children) == 0 {
+		s.decodeBy(top, &offsets{parent: pm, prematch: pm, regex: -1})
+		return
+	}
+	i, cm, matched := s.childPlain(top, pm)
+	off := &offsets{parent: pm, prematch: cm, regex: -1, child: matched}
+	for ; i < len(top.Children); i++ {
+		c := top.Children[i]
+		s.decodeBy(c, off)
+		if !c.MoreSiblings {
+			break
+		}
+	}
+}
+
+// topPlain finds the first top-level decoder that matches, and where its prematch
+// ends.
+func (s *decoding) topPlain() (top *program.Decoder, end int) {
 	e := &s.ev
 	log, low := e.log.text, s.lower(&e.log)
-	var top *program.Decoder
-	pm := 0
 	list := s.eng.p.WithoutProgram
 	if e.program.set {
 		list = s.eng.p.WithProgram
 	}
 	for _, d := range list {
 		if e.program.set && !s.rx.Match(d.ProgramName, e.program.text, s.lower(&e.program)) {
-			if s.trace != nil {
-				s.trace.decoder(&s.ev, d, "program_name", d.ProgramName, e.program.text)
-			}
+			s.tried(d, "program_name", d.ProgramName, e.program.text)
 			continue
 		}
-		if d.Prematch != nil {
-			next, _, ok := s.rx.Find(d.Prematch, log, low)
-			if !ok {
-				if s.trace != nil {
-					s.trace.decoder(&s.ev, d, "prematch", d.Prematch, log)
-				}
-				continue
-			}
-			pm = next
+		if d.Prematch == nil {
+			return d, end
 		}
-		top = d
-		break
+		if next, _, ok := s.rx.Find(d.Prematch, log, low); ok {
+			return d, next
+		}
+		s.tried(d, "prematch", d.Prematch, log)
 	}
-	if top == nil {
-		return
-	}
-	s.setDecoder(top, "")
-	if s.trace != nil {
-		s.trace.decoder(&s.ev, top, "", nil, "")
-	}
-	if len(top.Children) == 0 {
-		s.decodeBy(top, &offsets{parent: pm, prematch: pm, regex: -1})
-		return
-	}
-	cm, childMatched := pm, false
-	i := 0
+	return nil, 0
+}
+
+// childPlain finds the first child that runs, and where its prematch ends; parent is
+// where that of its parent does.
+func (s *decoding) childPlain(top *program.Decoder, parent int) (i, end int, matched bool) {
+	log, low := s.ev.log.text, s.lower(&s.ev.log)
 	for i < len(top.Children) {
 		c := top.Children[i]
 		if c.Prematch == nil {
@@ -79,28 +88,23 @@ func (s *decoding) decodePlain() {
 		}
 		from := 0
 		if c.PrematchOffset == program.AfterParent {
-			from = pm
+			from = parent
 		}
 		if next, _, ok := s.rx.Find(c.Prematch, log[from:], low[from:]); ok {
-			cm, childMatched = from+next, true
 			s.setDecoder(c, c.Parent)
-			if s.trace != nil {
-				s.trace.decoder(&s.ev, c, "", nil, "")
-			}
-			break
+			s.tried(c, "", nil, "")
+			return i, from + next, true
 		}
-		if s.trace != nil {
-			s.trace.decoder(&s.ev, c, "prematch", c.Prematch, log[from:])
-		}
+		s.tried(c, "prematch", c.Prematch, log[from:])
 		i = c.SkipTo
 	}
-	off := &offsets{parent: pm, prematch: cm, regex: -1, child: childMatched}
-	for ; i < len(top.Children); i++ {
-		c := top.Children[i]
-		s.decodeBy(c, off)
-		if !c.MoreSiblings {
-			break
-		}
+	return i, parent, false
+}
+
+// tried tells a trace, if one is wanted, that a decoder was tried.
+func (s *decoding) tried(d *program.Decoder, element string, p *regex.Pattern, subject string) {
+	if s.trace != nil {
+		s.trace.decoder(&s.ev, d, element, p, subject)
 	}
 }
 
@@ -214,6 +218,21 @@ func (k *keyState) accumulate(e *event, limit int) {
 	if e.decoder == nil || !e.decoder.Accumulate || !e.static[program.ID].set {
 		return
 	}
+	a := k.accumulation(e, limit)
+	for i, f := range accumulated {
+		v := &e.static[f]
+		switch {
+		case v.text == "" && a.set[i]:
+			e.setStatic(f, a.values[i])
+		case v.text != "" && !a.set[i]:
+			a.values[i], a.set[i] = strings.Clone(v.text[:min(len(v.text), accumulateMax)]), true
+		}
+	}
+}
+
+// accumulation finds or makes the entry of the event; the oldest of more than limit
+// goes.
+func (k *keyState) accumulation(e *event, limit int) *accumulation {
 	now := e.now.Unix()
 	if k.accLookups++; k.accLookups%accumulateEach == 0 {
 		for key, a := range k.acc {
@@ -224,10 +243,7 @@ func (k *keyState) accumulate(e *event, limit int) {
 	}
 	key := e.hostname.text + " " + e.decoderName + " " + e.static[program.ID].text
 	a := k.acc[key]
-	if a != nil && now-a.at > accumulateTTL {
-		a = nil
-	}
-	if a == nil {
+	if a == nil || now-a.at > accumulateTTL {
 		if len(k.acc) >= limit {
 			k.dropOldestAccumulation()
 		}
@@ -238,13 +254,5 @@ func (k *keyState) accumulate(e *event, limit int) {
 		k.acc[key] = a
 	}
 	a.at = now
-	for i, f := range accumulated {
-		v := &e.static[f]
-		switch {
-		case v.text == "" && a.set[i]:
-			e.setStatic(f, a.values[i])
-		case v.text != "" && !a.set[i]:
-			a.values[i], a.set[i] = strings.Clone(v.text[:min(len(v.text), accumulateMax)]), true
-		}
-	}
+	return a
 }

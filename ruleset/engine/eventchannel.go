@@ -533,45 +533,24 @@ func (d *xmlDocument) scan(s string) bool {
 		if s == "" {
 			return false
 		}
+		var ok bool
 		switch s[0] {
 		case '!':
-			end, size := strings.Index(s, "-->"), len("-->")
-			if other := strings.Index(s[1:], "!>"); other >= 0 && (end < 0 || other+1 < end) {
-				end, size = other+1, len("!>")
-			}
-			if end < 0 {
+			if s, ok = xmlComment(s); !ok {
 				return false
 			}
-			s = s[end+size:]
 			continue
 		case '/':
-			// Most end tags are written as their start tag.
-			name := d.nodes[top].name
-			if len(d.stack) > 1 && len(s) > len(name)+1 && s[len(name)+1] == '>' && s[1:len(name)+1] == name {
-				s = s[len(name)+2:]
-			} else {
-				closed, rest, ok := strings.Cut(s[1:], ">")
-				if !ok || len(d.stack) == 1 || !strings.EqualFold(strings.Trim(closed, " "), name) {
-					return false
-				}
-				s = rest
+			if s, ok = d.endTag(s, top); !ok {
+				return false
 			}
-			d.stack = d.stack[:len(d.stack)-1]
 			continue
 		}
 		rest, closed, ok := d.startTag(s)
 		if !ok {
 			return false
 		}
-		n := int32(len(d.nodes) - 1)
-		p := &d.nodes[top]
-		p.text = ""
-		if p.last == 0 {
-			p.first = n
-		} else {
-			d.nodes[p.last].next = n
-		}
-		p.last = n
+		n := d.link(top)
 		if !closed {
 			if len(d.stack) > xmlDepthMax {
 				return false
@@ -580,6 +559,49 @@ func (d *xmlDocument) scan(s string) bool {
 		}
 		s = rest
 	}
+}
+
+// xmlComment skips a comment behind its `<`, which `-->` or `!>` ends.
+func xmlComment(s string) (rest string, ok bool) {
+	end, size := strings.Index(s, "-->"), len("-->")
+	if other := strings.Index(s[1:], "!>"); other >= 0 && (end < 0 || other+1 < end) {
+		end, size = other+1, len("!>")
+	}
+	if end < 0 {
+		return "", false
+	}
+	return s[end+size:], true
+}
+
+// endTag reads an end tag behind its `<`, which must be that of top.
+func (d *xmlDocument) endTag(s string, top int32) (rest string, ok bool) {
+	// Most end tags are written as their start tag.
+	name := d.nodes[top].name
+	if len(d.stack) > 1 && len(s) > len(name)+1 && s[len(name)+1] == '>' && s[1:len(name)+1] == name {
+		rest = s[len(name)+2:]
+	} else {
+		var closed string
+		closed, rest, ok = strings.Cut(s[1:], ">")
+		if !ok || len(d.stack) == 1 || !strings.EqualFold(strings.Trim(closed, " "), name) {
+			return "", false
+		}
+	}
+	d.stack = d.stack[:len(d.stack)-1]
+	return rest, true
+}
+
+// link makes the last node a child of top, and returns it.
+func (d *xmlDocument) link(top int32) int32 {
+	n := int32(len(d.nodes) - 1)
+	p := &d.nodes[top]
+	p.text = ""
+	if p.last == 0 {
+		p.first = n
+	} else {
+		d.nodes[p.last].next = n
+	}
+	p.last = n
+	return n
 }
 
 // startTag reads a start tag behind its `<` and appends its element to nodes.
@@ -602,31 +624,35 @@ func (d *xmlDocument) startTag(s string) (rest string, closed, ok bool) {
 			}
 			return s[2:], true, true
 		}
-		if name, s = xmlWord(s, &xmlEndsAttr); name == "" || len(name) > xmlTextMax {
+		if s, ok = d.attribute(s, d.attrs[n.attrs:]); !ok {
 			return "", false, false
 		}
-		if s = strings.TrimLeft(s, " "); s == "" || s[0] != '=' {
-			return "", false, false
-		}
-		if s = strings.TrimLeft(s[1:], " "); s == "" || s[0] != '"' && s[0] != '\'' {
-			return "", false, false
-		}
-		end := strings.IndexByte(s[1:], s[0])
-		if end < 0 || end > xmlTextMax {
-			return "", false, false
-		}
-		seen := d.attrs[n.attrs:]
-		if len(seen) == xmlAttrsMax {
-			return "", false, false
-		}
-		for i := range seen {
-			if strings.EqualFold(seen[i].name, name) {
-				return "", false, false
-			}
-		}
-		d.attrs = append(d.attrs, xmlAttr{name, s[1 : end+1]})
-		s = s[end+2:]
 	}
+}
+
+// attribute reads an attribute and appends it; seen are those before it.
+func (d *xmlDocument) attribute(s string, seen []xmlAttr) (rest string, ok bool) {
+	name, s := xmlWord(s, &xmlEndsAttr)
+	if name == "" || len(name) > xmlTextMax {
+		return "", false
+	}
+	if s = strings.TrimLeft(s, " "); s == "" || s[0] != '=' {
+		return "", false
+	}
+	if s = strings.TrimLeft(s[1:], " "); s == "" || s[0] != '"' && s[0] != '\'' {
+		return "", false
+	}
+	end := strings.IndexByte(s[1:], s[0])
+	if end < 0 || end > xmlTextMax || len(seen) == xmlAttrsMax {
+		return "", false
+	}
+	for i := range seen {
+		if strings.EqualFold(seen[i].name, name) {
+			return "", false
+		}
+	}
+	d.attrs = append(d.attrs, xmlAttr{name, s[1 : end+1]})
+	return s[end+2:], true
 }
 
 // xmlWord cuts a name off s; it is empty if s begins with none.

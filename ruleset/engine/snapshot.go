@@ -294,6 +294,15 @@ const countMax = 1<<31 - 1
 func (r *snapshotReader) key() *keyState {
 	l := &r.eng.c.Limits
 	k := &keyState{key: r.text(), now: r.time(), firedHour: r.number()}
+	r.counters(k)
+	r.firstSeen(k, l.FirstSeen)
+	r.diffs(k, l.Diffs)
+	r.accumulated(k, l.Accumulated)
+	r.events(k, l)
+	return k
+}
+
+func (r *snapshotReader) counters(k *keyState) {
 	if n := r.list(len(r.eng.p.AllRules)); n > 0 {
 		k.fired = make(map[int]int, n)
 		for range n {
@@ -308,7 +317,10 @@ func (r *snapshotReader) key() *keyState {
 			k.ignored[rule] = r.time()
 		}
 	}
-	if n := r.list(l.FirstSeen); n > 0 {
+}
+
+func (r *snapshotReader) firstSeen(k *keyState, limit int) {
+	if n := r.list(limit); n > 0 {
 		k.firstSeen = make(map[string]struct{}, n)
 		for range n {
 			name := r.text()
@@ -322,32 +334,45 @@ func (r *snapshotReader) key() *keyState {
 	for range r.list(ftsRecent) {
 		k.lastKeys = append(k.lastKeys, r.text())
 	}
-	if n := r.list(l.Diffs); n > 0 {
-		k.diffs = make(map[diffKey]string, n)
-		for range n {
-			d := diffKey{rule: int(r.number()), host: r.text()}
-			k.diffs[d] = r.text()
-			k.diffOrder = append(k.diffOrder, d)
-		}
-		if len(k.diffs) != n {
-			r.fail()
-		}
+}
+
+func (r *snapshotReader) diffs(k *keyState, limit int) {
+	n := r.list(limit)
+	if n == 0 {
+		return
 	}
+	k.diffs = make(map[diffKey]string, n)
+	for range n {
+		d := diffKey{rule: int(r.number()), host: r.text()}
+		k.diffs[d] = r.text()
+		k.diffOrder = append(k.diffOrder, d)
+	}
+	if len(k.diffs) != n {
+		r.fail()
+	}
+}
+
+func (r *snapshotReader) accumulated(k *keyState, limit int) {
 	k.accLookups = r.count(countMax)
-	if n := r.list(l.Accumulated); n > 0 {
-		k.acc = make(map[string]*accumulation, n)
-		for range n {
-			name := r.text()
-			a := &accumulation{at: r.number()}
-			for i := range a.values {
-				a.values[i], a.set[i] = r.optional()
-			}
-			k.acc[name] = a
-		}
-		if len(k.acc) != n {
-			r.fail()
-		}
+	n := r.list(limit)
+	if n == 0 {
+		return
 	}
+	k.acc = make(map[string]*accumulation, n)
+	for range n {
+		name := r.text()
+		a := &accumulation{at: r.number()}
+		for i := range a.values {
+			a.values[i], a.set[i] = r.optional()
+		}
+		k.acc[name] = a
+	}
+	if len(k.acc) != n {
+		r.fail()
+	}
+}
+
+func (r *snapshotReader) events(k *keyState, l *Limits) {
 	for range r.list(l.Events) {
 		raw := r.take(r.count(len(r.s)))
 		rule := (&snapshotReader{s: raw, eng: r.eng}).ruleOfEvent()
@@ -362,7 +387,6 @@ func (r *snapshotReader) key() *keyState {
 		}
 		k.enter(q, m, r.eng.p.AllRules[m.rule])
 	}
-	return k
 }
 
 // ruleOfEvent is the rule that a remembered event begins with; the event is read
