@@ -391,28 +391,44 @@ func (c *checker) starved(h *program.Rule, places map[*program.Rule][]*program.N
 			hx.Global && !lx.Global || !wider(lx, hx) {
 			continue
 		}
-		every := func(holds func(base *program.Node) bool) bool {
-			return len(places[hx.Sid]) > 0 && !slices.ContainsFunc(places[hx.Sid], func(b *program.Node) bool { return !holds(b) })
-		}
-		// The first event starts the other's window. The other takes the events
-		// within it, so that h sees one event a window.
-		apart := time.Duration(hx.Frequency-2)*(lx.Timeframe+time.Second) > hx.Timeframe
-		if lx.Frequency == 2 && hx.Frequency > 2 && apart && len(lx.Different)+len(lx.DifferentFields) == 0 &&
-			every(func(b *program.Node) bool { return child(b, l) >= 0 && c.given(b, l, nil) }) {
+		switch {
+		case c.takesEachAfterFirst(l, h, places):
 			c.warn(c.rules[h], h.ID, fmt.Sprintf("make rule %d a composite over this one, or raise its frequency", l.ID),
 				"never fires: composite %d counts the same rule %d and takes each event after the first", l.ID, hx.Sid.ID)
 			return
-		}
-		if lx.Frequency <= hx.Frequency && lx.Timeframe >= hx.Timeframe && l.Level >= h.Level &&
-			every(func(b *program.Node) bool {
-				i, j := child(b, l), child(b, h)
-				return i >= 0 && j > i && c.given(b, l, h)
-			}) && len(places[h]) == len(places[hx.Sid]) {
+		case c.firesBefore(l, h, places):
 			c.warn(c.rules[h], h.ID, fmt.Sprintf("give rule %d a lower level or a higher frequency", l.ID),
 				"never fires: composite %d is tried before it and fires whenever it would", l.ID)
 			return
 		}
 	}
+}
+
+// takesEachAfterFirst reports whether l takes each event that h would count, but for
+// the first.
+func (c *checker) takesEachAfterFirst(l, h *program.Rule, places map[*program.Rule][]*program.Node) bool {
+	lx, hx := l.Composite, h.Composite
+	// The first event starts the other's window. The other takes the events
+	// within it, so that h sees one event a window.
+	apart := time.Duration(hx.Frequency-2)*(lx.Timeframe+time.Second) > hx.Timeframe
+	return lx.Frequency == 2 && hx.Frequency > 2 && apart && len(lx.Different)+len(lx.DifferentFields) == 0 &&
+		every(places[hx.Sid], func(b *program.Node) bool { return child(b, l) >= 0 && c.given(b, l, nil) })
+}
+
+// firesBefore reports whether l is tried before h, and fires whenever h would.
+func (c *checker) firesBefore(l, h *program.Rule, places map[*program.Rule][]*program.Node) bool {
+	lx, hx := l.Composite, h.Composite
+	return lx.Frequency <= hx.Frequency && lx.Timeframe >= hx.Timeframe && l.Level >= h.Level &&
+		len(places[h]) == len(places[hx.Sid]) &&
+		every(places[hx.Sid], func(b *program.Node) bool {
+			i, j := child(b, l), child(b, h)
+			return i >= 0 && j > i && c.given(b, l, h)
+		})
+}
+
+// every reports whether there are places and all of them hold.
+func every(places []*program.Node, holds func(*program.Node) bool) bool {
+	return len(places) > 0 && !slices.ContainsFunc(places, func(b *program.Node) bool { return !holds(b) })
 }
 
 // wider reports whether the demands of h on an older event imply the demands of l.

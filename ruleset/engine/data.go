@@ -149,6 +149,45 @@ var staticMembers = func() (m [program.NumStatic]string) {
 	return m
 }()
 
+// comma separates a member from the one before it, if any.
+func (w *writer) comma() {
+	if w.b[len(w.b)-1] != '{' {
+		w.b = append(w.b, ',')
+	}
+}
+
+// moveTo closes and opens objects so that the last of open is place. It returns false
+// if that opens an object again.
+func (w *writer) moveTo(place *path, open []*path) ([]*path, bool) {
+	written := w.r.doc.written
+	base := place // the common parent
+	for base.depth >= len(open) || open[base.depth] != base {
+		if base = base.parent; base == nil {
+			return open, false // a place of before forget
+		}
+	}
+	for len(open)-1 > base.depth {
+		open = open[:len(open)-1]
+		w.b = append(w.b, '}')
+	}
+	for range place.depth - base.depth {
+		open = append(open, nil)
+	}
+	for q := place; q != base; q = q.parent {
+		open[q.depth] = q
+	}
+	for _, q := range open[base.depth+1:] {
+		if q.lower.written == written {
+			return open, false
+		}
+		q.lower.written = written
+		w.comma()
+		w.raw(q.member)
+		w.b = append(w.b, '{')
+	}
+	return open, true
+}
+
 // nest writes the data member of a usual event: its fields come object by object,
 // as decoders of JSON leave them, so that nothing has to be gathered first. It
 // writes nothing and returns false when an object is met again after its end, or a
@@ -161,11 +200,6 @@ func (w *writer) nest() bool {
 	w.member("data")
 	w.raw(`{`)
 	start := len(w.b)
-	comma := func() {
-		if w.b[len(w.b)-1] != '{' {
-			w.b = append(w.b, ',')
-		}
-	}
 	// open are the objects that are not closed yet, the root first.
 	open := append(d.open[:0], names.root)
 	done := func(ok bool) bool {
@@ -181,7 +215,7 @@ func (w *writer) nest() bool {
 		}
 		p := names.child(names.root, program.StaticNames[i])
 		p.lower.written = d.written
-		comma()
+		w.comma()
 		w.raw(staticMembers[i])
 		w.leaf(e.static[i].text, "")
 	}
@@ -195,35 +229,13 @@ func (w *writer) nest() bool {
 			return done(false)
 		}
 		if p.parent != open[len(open)-1] {
-			// Close objects up to the common parent, and open those in between.
-			base := p.parent
-			for base.depth >= len(open) || open[base.depth] != base {
-				if base = base.parent; base == nil {
-					return done(false) // a place of before forget
-				}
-			}
-			for len(open)-1 > base.depth {
-				open = open[:len(open)-1]
-				w.b = append(w.b, '}')
-			}
-			for range p.parent.depth - base.depth {
-				open = append(open, nil)
-			}
-			for q := p.parent; q != base; q = q.parent {
-				open[q.depth] = q
-			}
-			for _, q := range open[base.depth+1:] {
-				if q.lower.written == d.written {
-					return done(false)
-				}
-				q.lower.written = d.written
-				comma()
-				w.raw(q.member)
-				w.b = append(w.b, '{')
+			var ok bool
+			if open, ok = w.moveTo(p.parent, open); !ok {
+				return done(false)
 			}
 		}
 		p.lower.written = d.written
-		comma()
+		w.comma()
 		w.raw(p.member)
 		w.leaf(f.text, f.json)
 	}

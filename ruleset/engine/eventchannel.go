@@ -110,36 +110,20 @@ func (r *jsonReader) windows(text string) (in windowsInput, ok bool) {
 			return in, false
 		}
 		r.Blank()
-		from, escapes := r.Pos, controlEscapes
-		value, isString := r.Str()
-		if isString {
-			escapes = escapesOf(r.S[from+1 : r.Pos-1])
-		}
-		printed := ""
-		switch escapes {
-		case shortEscapes:
-			printed = r.S[from:r.Pos]
-		case otherEscapes:
-			if key == "Event" {
-				printed = r.texts.Keep(appendText(r.texts.Room(r.Pos-from), value))
-			}
-		default: // or no string at all
-			r.Pos, r.buf = from, r.buf[:0]
-			if !r.print(1, 0, false) {
-				return in, false
-			}
-			printed = r.texts.copy(r.buf)
+		v, ok := r.windowsValue(key)
+		if !ok {
+			return in, false
 		}
 		switch {
 		case key == "Event" && !hasEvent:
 			hasEvent = true
-			in.event = strings.TrimSuffix(strings.TrimPrefix(printed, `"`), `"`)
+			in.event = strings.TrimSuffix(strings.TrimPrefix(v.printed, `"`), `"`)
 		case key == "Message" && !in.hasMessage:
 			in.hasMessage = true
-			if t := r.texts; escapes == controlEscapes {
-				in.message = t.Keep(appendWinMessage(t.Room(len(printed)), printed))
+			if t := r.texts; v.escapes == controlEscapes {
+				in.message = t.Keep(appendWinMessage(t.Room(len(v.printed)), v.printed))
 			} else {
-				in.message = t.Keep(append(append(append(t.Room(len(value)+2), '"'), value...), '"'))
+				in.message = t.Keep(append(append(append(t.Room(len(v.text)+2), '"'), v.text...), '"'))
 			}
 		}
 		r.Blank()
@@ -155,6 +139,36 @@ func (r *jsonReader) windows(text string) (in windowsInput, ok bool) {
 		}
 	}
 	return in, hasEvent
+}
+
+// windowsValue is a member's value. Text is that of a string, and escapes its kind of
+// escapes; printed is the value as JSON where it is needed.
+type windowsValue struct {
+	text, printed string
+	escapes       int
+}
+
+func (r *jsonReader) windowsValue(key string) (v windowsValue, ok bool) {
+	from, isString := r.Pos, false
+	v.escapes = controlEscapes
+	if v.text, isString = r.Str(); isString {
+		v.escapes = escapesOf(r.S[from+1 : r.Pos-1])
+	}
+	switch v.escapes {
+	case shortEscapes:
+		v.printed = r.S[from:r.Pos]
+	case otherEscapes:
+		if key == "Event" {
+			v.printed = r.texts.Keep(appendText(r.texts.Room(r.Pos-from), v.text))
+		}
+	default: // or no string at all
+		r.Pos, r.buf = from, r.buf[:0]
+		if !r.print(1, 0, false) {
+			return v, false
+		}
+		v.printed = r.texts.copy(r.buf)
+	}
+	return v, true
 }
 
 // Kinds of escapes in a JSON string.

@@ -228,7 +228,7 @@ func (e *Engine) fieldName(id int) string {
 // explain tells how far the search of a composite rule came. A search that
 // failed changed nothing, so that it can be done again, counting.
 func (s *searching) explain(r *program.Rule) *Failure {
-	c, e := r.Composite, &s.ev
+	c := r.Composite
 	f := &Failure{Held: len(r.Conds)}
 	h := s.key.history(c)
 	switch {
@@ -239,40 +239,56 @@ func (s *searching) explain(r *program.Rule) *Failure {
 	default:
 		f.Element, f.Pattern = "if_matched_group", r.Written("if_matched_group")
 	}
-	count, foreign, other, stopped := 1, 0, 0, "" // the event itself counts
-	why := ""
-	if h != nil {
-		now, timeframe := e.now.UnixMilli(), c.Timeframe.Milliseconds()
-	search:
-		for i := len(h.items) - 1; i >= h.head; i-- {
-			old := h.items[i]
-			switch {
-			case old.dropped || now-old.at > timeframe:
-				break search
-			case old.agentID != e.agentID && !c.Global:
-				foreign++
-			case c.Regex != nil && (old.category != e.category || !s.rx.Match(c.Regex, old.log.text, old.log.lower())):
-			case !s.correlates(c, old):
-				if other++; why == "" {
-					why = s.uncorrelated(c, old)
-				}
-			case old.mark > 0 && old.mark >= r.Level:
-				stopped = fmt.Sprintf("; the search stops at an event that counted for a rule of level %d", old.mark)
-				break search
-			default:
-				count++
+	n := s.census(r, h)
+	f.Note = fmt.Sprintf("%d of %d within %d s", n.count, c.Frequency, int(c.Timeframe/time.Second))
+	if n.other > 0 {
+		f.Note += fmt.Sprintf("; %d more fail %s", n.other, n.why)
+	}
+	if n.foreign > 0 {
+		f.Note += fmt.Sprintf("; %d more are of other agents", n.foreign)
+	}
+	if n.stopped > 0 {
+		f.Note += fmt.Sprintf("; the search stops at an event that counted for a rule of level %d", n.stopped)
+	}
+	return f
+}
+
+// census counts what a search meets.
+type census struct {
+	count   int // with the event itself
+	foreign int // events of other agents
+	other   int // events that do not correlate, the first of them for the reason why
+	why     string
+	stopped int // the level of the rule at whose event the search stops
+}
+
+func (s *searching) census(r *program.Rule, h *history) census {
+	n := census{count: 1}
+	if h == nil {
+		return n
+	}
+	c, e := r.Composite, &s.ev
+	t := tally{now: e.now.UnixMilli()}
+	for i := len(h.items) - 1; i >= h.head; i-- {
+		old := h.items[i]
+		switch {
+		case t.over(c, old):
+			return n
+		case old.agentID != e.agentID && !c.Global:
+			n.foreign++
+		case c.Regex != nil && !s.matchesOld(c, old):
+		case !s.correlates(c, old):
+			if n.other++; n.why == "" {
+				n.why = s.uncorrelated(c, old)
 			}
+		case old.mark > 0 && old.mark >= r.Level:
+			n.stopped = old.mark
+			return n
+		default:
+			n.count++
 		}
 	}
-	f.Note = fmt.Sprintf("%d of %d within %d s", count, c.Frequency, int(c.Timeframe/time.Second))
-	if other > 0 {
-		f.Note += fmt.Sprintf("; %d more fail %s", other, why)
-	}
-	if foreign > 0 {
-		f.Note += fmt.Sprintf("; %d more are of other agents", foreign)
-	}
-	f.Note += stopped
-	return f
+	return n
 }
 
 // uncorrelated names the first same_… or different_… that an old event fails.

@@ -335,7 +335,7 @@ func (s *searching) search(r *program.Rule) bool {
 		if old.agentID != e.agentID && !c.Global {
 			continue
 		}
-		if c.Regex != nil && (old.category != e.category || !s.rx.Match(c.Regex, old.log.text, old.log.lower())) {
+		if c.Regex != nil && !s.matchesOld(c, old) {
 			continue
 		}
 		if !s.correlates(c, old) {
@@ -346,6 +346,12 @@ func (s *searching) search(r *program.Rule) bool {
 		}
 	}
 	return false
+}
+
+// matchesOld tests if_matched_regex on an old event, which must be of the event's
+// category.
+func (s *searching) matchesOld(c *program.Composite, old *remembered) bool {
+	return old.category == s.ev.category && s.rx.Match(c.Regex, old.log.text, old.log.lower())
 }
 
 // history returns the list in which a composite rule counts, nil if it is empty yet.
