@@ -48,11 +48,8 @@ type adoption struct {
 }
 
 func (a *adoption) key(old *keyState) *keyState {
-	k := &keyState{
-		key: old.key, now: old.now, firedHour: old.firedHour,
-		firstSeen: old.firstSeen, firstOrder: old.firstOrder, lastKeys: old.lastKeys,
-		diffs: old.diffs, diffOrder: old.diffOrder, acc: old.acc, accLookups: old.accLookups,
-	}
+	k := &keyState{key: old.key, now: old.now, firsts: old.firsts, lastLogs: old.lastLogs, accumulator: old.accumulator}
+	k.firedHour = old.firedHour
 	for i, n := range old.fired {
 		if r := a.rules[i]; r != nil {
 			if k.fired == nil {

@@ -176,7 +176,7 @@ func (w *writer) write(id string, vedette []byte, rule, archive bool) []byte {
 		w.fullLogSize = w.cut(e.fullLog, w.fullLogMax)
 	}
 	if e.fim != nil {
-		w.syscheck(e.fim)
+		fimWriter{w}.syscheck(e.fim)
 	}
 	w.predecoder()
 	w.decoder()

@@ -214,7 +214,7 @@ type accumulation struct {
 }
 
 // accumulate joins the fields of events that share host, decoder and id.
-func (k *keyState) accumulate(e *event, limit int) {
+func (k *accumulator) accumulate(e *event, limit int) {
 	if e.decoder == nil || !e.decoder.Accumulate || !e.static[program.ID].set {
 		return
 	}
@@ -232,7 +232,7 @@ func (k *keyState) accumulate(e *event, limit int) {
 
 // accumulation finds or makes the entry of the event; the oldest of more than limit
 // goes.
-func (k *keyState) accumulation(e *event, limit int) *accumulation {
+func (k *accumulator) accumulation(e *event, limit int) *accumulation {
 	now := e.now.Unix()
 	if k.accLookups++; k.accLookups%accumulateEach == 0 {
 		for key, a := range k.acc {

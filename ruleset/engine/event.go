@@ -25,7 +25,7 @@ func (v *value) lower() string {
 	return v.low
 }
 
-// dynField is a dynamic field; lookups by its number go through event.fieldAt.
+// dynField is a dynamic field; lookups by its number go through fields.fieldAt.
 type dynField struct {
 	name *fieldName
 	value
@@ -38,17 +38,28 @@ type event struct {
 	in  *schemas.Event
 	now time.Time // the key's now
 
+	fullLog string
+	log     value // as rules see it
+	origin
+	fields
+	decodedBy
+	verdict
+}
+
+// origin tells where an event comes from: what the agent and the log's header say.
+type origin struct {
 	agentID, agentName, agentIP string
 	hasName                     bool
-	fullLog                     string
-	log                         value
 	hostname, program           value
 	timestamp                   string
 	location                    value  // as rules see it
 	shownLocation               string // as the alert shows it
 	hasLocation                 bool
 	agentless                   bool
+}
 
+// fields are what decoders found in the log.
+type fields struct {
 	static [program.NumStatic]value
 	dyn    []dynField
 	// fieldAt[id] is 1 + the index of the first dynamic field that rules know
@@ -56,18 +67,24 @@ type event struct {
 	fieldAt []int32
 	stampAt []uint32
 	stamp   uint32
+}
 
+// decodedBy tells how an event was decoded.
+type decodedBy struct {
 	decoder     *program.Decoder
 	decoderName string
 	decoderID   int
 	parentName  string
 	category    program.Category
-	// Results of internal decoders for the alert.
+	// Results of modules for the alert.
 	fim        *fim.Change
 	compliance []complianceList
+}
 
-	// Results of the rules. above is the parent through which the chosen rule was
-	// reached, nil for a root or a forwarded alert.
+// verdict holds results of the rules.
+type verdict struct {
+	// above is the parent through which the chosen rule was reached, nil for a root or
+	// a forwarded alert.
 	above     *program.Rule
 	mark      int // level of the composite that fired, for later searches
 	previous  []string
@@ -76,12 +93,12 @@ type event struct {
 	forwarded int // rule id of an alert forwarded as text, 0 for none
 }
 
-func (e *event) setStatic(s program.Static, text string) {
+func (e *fields) setStatic(s program.Static, text string) {
 	e.static[s] = value{text: text, set: true}
 }
 
 // add adds a dynamic field, unless there are too many.
-func (e *event) add(n *fieldName, text string) {
+func (e *fields) add(n *fieldName, text string) {
 	if len(e.dyn) >= program.OrderMax {
 		return
 	}
@@ -93,7 +110,7 @@ func (e *event) add(n *fieldName, text string) {
 
 // firstOfField returns the number of the dynamic field i if it is the first with
 // that number, else -1.
-func (e *event) firstOfField(i int) int {
+func (e *fields) firstOfField(i int) int {
 	id := e.dyn[i].name.id
 	if id >= 0 && e.stampAt[id] == e.stamp && int(e.fieldAt[id]) == i {
 		return id
@@ -102,7 +119,7 @@ func (e *event) firstOfField(i int) int {
 }
 
 // field finds a dynamic field by its number.
-func (e *event) field(id int) *value {
+func (e *fields) field(id int) *value {
 	if e.stampAt[id] != e.stamp {
 		return nil
 	}

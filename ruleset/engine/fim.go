@@ -236,8 +236,11 @@ var fimAlert = [...]struct {
 	{fim.Inode, "inode_before", "inode_after"},
 }
 
+// fimWriter writes the part of a document that tells of a change of a file.
+type fimWriter struct{ *writer }
+
 // syscheck writes the member of that name (spec/alert-format.md §2).
-func (w *writer) syscheck(c *fim.Change) {
+func (w fimWriter) syscheck(c *fim.Change) {
 	w.member("syscheck")
 	w.raw(`{"path":`)
 	w.value(c.Path)
@@ -265,7 +268,7 @@ func (w *writer) syscheck(c *fim.Change) {
 
 // fimAttribute writes an attribute that is not empty, most as they are; now tells
 // the new value from the old one.
-func (w *writer) fimAttribute(attr fim.Attribute, name, value string, now bool) {
+func (w fimWriter) fimAttribute(attr fim.Attribute, name, value string, now bool) {
 	switch {
 	case value == "":
 	case attr == fim.Perm:
@@ -285,21 +288,21 @@ func (w *writer) fimAttribute(attr fim.Attribute, name, value string, now bool) 
 	}
 }
 
-func (w *writer) fimText(name, value string) {
+func (w fimWriter) fimText(name, value string) {
 	if value != "" {
 		w.member(name)
 		w.value(value)
 	}
 }
 
-func (w *writer) fimList(name string, list []string) {
+func (w fimWriter) fimList(name string, list []string) {
 	if len(list) > 0 {
 		w.member(name)
 		w.list(list)
 	}
 }
 
-func (w *writer) list(list []string) {
+func (w fimWriter) list(list []string) {
 	w.raw(`[`)
 	for i, t := range list {
 		if i > 0 {
@@ -311,7 +314,7 @@ func (w *writer) list(list []string) {
 }
 
 // fimPerm writes Windows permissions, known by their `|`, as a list.
-func (w *writer) fimPerm(name, value string) {
+func (w fimWriter) fimPerm(name, value string) {
 	if strings.IndexByte(value, '|') < 0 {
 		w.fimText(name, value)
 		return
@@ -341,7 +344,7 @@ const fimTimeMax = 253402300799
 
 // fimTime writes seconds as local time without a zone. It leaves out a value that
 // is not such a number.
-func (w *writer) fimTime(name, value string) {
+func (w fimWriter) fimTime(name, value string) {
 	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil || n < 0 || n > fimTimeMax {
 		return
@@ -352,7 +355,7 @@ func (w *writer) fimTime(name, value string) {
 
 // fimInode writes the number's low 32 bits, signed, as 4.14 does. It leaves out a
 // value that is not a number, and a new number whose low bits are 0.
-func (w *writer) fimInode(name, value string, now bool) {
+func (w fimWriter) fimInode(name, value string, now bool) {
 	n, err := strconv.ParseUint(value, 10, 64)
 	if err != nil || now && uint32(n) == 0 { //nolint:gosec // the wrap is meant
 		return
@@ -361,7 +364,7 @@ func (w *writer) fimInode(name, value string, now bool) {
 	w.b = strconv.AppendInt(w.b, int64(int32(uint32(n))), 10) //nolint:gosec // the wrap is meant
 }
 
-func (w *writer) fimWhoData(c *fim.Change) {
+func (w fimWriter) fimWhoData(c *fim.Change) {
 	object := ""
 	for i := range fimAudit {
 		a := &fimAudit[i]

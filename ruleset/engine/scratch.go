@@ -30,7 +30,7 @@ type scratch struct {
 func (s *scratch) init(e *Engine) {
 	n := len(e.p.FieldIDs)
 	*s = scratch{
-		eng: e, ev: event{fieldAt: make([]int32, n), stampAt: make([]uint32, n)},
+		eng: e, ev: event{fields: fields{fieldAt: make([]int32, n), stampAt: make([]uint32, n)}},
 		names: names{p: e.p}, locations: locations{known: map[locationKey]*location{}}, geo: places{find: e.c.Geo},
 	}
 	if x := e.index; x != nil {

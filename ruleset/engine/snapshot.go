@@ -293,16 +293,16 @@ const countMax = 1<<31 - 1
 
 func (r *snapshotReader) key() *keyState {
 	l := &r.eng.c.Limits
-	k := &keyState{key: r.text(), now: r.time(), firedHour: r.number()}
-	r.counters(k)
-	r.firstSeen(k, l.FirstSeen)
-	r.diffs(k, l.Diffs)
-	r.accumulated(k, l.Accumulated)
-	r.events(k, l)
+	k := &keyState{key: r.text(), now: r.time(), firings: firings{firedHour: r.number()}}
+	r.counters(&k.firings)
+	r.firstSeen(&k.firsts, l.FirstSeen)
+	r.diffs(&k.lastLogs, l.Diffs)
+	r.accumulated(&k.accumulator, l.Accumulated)
+	r.events(&k.memory, l)
 	return k
 }
 
-func (r *snapshotReader) counters(k *keyState) {
+func (r *snapshotReader) counters(k *firings) {
 	if n := r.list(len(r.eng.p.AllRules)); n > 0 {
 		k.fired = make(map[int]int, n)
 		for range n {
@@ -319,7 +319,7 @@ func (r *snapshotReader) counters(k *keyState) {
 	}
 }
 
-func (r *snapshotReader) firstSeen(k *keyState, limit int) {
+func (r *snapshotReader) firstSeen(k *firsts, limit int) {
 	if n := r.list(limit); n > 0 {
 		k.firstSeen = make(map[string]struct{}, n)
 		for range n {
@@ -336,7 +336,7 @@ func (r *snapshotReader) firstSeen(k *keyState, limit int) {
 	}
 }
 
-func (r *snapshotReader) diffs(k *keyState, limit int) {
+func (r *snapshotReader) diffs(k *lastLogs, limit int) {
 	n := r.list(limit)
 	if n == 0 {
 		return
@@ -352,7 +352,7 @@ func (r *snapshotReader) diffs(k *keyState, limit int) {
 	}
 }
 
-func (r *snapshotReader) accumulated(k *keyState, limit int) {
+func (r *snapshotReader) accumulated(k *accumulator, limit int) {
 	k.accLookups = r.count(countMax)
 	n := r.list(limit)
 	if n == 0 {
@@ -372,7 +372,7 @@ func (r *snapshotReader) accumulated(k *keyState, limit int) {
 	}
 }
 
-func (r *snapshotReader) events(k *keyState, l *Limits) {
+func (r *snapshotReader) events(k *memory, l *Limits) {
 	for range r.list(l.Events) {
 		raw := r.take(r.count(len(r.s)))
 		rule := (&snapshotReader{s: raw, eng: r.eng}).ruleOfEvent()

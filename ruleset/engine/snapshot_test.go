@@ -26,7 +26,12 @@ func TestASnapshotCoversEveryField(t *testing.T) {
 	f(Keyed{}, "keys scratch decoding modules matching history document res")
 	// bytes follows from the keys, evicted is a counter for people.
 	f(keyStore{}, "limits byName newest oldest bytes evicted")
-	f(keyState{}, "key next prev now fired firedHour queues bySid byGroup events bytes seq ignored firstSeen firstOrder lastKeys diffs diffOrder acc accLookups")
+	f(keyState{}, "key next prev now firings memory firsts lastLogs accumulator")
+	f(firings{}, "fired firedHour ignored")
+	f(memory{}, "queues bySid byGroup events bytes seq")
+	f(firsts{}, "firstSeen firstOrder lastKeys")
+	f(lastLogs{}, "diffs diffOrder")
+	f(accumulator{}, "acc accLookups")
 	// dropped events are left out, seq is their order.
 	f(remembered{}, "at mark agentID fullLog dropped category log location located static few dynamics fields rule seq")
 	f(accumulation{}, "at values set")

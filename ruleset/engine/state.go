@@ -85,22 +85,45 @@ type keyState struct {
 	next, prev *keyState // next is the one used longer ago
 	now        time.Time
 
+	firings
+	memory
+	firsts
+	lastLogs
+	accumulator
+}
+
+// firings count how often rules fired.
+type firings struct {
 	fired     map[int]int // by rule index
 	firedHour int64
+	ignored   map[int]time.Time // when rules with ignore= fired, by rule index
+}
 
+// memory holds the events that composite rules can count.
+type memory struct {
 	queues  []queue // every remembered event, for the bounds
 	bySid   map[int]*history
 	byGroup map[int]*history
 	events  int // in queues
 	bytes   int
 	seq     int // of the next event
+}
 
-	ignored    map[int]time.Time
+// firsts are the keys of <fts> that were seen.
+type firsts struct {
 	firstSeen  map[string]struct{}
 	firstOrder []string
 	lastKeys   []string // of category ids, newest last
-	diffs      map[diffKey]string
-	diffOrder  []diffKey
+}
+
+// lastLogs are the last logs by rule and host, for check_diff.
+type lastLogs struct {
+	diffs     map[diffKey]string
+	diffOrder []diffKey
+}
+
+// accumulator holds the fields of events that decoders join.
+type accumulator struct {
 	acc        map[string]*accumulation
 	accLookups int
 }
@@ -230,7 +253,7 @@ func (s *keyStore) grown(bytes int) {
 
 // count adds one firing of a rule and returns how often it fired this hour, or ever
 // if hour does not change.
-func (k *keyState) count(rule int, hour int64) int {
+func (k *firings) count(rule int, hour int64) int {
 	if hour != k.firedHour {
 		clear(k.fired)
 		k.firedHour = hour
@@ -252,7 +275,7 @@ func (e *Engine) hour(k *keyState) int64 {
 	return (k.now.Unix() + int64(offset)) / 3600
 }
 
-func (k *keyState) dropOldestAccumulation() {
+func (k *accumulator) dropOldestAccumulation() {
 	var oldest string
 	at := int64(0)
 	found := false

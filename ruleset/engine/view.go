@@ -108,7 +108,7 @@ func (s view) ftsKey() []byte {
 // firstTime reports whether a key is new, and records it; the oldest of more than
 // limit goes. A key of category ids that begins like recent ones counts as one with
 // them.
-func (k *keyState) firstTime(b []byte, ids bool, limit int) bool {
+func (k *firsts) firstTime(b []byte, ids bool, limit int) bool {
 	if _, ok := k.firstSeen[string(b)]; ok {
 		return false
 	}
@@ -138,7 +138,7 @@ func (k *keyState) firstTime(b []byte, ids bool, limit int) bool {
 }
 
 // similar counts the recent keys that begin like b.
-func (k *keyState) similar(b []byte) (n int) {
+func (k *firsts) similar(b []byte) (n int) {
 	for _, old := range k.lastKeys {
 		at := 0
 		for at < len(old) && at < len(b) && old[at] == b[at] {
@@ -168,7 +168,7 @@ func (s view) Differs(r *program.Rule) bool {
 
 // lastText stores a text and returns the previous one. The oldest of more than limit
 // goes.
-func (k *keyState) lastText(key diffKey, text string, limit int) (old string, known bool) {
+func (k *lastLogs) lastText(key diffKey, text string, limit int) (old string, known bool) {
 	old, known = k.diffs[key]
 	if known && old == text {
 		return old, true

@@ -126,7 +126,7 @@ func newWindowKinds(p *program.Program) windowKinds {
 	return k
 }
 
-func (k *keyState) queue(kind uint8) *queue {
+func (k *memory) queue(kind uint8) *queue {
 	for i := range k.queues {
 		if k.queues[i].kind == int(kind) {
 			return &k.queues[i]
@@ -137,7 +137,7 @@ func (k *keyState) queue(kind uint8) *queue {
 }
 
 // oldest returns the queue whose head was remembered first, nil if all are empty.
-func (k *keyState) oldest() *queue {
+func (k *memory) oldest() *queue {
 	var oldest *queue
 	for i := range k.queues {
 		q := &k.queues[i]
@@ -149,7 +149,7 @@ func (k *keyState) oldest() *queue {
 }
 
 // inOrder gives the remembered events, oldest first.
-func (k *keyState) inOrder(yield func(*remembered) bool) {
+func (k *memory) inOrder(yield func(*remembered) bool) {
 	at := make([]int, len(k.queues))
 	for i := range k.queues {
 		at[i] = k.queues[i].head
@@ -288,7 +288,7 @@ func keepText[T string | []byte](q *queue, b T) string {
 }
 
 // enter adds m to q and to the histories that its rule feeds.
-func (k *keyState) enter(q *queue, m *remembered, r *program.Rule) {
+func (k *memory) enter(q *queue, m *remembered, r *program.Rule) {
 	switch {
 	case r.SidHistory:
 		if k.bySid == nil {
@@ -355,7 +355,7 @@ func (s *searching) matchesOld(c *program.Composite, old *remembered) bool {
 }
 
 // history returns the list in which a composite rule counts, nil if it is empty yet.
-func (k *keyState) history(c *program.Composite) *history {
+func (k *memory) history(c *program.Composite) *history {
 	switch {
 	case c.Regex != nil:
 		return &k.queue(0).history // see newWindowKinds
