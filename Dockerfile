@@ -7,7 +7,7 @@ RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY . .
 ARG VERSION=devel
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /vedette ./cmd/vedette
+    CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X vedette/internal/buildinfo.version=${VERSION}" -o /vedette ./cmd/vedette
 
 FROM alpine:3.22
 # A new named volume takes owner and mode of the directory that it is mounted on.

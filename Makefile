@@ -5,7 +5,7 @@ FUZZTIME ?= 30s
 RACE_PACKAGES = ./analyze/... ./app/... ./enroll/... ./forward/... ./ingest/... ./internal/history/... ./internal/kafka/... ./internal/registry/... ./internal/rulesets/... ./internal/shadowlog/... ./internal/qlang/... ./replay/... ./ruleset/engine/... ./simulate/...
 
 .DEFAULT_GOAL := help
-ENGINE_TARGETS = ruleset/xmlfile:FuzzParse internal/regex/osregex:FuzzMatch internal/regex/pcre:FuzzMatch \
+ENGINE_TARGETS = internal/xmlfile:FuzzParse internal/regex/osregex:FuzzMatch internal/regex/pcre:FuzzMatch \
 	ruleset/engine:FuzzPredecode ruleset/engine:FuzzFlatten ruleset/engine:FuzzEventChannel \
 	internal/regex/osregex:FuzzShortcutsAgreeWithTheProcedure ruleset:FuzzEnginesAgree replay:FuzzLogTime
 
@@ -19,7 +19,7 @@ help: ## print this list
 
 build: ## compile bin/vedette
 	@echo "Compiling bin/vedette: some minutes the first time, seconds later. Packages are named as they are done."
-	$(GO) build -v -ldflags "-X main.version=$(VERSION)" -o bin/vedette ./cmd/vedette
+	$(GO) build -v -ldflags "-X vedette/internal/buildinfo.version=$(VERSION)" -o bin/vedette ./cmd/vedette
 
 run: build ## build and run everything in one process, with what it needs embedded
 	bin/vedette run

@@ -7,15 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vedette/internal/kafka"
 	"vedette/internal/repeats"
 	"vedette/internal/secret"
+	"vedette/internal/stage"
 	"vedette/ruleset/engine"
 	"vedette/schemas"
 )
@@ -34,7 +32,7 @@ type Options struct {
 	// new ruleset then applies at once.
 	Box *secret.Box
 	// Checkpoints says when they are written.
-	Checkpoints CheckpointPolicy
+	Checkpoints stage.CheckpointPolicy
 	Log         *slog.Logger
 	Registerer  prometheus.Registerer
 
@@ -46,9 +44,7 @@ type Role struct {
 	o        Options
 	m        *metrics
 	producer *kafka.Producer
-	ck       *checkpoints // nil without Options.Box
-	running  running
-	lost     atomic.Int64
+	stage    *stage.Stage
 }
 
 // New opens the worker's producer; it reads nothing before Run.
@@ -58,37 +54,23 @@ func New(o Options) (*Role, error) {
 		return nil, err
 	}
 	r := &Role{o: o, m: newMetrics(o.Registerer), producer: p}
-	r.running.gauge = r.m.rulesets
-	if o.Box != nil {
-		r.ck = newCheckpoints(r)
-		o.Registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "vedette_analyze_checkpoint_age_seconds", Help: "Age of the oldest checkpoint of the owned partitions; a partition without events writes none.",
-		}, r.ck.age))
-	}
+	r.stage = stage.New(stage.Config{
+		Name: "analyze", Group: Group, Topic: schemas.TopicEvents, Cluster: o.Cluster, Producer: p,
+		Versions: o.Rulesets, Rewind: r.rewind, Node: o.Node, Box: o.Box, Policy: o.Checkpoints, Log: o.Log, Registerer: o.Registerer, Fault: o.fault,
+		Open: func(a kafka.Assignment) stage.Part { return &partition{r: r, a: a} },
+	})
 	return r, nil
 }
 
 // Run judges events until ctx ends, once there is a ruleset to judge them by.
 func (r *Role) Run(ctx context.Context) error {
 	defer r.producer.Close()
-	select {
-	case <-r.o.Rulesets.Ready():
-	case <-ctx.Done():
-		return nil
-	}
-	cfg := kafka.GroupConfig{
-		Group: Group, Topic: schemas.TopicEvents, Rewind: r.rewind, Open: r.open,
-		Log: r.o.Log, Registerer: r.o.Registerer,
-	}
-	if r.ck != nil {
-		cfg.StartAt = r.ck.startAt
-	}
-	return r.o.Cluster.Consume(ctx, cfg)
+	return r.stage.Run(ctx)
 }
 
 // Ready returns why the worker should not be relied upon, or nil.
 func (r *Role) Ready() error {
-	if n := r.lost.Load(); n > 0 {
+	if n := r.stage.Lost(); n > 0 {
 		return fmt.Errorf("%d events were removed by retention before they were judged: raise events.retention or add workers", n)
 	}
 	if !r.producer.Healthy() {
@@ -97,137 +79,82 @@ func (r *Role) Ready() error {
 	return nil
 }
 
-// partition is the state of one assigned partition.
+// Running returns how many partitions of this worker each version judges.
+func (r *Role) Running() map[string]int { return r.stage.Used() }
+
+// partition judges the events of one assigned partition (stage.Part).
 type partition struct {
 	r       *Role
 	a       kafka.Assignment
-	rules   judging
-	state   *engine.Keyed  // nil until the first record
+	version string
+	engine  *engine.Engine
+	state   *engine.Keyed  // nil before the first version
 	seen    repeats.Memory // records of sources that repeat themselves
-	live    int64          // output is due from this offset; kafka.NoOffset from the first record
-	next    int64          // outputs of all records before it are acknowledged
-	clean   bool           // the state has seen nothing at or behind next
-	started bool
-	fresh   bool    // the state began empty, and no checkpoint says so yet
-	keeper  *keeper // nil without checkpoints
-	steps   uint64  // of state.StepsExceeded, counted so far
-	evicted uint64  // of state.Evicted, counted so far
-	vedette []byte  // scratch
-	doc     []byte  // scratch
+	steps   uint64         // of state.StepsExceeded, counted so far
+	evicted uint64         // of state.Evicted, counted so far
+	vedette []byte         // scratch
+	doc     []byte         // scratch
 }
 
-func (r *Role) open(_ context.Context, a kafka.Assignment) (kafka.Handler, error) {
-	p := &partition{r: r, a: a, live: a.Committed, next: kafka.NoOffset}
-	if r.ck != nil {
-		p.keeper = &keeper{c: r.ck, last: time.Now()}
-		if l := r.ck.take(a.Partition); l != nil {
-			p.state, p.seen, p.keeper.slot, p.rules = l.state, l.seen, l.slot, l.rules
-			if p.live = max(p.live, l.offset); l.cut {
-				p.live = l.offset
-			}
-		}
+// Prepare implements stage.Part.
+func (p *partition) Prepare(ctx context.Context, version string) (use func(), err error) {
+	e, err := p.r.o.Rulesets.Engine(ctx, version)
+	if err != nil {
+		return nil, err
 	}
-	return p, nil
+	return func() {
+		if p.state == nil {
+			p.state = e.NewState()
+		} else {
+			p.state = e.Adopt(p.state)
+		}
+		p.steps, p.evicted = 0, 0
+		p.version, p.engine = version, e
+	}, nil
 }
 
-// Close implements kafka.Handler. It writes a last checkpoint.
-func (p *partition) Close() {
-	if p.keeper != nil {
-		p.keeper.close(p, p.clean)
+// Restore implements stage.Part.
+func (p *partition) Restore(data []byte) error {
+	seen, data, err := repeats.Restore(data)
+	if err != nil {
+		return err
 	}
-	p.r.running.set(p.rules.shown, "")
+	state, err := p.engine.RestoreState(data)
+	if errors.Is(err, engine.ErrSnapshotForeign) {
+		return fmt.Errorf("%w: %w", stage.ErrOtherForm, err)
+	}
+	if err == nil {
+		p.seen, p.state = seen, state
+	}
+	return err
 }
 
-// Handle judges records in order and returns once their output is durable.
-func (p *partition) Handle(ctx context.Context, recs []schemas.Record) error {
-	if err := p.begin(ctx, recs[0].Offset); err != nil {
-		return err
-	}
-	if err := p.change(ctx, recs[0].Offset); err != nil {
-		return err
-	}
-	p.clean = false
-	if p.fresh && p.keeper != nil {
-		if err := p.keeper.first(ctx, p, recs[0].Offset); err != nil {
-			return err
-		}
-		p.fresh = false
-	}
-	out := newBatch(p.r)
-	begin := time.Now()
-	for i := range recs {
-		if p.rules.due(recs[i].Offset) {
-			if err := p.follow(ctx, recs[i].Offset); err != nil {
-				return err
-			}
-		}
-		p.judge(&recs[i], out)
-		if out.full() {
-			if err := out.wait(ctx); err != nil {
-				return err
-			}
-		}
-		if i%256 == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err := p.r.o.interrupt(faultJudged); err != nil {
-			return err
-		}
-	}
-	p.r.m.busy.Add(time.Since(begin).Seconds())
-	if err := out.wait(ctx); err != nil {
-		return err
-	}
-	if err := p.r.o.interrupt(faultOutput); err != nil {
-		return err
-	}
-	p.next, p.clean = recs[len(recs)-1].Offset+1, true
-	if p.keeper != nil {
-		p.keeper.events += len(recs)
-		p.keeper.due(p)
-	}
-	return nil
+// AppendSnapshot implements stage.Part.
+func (p *partition) AppendSnapshot(dst []byte, limit int) ([]byte, error) {
+	before := len(dst)
+	dst = p.seen.AppendSnapshot(dst)
+	return p.state.AppendSnapshot(dst, limit-(len(dst)-before))
 }
 
-// begin looks at the first record: it counts events that retention took before
-// they were judged, notices a log that was cut behind a loaded state, and makes
-// the state if none was loaded.
-func (p *partition) begin(ctx context.Context, first int64) error {
-	if p.started {
-		return nil
-	}
-	if p.a.From != kafka.NoOffset && first < p.a.From {
-		// The brokers began anew at the start: offsets are below the offsets
-		// that the state has seen. All records there are judged; repeats
-		// overwrite themselves.
-		p.state, p.seen, p.live, p.rules.floor = nil, repeats.Memory{}, first, first
-		p.r.ck.reject(p.a.Partition, "log_cut", nil)
-	} else if p.live != kafka.NoOffset && first > p.live {
-		n := first - p.live
-		p.r.lost.Add(n)
-		p.r.m.lost.Add(float64(n))
-		p.r.o.Log.Error("events were removed by retention before they were judged", "topic", p.a.Topic, "partition", p.a.Partition, "offset", p.live, "lost", n)
-	}
-	if err := p.follow(ctx, first); err != nil {
-		return err
-	}
-	p.started = true
-	return nil
-}
+// Keys implements stage.Part.
+func (p *partition) Keys() int { return p.state.Keys() }
 
-func (p *partition) judge(rec *schemas.Record, out *batch) {
-	live := rec.Offset >= p.live
+// Close implements stage.Part.
+func (p *partition) Close() {}
+
+// Process implements stage.Part: it judges one event.
+func (p *partition) Process(rec *schemas.Record, live bool, out *stage.Output) {
 	ev, err := schemas.ParseEvent(rec)
 	switch {
 	case err == nil:
 	case errors.Is(err, schemas.ErrEventKey):
 		if live {
-			out.add(ev.Record(), p.r.m.rekeyed)
+			out.Add(ev.Record(), p.r.m.rekeyed)
 		}
 		return
 	default:
 		if live {
-			out.dead(rec, reason(err), err.Error())
+			out.Dead(rec, reason(err), err.Error())
 		}
 		return
 	}
@@ -242,7 +169,7 @@ func (p *partition) judge(rec *schemas.Record, out *batch) {
 	} else {
 		p.r.m.rerun.Inc()
 	}
-	res := p.rules.engine.Process(p.state, &ev)
+	res := p.engine.Process(p.state, &ev)
 	if n := p.state.StepsExceeded(); n > p.steps {
 		p.r.m.steps.Add(float64(n - p.steps))
 		p.steps = n
@@ -253,7 +180,7 @@ func (p *partition) judge(rec *schemas.Record, out *batch) {
 	}
 	if res.Rejected {
 		if live {
-			out.dead(rec, "event_location", "the location begins with [ and has no ]")
+			out.Dead(rec, "event_location", "the location begins with [ and has no ]")
 		}
 		return
 	}
@@ -273,11 +200,11 @@ func (p *partition) judge(rec *schemas.Record, out *batch) {
 	// given.
 	if res.Alert {
 		p.doc = res.AppendAlert(p.doc[:0], id, p.vedette)
-		out.add(record(schemas.TopicAlerts, bytes.Clone(p.doc)), p.r.m.alerts)
+		out.Add(record(schemas.TopicAlerts, bytes.Clone(p.doc)), p.r.m.alerts)
 	}
 	if p.r.o.Config.LogAll && res.Judged {
 		p.doc = res.AppendArchive(p.doc[:0], id, p.vedette)
-		out.add(record(schemas.TopicArchives, bytes.Clone(p.doc)), p.r.m.archives)
+		out.Add(record(schemas.TopicArchives, bytes.Clone(p.doc)), p.r.m.archives)
 	}
 }
 
@@ -291,7 +218,7 @@ func (p *partition) coordinates(dst []byte, rec *schemas.Record, ev *schemas.Eve
 	dst = append(dst, `,"offset":`...)
 	dst = strconv.AppendInt(dst, rec.Offset, 10)
 	dst = append(dst, `,"n":0,"ruleset":"`...)
-	dst = append(dst, p.rules.version...)
+	dst = append(dst, p.version...)
 	dst = append(dst, '"')
 	if ev.Gateway != "" {
 		dst = append(dst, `,"gateway":`...)
@@ -308,65 +235,4 @@ func reason(err error) string {
 		return "event_queue"
 	}
 	return "event_unreadable"
-}
-
-// batchRecordsMax and batchBytesMax bound the unacknowledged records per
-// partition.
-const (
-	batchRecordsMax = 10_000
-	batchBytesMax   = 32 << 20
-)
-
-// batch is output on its way to the brokers.
-type batch struct {
-	r       *Role
-	wg      sync.WaitGroup
-	records int
-	bytes   int
-}
-
-func newBatch(r *Role) *batch { return &batch{r: r} }
-
-func (b *batch) full() bool { return b.records >= batchRecordsMax || b.bytes >= batchBytesMax }
-
-// add hands a record over. A record that the brokers refuse for good (above
-// their limit) goes to the dead letter instead.
-func (b *batch) add(rec schemas.Record, counter prometheus.Counter) {
-	b.records++
-	b.bytes += len(rec.Value)
-	b.wg.Add(1)
-	b.r.producer.Produce(rec, func(err error) {
-		if err == nil {
-			counter.Inc()
-			b.wg.Done()
-			return
-		}
-		b.r.o.Log.Error("a record was refused by the brokers", "topic", rec.Topic, "err", err)
-		b.r.m.deadletter.WithLabelValues("refused_by_broker").Inc()
-		dead := schemas.NewDeadLetter(&rec, "refused_by_broker", err.Error())
-		// The client must not be entered from its own callback while it is full.
-		go b.r.producer.Produce(dead.Record(), func(error) { b.wg.Done() })
-	})
-}
-
-func (b *batch) dead(rec *schemas.Record, cause, detail string) {
-	b.r.m.deadletter.WithLabelValues(cause).Inc()
-	d := schemas.NewDeadLetter(rec, cause, detail)
-	b.records++
-	b.wg.Add(1)
-	b.r.producer.Produce(d.Record(), func(error) { b.wg.Done() })
-}
-
-// wait returns when everything was acknowledged. If ctx ends first, the offset
-// is not committed and the next owner writes it all again.
-func (b *batch) wait(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() { b.wg.Wait(); close(done) }()
-	select {
-	case <-done:
-		b.records, b.bytes = 0, 0
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

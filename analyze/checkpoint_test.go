@@ -18,6 +18,7 @@ import (
 	"vedette/internal/kafka"
 	"vedette/internal/kafka/kafkatest"
 	"vedette/internal/secret"
+	"vedette/internal/stage"
 	"vedette/schemas"
 )
 
@@ -38,7 +39,7 @@ func startWith(t *testing.T, c *kafka.Cluster, mod func(*analyze.Options)) *work
 	w := &worker{reg: prometheus.NewRegistry()}
 	o := analyze.Options{
 		Config: analyze.Default(), Cluster: c, Rulesets: analyze.Fixed{Version: "v1", Of: newEngine(t)}, Log: quiet, Registerer: w.reg,
-		Box: testBox(t, 7), Checkpoints: analyze.CheckpointPolicy{Every: time.Hour},
+		Box: testBox(t, 7), Checkpoints: stage.CheckpointPolicy{Every: time.Hour},
 	}
 	if mod != nil {
 		mod(&o)
@@ -123,7 +124,7 @@ func newestManifest(t *testing.T, c *kafka.Cluster) schemas.Checkpoint {
 	t.Helper()
 	all := records(t, c, 0)
 	for i := len(all) - 1; i >= 0; i-- {
-		if m, err := schemas.ParseCheckpoint(&all[i]); err == nil {
+		if m, err := schemas.ParseCheckpoint("analyze", &all[i]); err == nil {
 			return m
 		}
 	}
@@ -132,7 +133,7 @@ func newestManifest(t *testing.T, c *kafka.Cluster) schemas.Checkpoint {
 }
 
 func seal(rec schemas.Record, box *secret.Box) schemas.Record {
-	rec.Headers = []schemas.Header{{Key: schemas.HeaderMAC, Value: box.MAC(analyze.PurposeCheckpoint, schemas.MACInput(&rec))}}
+	rec.Headers = []schemas.Header{{Key: schemas.HeaderMAC, Value: box.MAC(stage.Purpose, schemas.MACInput(&rec))}}
 	return rec
 }
 
@@ -277,7 +278,7 @@ func TestWithoutACheckpointTheLogIsReadAgain(t *testing.T) {
 func TestAKilledWorkersEventsAreJudgedAgainFromTheCheckpoint(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	k := &kill{at: analyze.FaultOutput}
+	k := &kill{at: stage.FaultOutput}
 	first := startWith(t, s.c, func(o *analyze.Options) { o.SetFault(k.fault) })
 	produce(t, s.c, event("001", 1800, "T ip=1.1.1.1"))
 	s.alerts(3)
@@ -294,7 +295,7 @@ func TestAKilledWorkersEventsAreJudgedAgainFromTheCheckpoint(t *testing.T) {
 func TestEventsBetweenCheckpointAndCommitAreJudgedSilently(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	k := &kill{at: analyze.FaultClose} // commits, and writes no checkpoint
+	k := &kill{at: stage.FaultClose} // commits, and writes no checkpoint
 	first := startWith(t, s.c, func(o *analyze.Options) { o.SetFault(k.fault) })
 	if n := s.third(t, 2); n != 3 {
 		t.Errorf("firedtimes is %d", n)
@@ -365,7 +366,7 @@ func TestACheckpointOfAnotherRulesetIsIgnoredAndTheLogReadAgain(t *testing.T) {
 func TestRetentionThatOvertookTheCheckpointLeavesItsState(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	k := &kill{at: analyze.FaultClose}
+	k := &kill{at: stage.FaultClose}
 	first := startWith(t, s.c, func(o *analyze.Options) { o.SetFault(k.fault) })
 	s.third(t, 2)
 	stop(t, first)
@@ -399,7 +400,7 @@ func TestEventsThatRetentionTookUnjudgedAreCountedAndTurnReadinessRed(t *testing
 
 func TestAHalfWrittenCheckpointLeavesTheLastWholeOne(t *testing.T) {
 	t.Parallel()
-	for _, at := range []string{analyze.FaultChunks, analyze.FaultManifest} {
+	for _, at := range []string{stage.FaultChunks, stage.FaultManifest} {
 		s := newScene(t)
 		k := &kill{at: at}
 		first := startWith(t, s.c, func(o *analyze.Options) { o.SetFault(k.fault) })
@@ -444,7 +445,7 @@ func TestABrokenCheckpointIsPassedOver(t *testing.T) {
 		}, "chunk_missing", 0},
 		"chunk under another key": {func(t *testing.T, s *scene, m schemas.Checkpoint) schemas.Record {
 			data := records(t, s.c, int(m.ChunkPartition))[0].Value
-			out := produce(t, s.c, seal(schemas.CheckpointChunk(m.Partition, m.Slot, 0, m.ChunkPartition, data), evil))
+			out := produce(t, s.c, seal(m.Chunk(0, data), evil))
 			m.ChunkOffsets = []int64{out[0].Offset}
 			return seal(m.Record(), good)
 		}, "chunk_mac", 1},
@@ -494,7 +495,7 @@ func TestABrokenCheckpointIsPassedOver(t *testing.T) {
 func secretState(t *testing.T, s *scene, m schemas.Checkpoint, box *secret.Box) schemas.Record {
 	t.Helper()
 	data := []byte("no state")
-	out := produce(t, s.c, seal(schemas.CheckpointChunk(m.Partition, m.Slot, 0, m.ChunkPartition, data), box))
+	out := produce(t, s.c, seal(m.Chunk(0, data), box))
 	m.ChunkOffsets, m.Bytes, m.SHA256 = []int64{out[0].Offset}, int64(len(data)), sha(data)
 	return seal(m.Record(), box)
 }
@@ -536,7 +537,7 @@ func TestAnOlderCheckpointWrittenLateMeansMoreIsJudgedAgainAndNothingElse(t *tes
 func TestAWorkerKilledBeforeItsFirstCheckpointIsDueLeavesNoGap(t *testing.T) {
 	t.Parallel()
 	c := kafkatest.New(t)
-	k := &kill{at: analyze.FaultClose}
+	k := &kill{at: stage.FaultClose}
 	first := startWith(t, c, func(o *analyze.Options) { o.SetFault(k.fault) })
 	produce(t, c, event("001", 0, "T ip=1.1.1.1"))
 	alerts := follow(t, c, schemas.TopicAlerts)
@@ -554,7 +555,7 @@ func TestAWorkerKilledBeforeItsFirstCheckpointIsDueLeavesNoGap(t *testing.T) {
 
 func TestACheckpointIsDueAfterItsEventsOrItsTime(t *testing.T) {
 	t.Parallel()
-	for _, policy := range []analyze.CheckpointPolicy{{Every: time.Nanosecond}, {Every: time.Hour, Events: 2}} {
+	for _, policy := range []stage.CheckpointPolicy{{Every: time.Nanosecond}, {Every: time.Hour, Records: 2}} {
 		c := kafkatest.New(t)
 		w := startWith(t, c, func(o *analyze.Options) { o.Checkpoints = policy })
 		produce(t, c, event("001", 0, "T ip=1.1.1.1"), event("001", 1, "T ip=1.1.1.1"))

@@ -18,6 +18,7 @@ import (
 	"vedette/analyze"
 	"vedette/internal/kafka"
 	"vedette/internal/kafka/kafkatest"
+	"vedette/internal/stage"
 	"vedette/ruleset"
 	"vedette/ruleset/engine"
 	"vedette/schemas"
@@ -172,17 +173,17 @@ func interrupted(t *testing.T, c *kafka.Cluster, rnd *rand.Rand, recs []schemas.
 	var workers []*worker
 	kills, stops := 0, 0
 	begin := func(mortal bool) {
-		policy := analyze.CheckpointPolicy{Every: time.Hour, Events: 1 + rnd.IntN(60)}
+		policy := stage.CheckpointPolicy{Every: time.Hour, Records: 1 + rnd.IntN(60)}
 		if rnd.IntN(4) == 0 {
-			policy.Events = 0
+			policy.Records = 0
 		}
 		left := rnd.IntN(120)
 		places := []string{
-			analyze.FaultJudged, analyze.FaultOutput, analyze.FaultChunks, analyze.FaultManifest, analyze.FaultClose,
-			analyze.FaultChange, analyze.FaultChanged,
+			stage.FaultProcessed, stage.FaultOutput, stage.FaultChunks, stage.FaultManifest, stage.FaultClose,
+			stage.FaultChange, stage.FaultChanged,
 		}
 		place := places[rnd.IntN(len(places))]
-		if place != analyze.FaultJudged {
+		if place != stage.FaultProcessed {
 			left /= 20
 		}
 		k := &kill{}

@@ -6,6 +6,7 @@ import (
 
 	"vedette/analyze"
 	"vedette/internal/kafka/kafkatest"
+	"vedette/internal/stage"
 	"vedette/ruleset/engine"
 	"vedette/schemas"
 )
@@ -54,7 +55,7 @@ func TestAnActivationUnderAnotherKeyIsNotObeyed(t *testing.T) {
 			Topic: schemas.TopicEvents, TopicID: id, Partition: p, Changes: []schemas.RulesetChange{{Offset: 0, Version: "v2"}},
 		}
 		rec := forged.Record()
-		rec.Headers = []schemas.Header{{Key: schemas.HeaderMAC, Value: testBox(t, 9).MAC(analyze.PurposeCheckpoint, schemas.MACInput(&rec))}}
+		rec.Headers = []schemas.Header{{Key: schemas.HeaderMAC, Value: testBox(t, 9).MAC(stage.Purpose, schemas.MACInput(&rec))}}
 		produce(t, c, rec)
 	}
 	rules := &several{current: "v1", engines: map[string]*engine.Engine{

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"vedette/api/rulesets"
+	"vedette/rulesets"
 
 	"vedette/internal/shadowlog"
 	"vedette/schemas"
@@ -16,10 +16,10 @@ import (
 
 type fakeRulesets struct{ refused error }
 
-func (fakeRulesets) Versions() []rulesets.RulesetVersion {
+func (fakeRulesets) Versions() []rulesets.Version {
 	at := time.Date(2026, 11, 22, 1, 2, 3, 0, time.UTC)
-	return []rulesets.RulesetVersion{
-		{Version: "bb", Published: at, Node: "n2", Files: 3, Current: true, Workers: []rulesets.RulesetWorker{{Node: "n1", Partitions: 4}}},
+	return []rulesets.Version{
+		{Version: "bb", Published: at, Node: "n2", Files: 3, Current: true, Workers: []rulesets.Worker{{Node: "n1", Partitions: 4}}},
 		{Version: "aa", Published: at, Node: "n1", Files: 2},
 	}
 }
@@ -30,10 +30,10 @@ func (f fakeRulesets) Promote(_ context.Context, version string) (string, error)
 	switch version {
 	case "aa":
 		return version, f.refused
-	case rulesets.PreviousRuleset:
+	case rulesets.PreviousVersion:
 		return "aa", f.refused
 	}
-	return "", fmt.Errorf("%w: %s", rulesets.ErrNoRuleset, version)
+	return "", fmt.Errorf("%w: %s", rulesets.ErrNoVersion, version)
 }
 
 func TestTheVersionsOfTheRulesetAreListed(t *testing.T) {

@@ -18,15 +18,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"vedette/api"
 	"vedette/config"
 	"vedette/internal/datadir"
 	"vedette/internal/groups"
+	"vedette/internal/health"
 	"vedette/internal/history"
 	"vedette/internal/kafka"
 	"vedette/internal/packages"
 	"vedette/internal/registry"
 	"vedette/internal/retry"
 	"vedette/internal/secret"
+	"vedette/rulesets"
 	"vedette/schemas"
 )
 
@@ -68,10 +71,10 @@ type App struct {
 	roles map[string]Role
 	// infra runs beside the roles and ends after them.
 	infra    map[string]Role
-	checks   checks
+	checks   health.Checks
 	registry *registry.Registry
-	rules    *liveRulesets // nil for roles that need none
-	groups   *groups.Store // nil for roles that need none
+	rules    *rulesets.Live // nil for roles that need none
+	groups   *groups.Store  // nil for roles that need none
 	packages *packages.Store
 	cluster  *kafka.Cluster
 	box      *secret.Box
@@ -79,10 +82,13 @@ type App struct {
 	ends     datadir.Endpoints
 	cleanup  []func()
 	ready    chan struct{}
+	// bury keeps a record that was not applied in the dead letter; nil where the
+	// role enroll, of which each installation has one or more, does it elsewhere.
+	bury func(rec schemas.Record, cause string)
 
-	credentials string // path, when this process wrote or found it
-	password    string // path of the generated enrollment password
-	node        string
+	user     *api.FirstUser // nil without the role api
+	password string         // path of the generated enrollment password
+	node     string
 }
 
 // OpenRegistry opens the registry of this installation.
@@ -116,10 +122,10 @@ func Start(ctx context.Context, c config.Config, names []string, log *slog.Logge
 	a.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	// What can be refused without touching anything comes first.
-	var own *Ruleset
+	var own *rulesets.Ruleset
 	var refused error
 	if needsRules(names) {
-		own, refused = LoadRuleset(c.Analyze)
+		own, refused = rulesets.Load(c.Analyze.Rulesets, c.Analyze.GeoIPFile)
 	}
 	if refused != nil && c.Kafka.Embedded() {
 		if _, err := os.Stat(c.DataDir); errors.Is(err, os.ErrNotExist) {
@@ -146,14 +152,17 @@ func Start(ctx context.Context, c config.Config, names []string, log *slog.Logge
 	if err := a.build(names); err != nil {
 		return nil, err
 	}
+	if err := a.openNodes(names); err != nil {
+		return nil, err
+	}
 	if c.Metrics.Listen != "" {
-		h, err := newHealthServer(c.Metrics.Listen, a.reg, &a.checks)
+		h, err := health.NewServer(c.Metrics.Listen, a.reg, &a.checks)
 		if err != nil {
 			return nil, err
 		}
 		a.infra["metrics"] = h
-		a.cleanup = append(a.cleanup, func() { _ = h.ln.Close() })
-		a.ends.Metrics = h.ln.Addr().String()
+		a.cleanup = append(a.cleanup, func() { _ = h.Close() })
+		a.ends.Metrics = h.Addr().String()
 	}
 	switch err := a.dir.WriteEndpoints(a.ends); {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
@@ -205,23 +214,23 @@ func (a *App) openBrokers(ctx context.Context) error {
 		}
 		a.cluster = cluster
 	}
-	w := newWatch(a.cluster)
-	err := w.awaitTopics(ctx, topicsWithin)
+	w := health.NewWatch(a.cluster)
+	err := w.Await(ctx, topicsWithin)
 	if err != nil {
-		if errors.Is(err, errTopics) {
+		if errors.Is(err, health.ErrTopics) {
 			return err
 		}
 		a.log.Warn("starting without brokers; waiting for them", "err", err)
 	}
 	a.infra["watch"] = w
-	a.checks.add("kafka", w.Err)
-	a.checks.add("progress", a.cluster.Progress)
+	a.checks.Add("kafka", w.Err)
+	a.checks.Add("progress", a.cluster.Progress)
 	return nil
 }
 
 // watchDisk lets readiness and metrics name the disk of data_dir.
 func (a *App) watchDisk() {
-	a.checks.add("disk", a.dir.Err)
+	a.checks.Add("disk", a.dir.Err)
 	gauge := func(name, help string, of func(datadir.Space) int64) {
 		a.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
 			s, err := a.dir.Space()
@@ -265,7 +274,7 @@ func (a *App) Ready() <-chan struct{} { return a.ready }
 func (a *App) Endpoints() datadir.Endpoints { return a.ends }
 
 // Health returns the state of every check; nil is good.
-func (a *App) Health() map[string]error { return a.checks.run() }
+func (a *App) Health() map[string]error { return a.checks.Run() }
 
 // Reload reads the configured rulesets anew and runs what they hold, in every
 // process that analyzes. What is broken changes nothing and is returned.
@@ -322,7 +331,7 @@ func (a *App) Run(ctx context.Context) error {
 func (a *App) awaitReady(ctx context.Context) {
 	for {
 		good := true
-		for _, err := range a.checks.run() {
+		for _, err := range a.checks.Run() {
 			good = good && err == nil
 		}
 		if good {
@@ -356,8 +365,12 @@ func (a *App) Describe(w io.Writer) {
 	line("metrics, health", prefixed("http://", a.ends.Metrics))
 	line("embedded broker", a.ends.Kafka)
 	line("enrollment password", a.password)
-	line("API credentials", a.credentials)
-	if a.ends.API == "" || a.credentials == "" || a.ends.Ingest == "" || a.ends.Enroll == "" {
+	credentials := ""
+	if a.user != nil {
+		credentials = a.user.Path()
+	}
+	line("API credentials", credentials)
+	if a.ends.API == "" || credentials == "" || a.ends.Ingest == "" || a.ends.Enroll == "" {
 		return
 	}
 	_, apiPort, _ := net.SplitHostPort(a.ends.API)
@@ -376,7 +389,7 @@ Try, in another terminal, for first alerts, the highest first:
   %s simulate --manager 127.0.0.1 --agents 3 --eps 20 --duration 10s%s
   TOKEN=$(curl -sk -u "$(cat %s)" -X POST 'https://127.0.0.1:%s/security/user/authenticate?raw=true')
   curl -sk -H "Authorization: Bearer $TOKEN" 'https://127.0.0.1:%s/alerts?sort=-rule.level&limit=3&pretty=true'
-`, os.Args[0], flags, a.credentials, apiPort, apiPort)
+`, os.Args[0], flags, credentials, apiPort, apiPort)
 }
 
 func prefixed(prefix, s string) string {

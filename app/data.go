@@ -13,7 +13,9 @@ import (
 	"vedette/config"
 	"vedette/internal/datadir"
 	"vedette/internal/kafka"
+	published "vedette/internal/rulesets"
 	"vedette/internal/secret"
+	"vedette/rulesets"
 )
 
 // Data is access to the topics, and the cluster key.
@@ -130,4 +132,10 @@ func startEmbedded(ctx context.Context, dir *datadir.Dir, cfg kafka.Config, even
 // Retention is what the configuration says about the topic events.
 func Retention(e config.Events) kafka.Retention {
 	return kafka.Retention{Time: e.Retention, Bytes: e.MaxBytes}
+}
+
+// Rulesets lets a command look after the published versions. fn must not keep
+// the Store.
+func (d *Data) Rulesets(ctx context.Context, c config.Config, log *slog.Logger, fn func(context.Context, *published.Store) error) error {
+	return rulesets.WithStore(ctx, d.Cluster, d.Box, NodeName(c), log, fn)
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
-	"time"
 
 	"vedette/config"
 	"vedette/ingest"
@@ -14,7 +12,7 @@ import (
 	"vedette/internal/groups"
 	"vedette/internal/kafka"
 	"vedette/internal/packages"
-	"vedette/internal/registry"
+	"vedette/internal/responses"
 	"vedette/schemas"
 )
 
@@ -53,7 +51,7 @@ func (a *App) buildIngest() error {
 		},
 	})
 	store.OnChange(g.GroupsChanged)
-	a.checks.add(RoleIngest, g.Ready)
+	a.checks.Add(RoleIngest, g.Ready)
 	sweep := ingest.NewSweep(cfg, a.registry, p, a.log, a.reg)
 	a.roles[RoleIngest], a.ends.Ingest = closing{agentsRole{
 		g, a.cluster.FollowNew(schemas.TopicCommands, a.log, g.OnCommand),
@@ -108,7 +106,7 @@ func (a *App) openPackages() (*packages.Store, error) {
 
 // SharedByAll returns the files that the configuration adds to every group's own.
 func SharedByAll(cfg config.Config) (groups.Provided, error) {
-	set, err := Responses(cfg)
+	set, err := responses.Load(cfg.ActiveResponse)
 	if err != nil {
 		return groups.Provided{}, err
 	}
@@ -136,7 +134,7 @@ func (a *App) openGroups() (*groups.Store, error) {
 	}
 	a.groups = s
 	a.infra["groups"] = s
-	a.checks.add("groups", func() error {
+	a.checks.Add("groups", func() error {
 		select {
 		case <-s.Ready():
 			return nil
@@ -145,94 +143,7 @@ func (a *App) openGroups() (*groups.Store, error) {
 		}
 	})
 	if dir := a.cfg.Agents.GroupsDir; dir != "" {
-		a.infra["groups_dir"] = &groupsDir{dir: dir, store: s, reg: a.registry, log: a.log}
+		a.infra["groups_dir"] = groups.NewWatcher(dir, s, a.registry, a.log)
 	}
 	return s, nil
-}
-
-// groupsEvery is how often agents.groups_dir is looked at: a change counts after
-// two looks, and its agents are to have it within ten seconds.
-const groupsEvery = 2 * time.Second
-
-// groupsDir publishes what agents.groups_dir holds, and each change of it.
-type groupsDir struct {
-	dir   string
-	store *groups.Store
-	reg   *registry.Registry
-	log   *slog.Logger
-
-	taken map[string]time.Time // by group, what was published or refused
-	seen  map[string]time.Time // at the look before
-	said  string
-}
-
-// Run looks every groupsEvery until ctx ends, then returns nil.
-func (d *groupsDir) Run(ctx context.Context) error {
-	for _, ready := range []<-chan struct{}{d.store.Ready(), d.reg.Ready()} {
-		select {
-		case <-ready:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-	d.taken, d.seen = map[string]time.Time{}, map[string]time.Time{}
-	t := time.NewTicker(groupsEvery)
-	defer t.Stop()
-	for first := true; ; first = false {
-		d.look(ctx, first)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-	}
-}
-
-// look publishes the groups whose directory has changed and then stood still
-// for a look. At the start, what was published later than the directory's last
-// change stays: it came from somewhere else.
-func (d *groupsDir) look(ctx context.Context, first bool) {
-	dirs, err := groups.ReadDir(d.dir)
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	if text != d.said {
-		if d.said = text; err != nil {
-			d.log.Error("groups are not shared as their directory has them; what was published before stays", "dir", d.dir, "err", err)
-		}
-	}
-	for _, g := range dirs {
-		still := first || d.seen[g.Group].Equal(g.Changed)
-		d.seen[g.Group] = g.Changed
-		if !still || d.taken[g.Group].Equal(g.Changed) {
-			continue
-		}
-		if list, ok := d.store.Published(g.Group); first && ok && list.Time.After(g.Changed) {
-			d.taken[g.Group] = g.Changed
-			continue
-		}
-		if err := d.publish(ctx, &g); err != nil {
-			if ctx.Err() == nil {
-				d.log.Error("a group's files were not published; tried again", "group", g.Group, "err", err)
-			}
-			continue
-		}
-		d.taken[g.Group] = g.Changed
-	}
-}
-
-func (d *groupsDir) publish(ctx context.Context, g *groups.Dir) error {
-	ctx, cancel := context.WithTimeout(ctx, publishWithin)
-	defer cancel()
-	if !d.reg.GroupExists(g.Group) {
-		if err := d.reg.AddGroup(ctx, g.Group); err != nil && !d.reg.GroupExists(g.Group) {
-			return err
-		}
-	}
-	if err := d.store.Publish(ctx, g.Group, g.Files); err != nil {
-		return err
-	}
-	d.log.Info("group's files published", "group", g.Group, "files", len(g.Files), "skipped", len(g.Skipped))
-	return nil
 }

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"vedette/ingest/agentless"
-	"vedette/ingest/source"
-	"vedette/ingest/syslog"
+	"vedette/inputs/agentless"
+	"vedette/inputs/syslog"
+	"vedette/inputs/topics"
 	"vedette/internal/datadir"
 )
 
@@ -34,7 +34,7 @@ func (a *App) buildSyslog() error {
 		return err
 	}
 	a.cleanup = append(a.cleanup, func() { _ = r.Close() })
-	a.checks.add("syslog", r.Ready)
+	a.checks.Add("syslog", r.Ready)
 	a.roles["ingest/syslog"], a.ends.Syslog = closing{r, p}, r.Addrs()
 	return nil
 }
@@ -65,13 +65,13 @@ func (a *App) buildSources() error {
 	if r := a.cfg.Events.Retention; r > 0 {
 		maxAge = min(maxAge, r/4)
 	}
-	r, err := source.New(source.Options{
+	r, err := topics.New(topics.Options{
 		Topics: a.cfg.Ingest.Kafka, Cluster: a.cluster, Registry: a.registry, Node: a.node, MaxAge: maxAge, Log: a.log, Registerer: a.reg,
 	})
 	if err != nil {
 		return err
 	}
-	a.checks.add("kafka sources", r.Ready)
+	a.checks.Add("kafka sources", r.Ready)
 	a.roles["ingest/kafka"] = r
 	return nil
 }
@@ -84,7 +84,7 @@ func (a *App) buildAgentless() error {
 	if err != nil {
 		return err
 	}
-	a.checks.add("agentless", r.Ready)
+	a.checks.Add("agentless", r.Ready)
 	a.roles["ingest/agentless"] = r
 	return nil
 }

@@ -11,44 +11,63 @@ import (
 	"time"
 
 	"vedette/analyze"
+	"vedette/analyze/shadow"
+	"vedette/config"
 	"vedette/enroll"
-	"vedette/forward"
-	"vedette/forward/all"
 	"vedette/internal/datadir"
 	"vedette/internal/geoip"
 	"vedette/internal/kafka"
+	"vedette/internal/ports"
 	"vedette/internal/responses"
-	"vedette/internal/rulesets"
+	published "vedette/internal/rulesets"
 	"vedette/internal/secret"
 	"vedette/internal/store"
 	"vedette/internal/store/embedded"
 	"vedette/internal/store/opensearch"
+	"vedette/ruleset/engine"
+	"vedette/rulesets"
 	"vedette/schemas"
 )
 
 // openRulesets prepares the rulesets for the roles that need them. Where the
 // configured one is refused, a published one must be there to run instead: what
 // is broken never replaces what is good, not at a start either.
-func (a *App) openRulesets(ctx context.Context, names []string, own *Ruleset, refused error) error {
+func (a *App) openRulesets(ctx context.Context, names []string, own *rulesets.Ruleset, refused error) error {
 	if !needsRules(names) {
 		return nil
 	}
 	if refused != nil {
-		if there, err := published(ctx, a.cluster, a.box, a.node); err != nil || !there {
+		if there, err := rulesets.Published(ctx, a.cluster, a.box, a.node); err != nil || !there {
 			return errors.Join(refused, err)
 		}
 		a.log.Error("the configured ruleset is refused; the one published before goes on", "err", refused)
 	}
-	s, err := rulesets.Open(a.cluster, a.box, a.node, a.log, a.reg)
+	s, err := published.Open(a.cluster, a.box, a.node, a.log, a.reg)
 	if err != nil {
 		return err
 	}
-	if a.rules, err = newRulesets(a.cfg, s, own, slices.Contains(names, RoleAnalyze), a.log, a.reg); err != nil {
+	cfg, err := rulesetConfig(a.cfg)
+	if err != nil {
 		return err
 	}
+	a.rules = rulesets.NewLive(cfg, s, own, slices.Contains(names, RoleAnalyze), a.log, a.reg)
 	a.infra["rulesets"] = a.rules
-	a.checks.add("ruleset", a.rules.Err)
+	a.checks.Add("ruleset", a.rules.Err)
 	return nil
+}
+
+// EngineConfig is the configuration of engines, equal on every worker.
+func EngineConfig(c config.Config, logtest bool) (engine.Config, error) {
+	zone, err := time.LoadLocation(c.Cluster.Timezone)
+	if err != nil {
+		return engine.Config{}, fmt.Errorf("cluster.timezone: %w", err)
+	}
+	return engine.Config{ManagerName: c.Cluster.Name, ClusterName: c.Cluster.Name, Timezone: zone, Logtest: logtest, Limits: engine.Limits{TotalBytes: int(c.Analyze.StateBytes)}}, nil
+}
+
+func rulesetConfig(c config.Config) (rulesets.Config, error) {
+	ec, err := EngineConfig(c, false)
+	return rulesets.Config{Names: c.Analyze.Rulesets, Shadow: c.Analyze.Shadow, GeoIPFile: c.Analyze.GeoIPFile, Engine: ec, Node: NodeName(c)}, err
 }
 
 func needsRules(names []string) bool {
@@ -58,7 +77,7 @@ func needsRules(names []string) bool {
 // build makes the named roles; every listener is bound when it returns.
 func (a *App) build(names []string) error {
 	has := func(role string) bool { return slices.Contains(names, role) }
-	set, err := Responses(a.cfg)
+	set, err := responses.Load(a.cfg.ActiveResponse)
 	if err != nil {
 		return err
 	}
@@ -77,7 +96,7 @@ func (a *App) build(names []string) error {
 			return err
 		}
 		a.cleanup = append(a.cleanup, func() { _ = alerts.Close() })
-		a.checks.add("store", func() error {
+		a.checks.Add("store", func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 			defer cancel()
 			return alerts.Ready(ctx)
@@ -86,10 +105,10 @@ func (a *App) build(names []string) error {
 	// Every port is tried, so that all that are taken are named at once.
 	var errs []error
 	if has(RoleEnroll) {
-		errs = append(errs, portTaken(a.buildEnroll(), "enroll.listen"))
+		errs = append(errs, ports.Taken(a.buildEnroll(), "enroll.listen"))
 	}
 	if has(RoleIngest) {
-		errs = append(errs, portTaken(a.buildIngest(), "ingest"), a.buildInputs())
+		errs = append(errs, ports.Taken(a.buildIngest(), "ingest"), a.buildInputs())
 	}
 	if has(RoleAnalyze) {
 		errs = append(errs, a.buildAnalyze())
@@ -98,7 +117,7 @@ func (a *App) build(names []string) error {
 		errs = append(errs, a.buildForward(alerts, set))
 	}
 	if has(RoleAPI) {
-		errs = append(errs, portTaken(a.buildAPI(alerts), "api.listen"))
+		errs = append(errs, ports.Taken(a.buildAPI(alerts), "api.listen"))
 	}
 	return errors.Join(errs...)
 }
@@ -112,7 +131,7 @@ func (a *App) openRegistry(bury bool) error {
 	}
 	a.registry = r
 	a.infra["registry"] = r
-	a.checks.add("registry", a.registryRead)
+	a.checks.Add("registry", a.registryRead)
 	if !bury {
 		return nil
 	}
@@ -121,13 +140,14 @@ func (a *App) openRegistry(bury bool) error {
 		return err
 	}
 	a.cleanup = append(a.cleanup, p.Close)
-	r.OnRejected(func(rec schemas.Record, cause string) {
-		// What stood there before this start was kept when it was new.
+	a.bury = func(rec schemas.Record, cause string) {
+		// A record from before this start was kept when it was new.
 		if a.registryRead() == nil {
-			d := schemas.NewDeadLetter(&rec, "registry_"+cause, "the record was not applied")
+			d := schemas.NewDeadLetter(&rec, cause, "the record was not applied")
 			p.Produce(d.Record(), nil)
 		}
-	})
+	}
+	r.OnRejected(func(rec schemas.Record, cause string) { a.bury(rec, "registry_"+cause) })
 	return nil
 }
 
@@ -199,7 +219,7 @@ func (a *App) buildEnroll() error {
 		return err
 	}
 	a.cleanup = append(a.cleanup, func() { _ = r.Close() })
-	a.checks.add(RoleEnroll, a.registryRead)
+	a.checks.Add(RoleEnroll, a.registryRead)
 	a.roles[RoleEnroll], a.ends.Enroll = r, r.Addr().String()
 	return nil
 }
@@ -222,33 +242,26 @@ func (a *App) buildAnalyze() error {
 	if err != nil {
 		return err
 	}
-	a.rules.running = r.Running
-	a.checks.add(RoleAnalyze, r.Ready)
+	a.rules.Observe(r.Running)
+	a.checks.Add(RoleAnalyze, r.Ready)
 	a.roles[RoleAnalyze] = r
 	return a.buildShadow()
 }
 
-func (a *App) buildForward(alerts store.Store, set *responses.Set) error {
-	opts, err := a.destinations(set)
+// buildShadow tries the candidate beside the role analyze.
+func (a *App) buildShadow() error {
+	if len(a.cfg.Analyze.Shadow) == 0 {
+		return nil
+	}
+	cfg, err := rulesetConfig(a.cfg)
 	if err != nil {
 		return err
 	}
-	dests := all.New(alerts, opts)
-	r, err := forward.New(forward.Default(), a.cluster, dests, a.log, a.reg)
+	c := rulesets.NewCandidate(cfg, a.rules, a.log, a.reg)
+	r, err := shadow.New(shadow.Options{Cluster: a.cluster, Running: a.rules, Candidate: c, Log: a.log, Registerer: a.reg})
 	if err != nil {
 		return err
 	}
-	a.checks.add(RoleForward, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		var errs []error
-		for name, err := range r.Health(ctx) {
-			if err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", name, err))
-			}
-		}
-		return errors.Join(errs...)
-	})
-	a.roles[RoleForward] = ending{r, dests}
+	a.infra["candidate"], a.roles["shadow"] = c, r
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"vedette/internal/health"
 	"vedette/internal/kafka"
 )
 
@@ -67,8 +68,8 @@ func TestAStartWithoutTopicsSaysWhatToDo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = newWatch(c).awaitTopics(t.Context(), 0)
-	if !errors.Is(err, errTopics) || !strings.Contains(err.Error(), "vedette topics apply") {
+	err = health.NewWatch(c).Await(t.Context(), 0)
+	if !errors.Is(err, health.ErrTopics) || !strings.Contains(err.Error(), "vedette topics apply") {
 		t.Errorf("error is %v, want the missing topics and the command that makes them", err)
 	}
 }

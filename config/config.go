@@ -19,10 +19,10 @@ import (
 
 	"vedette/analyze"
 	"vedette/enroll"
-	"vedette/forward/alertsfile"
-	"vedette/ingest/agentless"
-	"vedette/ingest/source"
-	"vedette/ingest/syslog"
+	"vedette/forward"
+	"vedette/inputs/agentless"
+	"vedette/inputs/syslog"
+	"vedette/inputs/topics"
 	"vedette/internal/groups"
 	"vedette/internal/kafka"
 	"vedette/internal/keyrequest"
@@ -141,7 +141,7 @@ type Ingest struct {
 	// Syslog takes messages of devices.
 	Syslog syslog.Config `mapstructure:"syslog"`
 	// Kafka takes topics that others write.
-	Kafka []source.Config `mapstructure:"kafka"`
+	Kafka []topics.Config `mapstructure:"kafka"`
 }
 
 // Agents holds settings about agents, whichever gateway they connect to.
@@ -171,8 +171,11 @@ type Agents struct {
 
 // Forward says where alerts go.
 type Forward struct {
-	OpenSearch OpenSearch        `mapstructure:"opensearch"`
-	AlertsFile alertsfile.Config `mapstructure:"alerts_file"`
+	OpenSearch OpenSearch `mapstructure:"opensearch"`
+	// Destinations are further places. Each type decodes its own settings.
+	Destinations []forward.Entry `mapstructure:"destinations"`
+	// AlertsFile is the form that versions before Destinations had.
+	AlertsFile AlertsFile `mapstructure:"alerts_file"`
 }
 
 // OpenSearch is an indexer; without URLs the embedded store takes its place.
@@ -207,7 +210,7 @@ func Default() Config {
 			Force:      Force{Enabled: true, KeyMismatch: true, DisconnectedTimeEnabled: true, DisconnectedTime: time.Hour, AfterRegistrationTime: time.Hour},
 			KeyRequest: keyrequest.Default(),
 		},
-		Ingest:    Ingest{TCP: ":1514", MaxConnections: 100_000, InFlightBytes: 64 << 20, Syslog: syslog.Default(), Kafka: []source.Config{}},
+		Ingest:    Ingest{TCP: ":1514", MaxConnections: 100_000, InFlightBytes: 64 << 20, Syslog: syslog.Default(), Kafka: []topics.Config{}},
 		Agents:    Agents{DisconnectedAfter: 15 * time.Minute, PushBytesPerSecond: 64 << 20},
 		Agentless: []agentless.Config{},
 		Analyze:   analyze.Default(),
@@ -247,6 +250,7 @@ func Parse(path string, environ []string) (Config, error) {
 	v := viper.NewWithOptions(viper.ExperimentalBindStruct())
 	v.SetConfigType("yaml")
 	var errs []error
+	var destinations any
 	if path != "" {
 		data, err := os.ReadFile(path)
 		if err != nil {
@@ -255,6 +259,7 @@ func Parse(path string, environ []string) (Config, error) {
 		var tree map[string]any
 		if err = yaml.Unmarshal(data, &tree); err == nil {
 			errs = checkTree(tree, "")
+			destinations = takeDestinations(tree)
 			err = v.MergeConfigMap(tree)
 		}
 		if err != nil {
@@ -262,6 +267,10 @@ func Parse(path string, environ []string) (Config, error) {
 		}
 	}
 	errs = append(errs, applyEnv(v, environ)...)
+	if text, ok := v.Get(destinationsKey).(string); ok {
+		destinations = text
+		v.Set(destinationsKey, nil)
+	}
 	c := Default()
 	errs = append(errs, unknownInLists(v)...)
 	hook := mapstructure.ComposeDecodeHookFunc(durations, commaList, yamlList)
@@ -270,6 +279,9 @@ func Parse(path string, environ []string) (Config, error) {
 			errs = append(errs, plainly(e))
 		}
 	}
+	var refused []error
+	c.Forward.Destinations, refused = decodeDestinations(destinations)
+	errs = append(errs, refused...)
 	return c, errors.Join(errs...)
 }
 
@@ -384,7 +396,7 @@ func (c Config) ValidateFor(roles []string) error {
 	if c.Ingest.InFlightBytes < 1<<20 {
 		bad("ingest.in_flight_bytes: %d is less than 1 MiB, which one agent may have in flight", c.Ingest.InFlightBytes)
 	}
-	for _, err := range []error{c.Kafka.Validate(), c.Ingest.Syslog.Validate(), source.Validate(c.Ingest.Kafka, c.Kafka.TopicPrefix), agentless.Validate(c.Agentless)} {
+	for _, err := range []error{c.Kafka.Validate(), c.Ingest.Syslog.Validate(), topics.Validate(c.Ingest.Kafka, c.Kafka.TopicPrefix), agentless.Validate(c.Agentless)} {
 		if err != nil {
 			errs = append(errs, single(err)...)
 		}
@@ -490,9 +502,7 @@ func (c Config) ValidateFor(roles []string) error {
 	if len(c.Forward.OpenSearch.URLs) == 0 && (c.Forward.OpenSearch.Username != "" || c.Forward.OpenSearch.PasswordFile != "") {
 		bad("forward.opensearch.urls: empty, but a login is given")
 	}
-	if c.Forward.AlertsFile.Dir != "" && !c.Forward.AlertsFile.Enabled {
-		bad("forward.alerts_file.dir: given, but forward.alerts_file.enabled is false")
-	}
+	errs = append(errs, c.Forward.validateDestinations(has(RoleForward))...)
 	if err := c.Analyze.Validate(); err != nil {
 		errs = append(errs, err)
 	}
@@ -564,6 +574,7 @@ func (c Config) Warnings() []string {
 			w = append(w, "forward.opensearch.urls: "+u+" is not encrypted")
 		}
 	}
+	w = append(w, c.Forward.warnings()...)
 	if c.Kafka.Embedded() {
 		if host, _, err := net.SplitHostPort(c.Kafka.EmbeddedListen); err == nil {
 			if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {

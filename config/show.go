@@ -6,6 +6,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"vedette/forward"
 	"vedette/internal/secret"
 )
 
@@ -21,6 +22,10 @@ func tree(v reflect.Value) *yaml.Node {
 		if name == "-" {
 			continue
 		}
+		if name == squash {
+			n.Content = append(n.Content, tree(v.Field(i)).Content...)
+			continue
+		}
 		key := &yaml.Node{Kind: yaml.ScalarNode, Value: name}
 		var value yaml.Node
 		switch f := v.Field(i).Interface().(type) {
@@ -28,6 +33,8 @@ func tree(v reflect.Value) *yaml.Node {
 			_ = value.Encode(f.String())
 		case secret.String:
 			_ = value.Encode(f.String())
+		case []forward.Entry:
+			value = *entries(f)
 		default:
 			if v.Field(i).Kind() == reflect.Struct {
 				value = *tree(v.Field(i))
@@ -36,6 +43,20 @@ func tree(v reflect.Value) *yaml.Node {
 			}
 		}
 		n.Content = append(n.Content, key, &value)
+	}
+	return n
+}
+
+// entries shows destinations with every setting of their types.
+func entries(list []forward.Entry) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.SequenceNode}
+	for _, e := range list {
+		one := tree(reflect.ValueOf(common{Name: e.Name, Type: e.Type, Config: e.Route}))
+		one.Content = append(one.Content, tree(reflect.ValueOf(e.Settings).Elem()).Content...)
+		n.Content = append(n.Content, one)
+	}
+	if len(list) == 0 {
+		n.Style = yaml.FlowStyle
 	}
 	return n
 }

@@ -123,7 +123,7 @@ func durations(from, to reflect.Type, data any) (any, error) {
 }
 
 // decoding are the decoder's words about one key.
-var decoding = regexp.MustCompile(`(?s)^'([\w.\[\]]+)' (.*)$`)
+var decoding = regexp.MustCompile(`(?s)^'([\w.\[\]-]+)' (.*)$`)
 
 // plainly describes a fault of a value in words that need no knowledge of Go.
 func plainly(err error) error {
@@ -134,13 +134,15 @@ func plainly(err error) error {
 	}
 	key, why := m[1], m[2]
 	switch {
+	case strings.HasPrefix(why, "expected type 'map["):
+		why = "names with values are expected"
 	case strings.Contains(why, "as 'bool'") || strings.Contains(why, "as bool") || strings.Contains(why, "type 'bool'"):
 		why = "true or false is expected"
 	case strings.Contains(why, "as 'int") || strings.Contains(why, "as int") || strings.Contains(why, "as 'uint") || strings.Contains(why, "type 'int"):
 		why = "a whole number is expected"
 	case strings.Contains(why, "as 'float") || strings.Contains(why, "as float") || strings.Contains(why, "type 'float"):
 		why = "a number is expected"
-	case strings.Contains(why, "type 'string'"):
+	case strings.Contains(why, "type 'string'") || strings.Contains(why, "type 'secret.String'"):
 		why = "a text is expected"
 	}
 	return fmt.Errorf("%s: %s", key, why)

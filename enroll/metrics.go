@@ -1,11 +1,10 @@
 package enroll
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vedette/enroll/protocol"
+	metric "vedette/internal/metrics"
 )
 
 type metrics struct {
@@ -31,12 +30,13 @@ const (
 )
 
 func newMetrics(reg prometheus.Registerer) *metrics {
+	set := metric.Set{Registerer: reg, Prefix: "vedette_enroll_"}
 	m := &metrics{
-		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vedette_enroll_connections", Help: "Open enrollment connections."}),
-		accepted:    prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_enroll_connections_total", Help: "Enrollment connections accepted: enrolled + refused + dropped + open."}),
-		enrolled:    prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_enroll_agents_total", Help: "Agents enrolled."}),
-		refused:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vedette_enroll_refused_total", Help: "Requests refused with a reason to the agent."}, []string{"reason"}),
-		dropped:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vedette_enroll_dropped_total", Help: "Connections that ended without a delivered reply."}, []string{"reason"}),
+		connections: set.Gauge("connections", "Open enrollment connections."),
+		accepted:    set.Counter("connections_total", "Enrollment connections accepted: enrolled + refused + dropped + open."),
+		enrolled:    set.Counter("agents_total", "Agents enrolled."),
+		refused:     set.CounterVec("refused_total", "Requests refused with a reason to the agent.", "reason"),
+		dropped:     set.CounterVec("dropped_total", "Connections that ended without a delivered reply.", "reason"),
 	}
 	for _, c := range protocol.Causes() {
 		m.refused.WithLabelValues(string(c))
@@ -46,28 +46,5 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	} {
 		m.dropped.WithLabelValues(r)
 	}
-	register(reg, &m.connections)
-	register(reg, &m.accepted)
-	register(reg, &m.enrolled)
-	register(reg, &m.refused)
-	register(reg, &m.dropped)
 	return m
-}
-
-// register adds a collector, or takes over the registered one of that name. So a
-// role that is made anew in one process goes on counting.
-func register[C prometheus.Collector](reg prometheus.Registerer, c *C) {
-	if reg == nil {
-		return
-	}
-	if err := reg.Register(*c); err != nil {
-		var are prometheus.AlreadyRegisteredError
-		if errors.As(err, &are) {
-			if old, ok := are.ExistingCollector.(C); ok {
-				*c = old
-				return
-			}
-		}
-		panic(err) // two different metrics under one name
-	}
 }

@@ -9,7 +9,11 @@
 // committed when the destination has every alert before it or the alert stands
 // in the dead letter topic. A destination that does not answer is tried again
 // for ever, with capped and jittered delays: alerts wait in the topic.
-// in = out + failed, by destination.
+// in = out + unrouted + failed, by destination.
+//
+// Package route decides which alerts a destination gets. A destination is one
+// folder with a Factory, and a line in package all; package forwardtest holds its
+// tests.
 //
 // Limits: a batch is at most kafka.HandleRecordsMax alerts.
 package forward

@@ -19,15 +19,23 @@ import (
 type Forward struct {
 	cfg      Config
 	cluster  *kafka.Cluster
-	dests    []Destination
+	dests    []Target
 	log      *slog.Logger
 	reg      prometheus.Registerer
 	metrics  *metrics
 	dead     deadLetters
 	producer *kafka.Producer
 
-	mu   sync.Mutex
-	errs map[string]error // last error by destination, nil when it answered
+	mu     sync.Mutex
+	states map[string]*state // by destination
+}
+
+// state is how a destination has answered.
+type state struct {
+	err    error     // last error, nil when it answered
+	closed time.Time // until when it asked to be left alone
+	warned bool      // the log says that it does not answer
+	lines  retry.Log
 }
 
 // deadLetters is what the role needs of a producer.
@@ -35,22 +43,22 @@ type deadLetters interface {
 	ProduceSync(ctx context.Context, recs ...schemas.Record) ([]schemas.Record, error)
 }
 
-// New prepares the role; destinations come from all.New. They stay the caller's
-// to close after Run has returned.
-func New(cfg Config, cluster *kafka.Cluster, dests []Destination, log *slog.Logger, reg prometheus.Registerer) (*Forward, error) {
+// New prepares the role. The destinations stay the caller's to close after Run has
+// returned.
+func New(cfg Config, cluster *kafka.Cluster, dests []Target, log *slog.Logger, reg prometheus.Registerer) (*Forward, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	if len(dests) == 0 {
 		return nil, errors.New("forward: no destination")
 	}
-	f := &Forward{cfg: cfg, cluster: cluster, dests: dests, log: log, reg: reg, metrics: newMetrics(reg), errs: map[string]error{}}
+	f := &Forward{cfg: cfg, cluster: cluster, dests: dests, log: log, reg: reg, metrics: newMetrics(reg), states: map[string]*state{}}
 	for _, d := range dests {
-		if _, ok := f.errs[d.Name()]; ok {
-			return nil, fmt.Errorf("forward: two destinations are named %q", d.Name())
+		if f.states[d.Name] != nil {
+			return nil, fmt.Errorf("forward: two destinations are named %q", d.Name)
 		}
-		f.errs[d.Name()] = nil
-		f.metrics.up.WithLabelValues(d.Name()).Set(1)
+		f.states[d.Name] = &state{}
+		f.metrics.up.WithLabelValues(d.Name).Set(1)
 	}
 	p, err := cluster.NewProducer("forward", log, reg)
 	if err != nil {
@@ -62,15 +70,12 @@ func New(cfg Config, cluster *kafka.Cluster, dests []Destination, log *slog.Logg
 
 // groupOf keeps the plain name for the indexer, which is there in every
 // installation.
-func (f *Forward) groupOf(d Destination) string {
-	if d.Name() == IndexerName {
+func (f *Forward) groupOf(d Target) string {
+	if d.Name == IndexerName {
 		return f.cfg.Group
 	}
-	return f.cfg.Group + "." + d.Name()
+	return f.cfg.Group + "." + d.Name
 }
-
-// IndexerName is the name of the destination that keeps alerts for searching.
-const IndexerName = "indexer"
 
 // Run delivers until ctx ends, then finishes or gives up the batches under way,
 // and returns nil.
@@ -86,12 +91,12 @@ func (f *Forward) Run(ctx context.Context) error {
 			err := f.cluster.Consume(ctx, kafka.GroupConfig{
 				Group: f.groupOf(d), Topic: schemas.TopicAlerts, Log: f.log, Registerer: f.reg,
 				Open: func(_ context.Context, a kafka.Assignment) (kafka.Handler, error) {
-					f.log.Debug("partition assigned", "destination", d.Name(), "topic", a.Topic, "partition", a.Partition)
+					f.log.Debug("partition assigned", "destination", d.Name, "topic", a.Topic, "partition", a.Partition)
 					return &handler{f: f, dest: d}, nil
 				},
 			})
 			if err != nil && !errors.Is(err, context.Canceled) {
-				errs[i] = fmt.Errorf("forward to %s: %w", d.Name(), err)
+				errs[i] = fmt.Errorf("forward to %s: %w", d.Name, err)
 			}
 		})
 	}
@@ -105,36 +110,45 @@ func (f *Forward) Health(ctx context.Context) map[string]error {
 	out := make(map[string]error, len(f.dests))
 	for _, d := range f.dests {
 		f.mu.Lock()
-		err := f.errs[d.Name()]
+		err := f.states[d.Name].err
 		f.mu.Unlock()
 		if err == nil {
 			err = d.Ready(ctx)
 		}
-		out["forward."+d.Name()] = err
+		out["forward."+d.Name] = err
 	}
 	return out
 }
 
-// note remembers how the last try ended and logs when that changed.
+// note remembers how the last try ended, and logs changes. A receiver with a limit
+// changes all the time: one line in a while is enough.
 func (f *Forward) note(dest string, err error) {
 	f.mu.Lock()
-	was := f.errs[dest]
-	f.errs[dest] = err
-	f.mu.Unlock()
-	switch {
-	case err != nil && was == nil:
-		f.metrics.up.WithLabelValues(dest).Set(0)
-		f.log.Warn("destination does not take alerts; they wait in the topic", "destination", dest, "err", err)
-	case err == nil && was != nil:
+	defer f.mu.Unlock()
+	s := f.states[dest]
+	s.err = err
+	if err == nil {
 		f.metrics.up.WithLabelValues(dest).Set(1)
-		f.log.Info("destination takes alerts again", "destination", dest)
+		if s.warned {
+			f.log.Info("destination takes alerts again", "destination", dest)
+		}
+		s.warned = false
+		return
+	}
+	f.metrics.up.WithLabelValues(dest).Set(0)
+	if s.warned {
+		return
+	}
+	if _, due := s.lines.Due(); due {
+		f.log.Warn("destination does not take alerts; they wait in the topic", "destination", dest, "err", err)
+		s.warned = true
 	}
 }
 
 // handler delivers the records of one partition to one destination.
 type handler struct {
 	f    *Forward
-	dest Destination
+	dest Target
 }
 
 func (h *handler) Close() {}
@@ -143,7 +157,7 @@ func (h *handler) Close() {}
 const reasonRecord = "record"
 
 func (h *handler) Handle(ctx context.Context, recs []schemas.Record) error {
-	name := h.dest.Name()
+	name := h.dest.Name
 	h.f.metrics.in.WithLabelValues(name).Add(float64(len(recs)))
 	alerts := make([]schemas.Alert, 0, len(recs))
 	from := make([]*schemas.Record, 0, len(recs)) // the record of each alert
@@ -159,26 +173,20 @@ func (h *handler) Handle(ctx context.Context, recs []schemas.Record) error {
 			bury(&recs[i], reasonRecord, err.Error())
 			continue
 		}
+		if !h.dest.Route.Match(&a) {
+			h.f.metrics.unrouted.WithLabelValues(name).Inc()
+			continue
+		}
 		alerts, from = append(alerts, a), append(from, &recs[i])
 	}
 	if len(alerts) > 0 {
-		var failures []Failure
-		err := h.again(ctx, func(ctx context.Context) (err error) {
-			start := time.Now()
-			failures, err = h.dest.Deliver(ctx, alerts)
-			if err == nil {
-				h.f.metrics.deliver.WithLabelValues(name).Observe(time.Since(start).Seconds())
-			}
-			h.f.noteUnless(ctx, name, err)
-			return err
-		})
+		failures, err := h.deliver(ctx, alerts)
 		if err != nil {
 			return err
 		}
 		for _, x := range failures {
 			bury(from[x.Index], x.Reason, x.Detail)
 		}
-		h.f.metrics.out.WithLabelValues(name).Add(float64(len(alerts) - len(failures)))
 	}
 	if len(dead) == 0 {
 		return nil
@@ -190,12 +198,86 @@ func (h *handler) Handle(ctx context.Context, recs []schemas.Record) error {
 	})
 }
 
-// noteUnless skips errors that come of the role's own end.
-func (f *Forward) noteUnless(ctx context.Context, dest string, err error) {
-	if err != nil && errors.Is(context.Cause(ctx), context.Canceled) {
+// deliver hands over alerts, with pauses between tries, until the destination
+// has taken or refused each of them, or ctx ends.
+func (h *handler) deliver(ctx context.Context, alerts []schemas.Alert) (failures []Failure, err error) {
+	name := h.dest.Name
+	pause := retry.Backoff{Min: h.f.cfg.RetryDelayMin, Max: h.f.cfg.RetryDelayMax}
+	for done := 0; ; {
+		if err := h.f.admit(ctx, name); err != nil {
+			return nil, err
+		}
+		try, cancel := context.WithTimeout(ctx, h.f.cfg.DeliverTimeout)
+		start := time.Now()
+		refused, err := h.dest.Deliver(try, alerts[done:])
+		late := try.Err() != nil
+		cancel()
+		n := progress(err, len(alerts)-done)
+		taken := n
+		for _, x := range refused {
+			if x.Index < n {
+				x.Index += done
+				failures = append(failures, x)
+				taken--
+			}
+		}
+		done += n
+		h.f.metrics.out.WithLabelValues(name).Add(float64(taken))
+		if err == nil {
+			h.f.metrics.deliver.WithLabelValues(name).Observe(time.Since(start).Seconds())
+			h.f.note(name, nil)
+			return failures, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if n > 0 {
+			pause.Reset()
+			if late {
+				continue // it is slow, but it takes alerts
+			}
+		}
+		h.f.note(name, err)
+		h.f.leaveAlone(name, err)
+		h.f.metrics.retries.WithLabelValues(name).Inc()
+		if err := pause.Wait(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// progress returns how many of n alerts Deliver has done with.
+func progress(err error, n int) int {
+	var part *Partial
+	switch {
+	case err == nil:
+		return n
+	case errors.As(err, &part):
+		return min(max(part.Done, 0), n)
+	}
+	return 0
+}
+
+// leaveAlone keeps every partition from a destination that asked for a pause.
+func (f *Forward) leaveAlone(dest string, err error) {
+	d := retry.Asked(err)
+	if d == 0 {
 		return
 	}
-	f.note(dest, err)
+	until := time.Now().Add(d)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s := f.states[dest]; until.After(s.closed) {
+		s.closed = until
+	}
+}
+
+// admit waits until a destination may be asked again.
+func (f *Forward) admit(ctx context.Context, dest string) error {
+	f.mu.Lock()
+	until := f.states[dest].closed
+	f.mu.Unlock()
+	return retry.Sleep(ctx, time.Until(until))
 }
 
 // again runs fn until it succeeds or ctx ends.
@@ -211,7 +293,7 @@ func (h *handler) again(ctx context.Context, fn func(context.Context) error) err
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		h.f.metrics.retries.WithLabelValues(h.dest.Name()).Inc()
+		h.f.metrics.retries.WithLabelValues(h.dest.Name).Inc()
 		if err := pause.Wait(ctx); err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"vedette/ingest/session"
 	"vedette/internal/kafka"
+	metric "vedette/internal/metrics"
 	"vedette/internal/registry"
 	"vedette/schemas"
 )
@@ -68,17 +69,13 @@ type Sweep struct {
 
 // NewSweep prepares the sweep of one process.
 func NewSweep(cfg Config, reg Registry, prod Producer, log *slog.Logger, promReg prometheus.Registerer) *Sweep {
-	counter := func(name, help string) prometheus.Counter {
-		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_ingest_agents_" + name, Help: help})
-		register(promReg, &c)
-		return c
-	}
+	set := metric.Set{Registerer: promReg, Prefix: "vedette_ingest_agents_"}
 	return &Sweep{
 		cfg: cfg, reg: reg, prod: prod, log: log,
-		lost:    counter("lost_total", "Agents that were found silent for too long."),
-		removed: counter("removed_total", "Agents removed because they had been disconnected for too long."),
-		kept:    counter("kept_total", "Agents that were about to be removed and came back, or were registered anew, before."),
-		failed:  counter("lost_unwritten_total", "Records, events and proposals about lost agents that could not be written."),
+		lost:    set.Counter("lost_total", "Agents that were found silent for too long."),
+		removed: set.Counter("removed_total", "Agents removed because they had been disconnected for too long."),
+		kept:    set.Counter("kept_total", "Agents that were about to be removed and came back, or were registered anew, before."),
+		failed:  set.Counter("lost_unwritten_total", "Records, events and proposals about lost agents that could not be written."),
 	}
 }
 

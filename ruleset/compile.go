@@ -4,8 +4,8 @@ import (
 	"errors"
 
 	"vedette/internal/regex"
+	"vedette/internal/xmlfile"
 	"vedette/ruleset/program"
-	"vedette/ruleset/xmlfile"
 )
 
 // textMax bounds texts after concatenation: decoders, rules.

@@ -6,9 +6,9 @@ import (
 	"strings"
 
 	"vedette/internal/regex"
+	"vedette/internal/xmlfile"
 	"vedette/ruleset/condition"
 	"vedette/ruleset/program"
-	"vedette/ruleset/xmlfile"
 )
 
 // fieldID numbers a dynamic field that rules name.

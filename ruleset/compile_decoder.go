@@ -5,8 +5,8 @@ import (
 	"strings"
 
 	"vedette/internal/regex"
+	"vedette/internal/xmlfile"
 	"vedette/ruleset/program"
-	"vedette/ruleset/xmlfile"
 )
 
 var plugins = map[string]program.Plugin{

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"vedette/internal/regex"
+	"vedette/internal/xmlfile"
 	"vedette/ruleset/condition"
 	"vedette/ruleset/program"
-	"vedette/ruleset/xmlfile"
 )
 
 // ruleFiles reads all rules, roots that are missing first.

@@ -8,9 +8,9 @@ import (
 
 	"vedette/internal/regex"
 	"vedette/internal/regex/osmatch"
+	"vedette/internal/xmlfile"
 	"vedette/ruleset/condition"
 	"vedette/ruleset/program"
-	"vedette/ruleset/xmlfile"
 )
 
 // placesMax bounds the places in the rule tree, since rules with several parents

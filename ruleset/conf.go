@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"vedette/internal/regex"
-	"vedette/ruleset/xmlfile"
+	"vedette/internal/xmlfile"
 )
 
 // ConfSuffix tells a configuration file from a directory.

@@ -4,8 +4,8 @@ import (
 	"strconv"
 	"strings"
 
+	"vedette/internal/xmlfile"
 	"vedette/ruleset/mitre"
-	"vedette/ruleset/xmlfile"
 	"vedette/schemas"
 )
 

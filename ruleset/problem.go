@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"vedette/ruleset/xmlfile"
+	"vedette/internal/xmlfile"
 )
 
 // Codes of problems that people know from 4.14's log (spec/ruleset-language.md §13.2).

@@ -13,7 +13,7 @@ import (
 	"slices"
 	"strings"
 
-	"vedette/ruleset/xmlfile"
+	"vedette/internal/xmlfile"
 )
 
 // File is one file of a ruleset.

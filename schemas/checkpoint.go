@@ -28,14 +28,16 @@ const (
 	CheckpointSlots = 2
 )
 
-// Checkpoint is the manifest of a checkpoint: the state of one partition of
-// `events` before the record at Offset. It is written after all its chunks were
-// acknowledged, and says where they stand.
+// Checkpoint is the manifest of a checkpoint: the state that one stage keeps of a
+// partition before the record at Offset. It is written after all its chunks were
+// acknowledged, and says where they are.
 //
-// Its record has the key `analyze/<partition>` and stands in partition 0 of
-// TopicCheckpoints; the chunks' keys are `analyze/<partition>/<slot>/<n>`, and
+// Its record has the key `<stage>/<partition>` and is in partition 0 of
+// TopicCheckpoints. The chunks' keys are `<stage>/<partition>/<slot>/<n>`, and
 // their values the bytes of the state. Both carry HeaderMAC over MACInput.
 type Checkpoint struct {
+	// Stage is the name of the stage, such as `analyze`. It is only in the keys.
+	Stage string
 	// Topic is the name without prefix, TopicID the incarnation of it whose
 	// offsets these are.
 	Topic     string
@@ -76,8 +78,6 @@ type checkpointJSON struct {
 	SHA256         string  `json:"sha256"`
 }
 
-const checkpointKeyPrefix = "analyze/"
-
 // Record returns the manifest's record, without its MAC.
 func (c *Checkpoint) Record() Record {
 	b := mustMarshal(checkpointJSON{
@@ -85,22 +85,22 @@ func (c *Checkpoint) Record() Record {
 		Ruleset: c.Ruleset, Time: c.Time.UnixMilli(), Slot: c.Slot, ChunkPartition: c.ChunkPartition, ChunkOffsets: c.ChunkOffsets,
 		Bytes: c.Bytes, SHA256: hex.EncodeToString(c.SHA256[:]),
 	})
-	return Record{Topic: TopicCheckpoints, Key: strconv.AppendInt([]byte(checkpointKeyPrefix), int64(c.Partition), 10), Value: b}
+	return Record{Topic: TopicCheckpoints, Key: strconv.AppendInt([]byte(c.Stage+"/"), int64(c.Partition), 10), Value: b}
 }
 
-// CheckpointChunk returns the record of chunk n in a slot of a partition of
-// `events`, without its MAC. It is to stand in chunkPartition of TopicCheckpoints.
-func CheckpointChunk(partition int32, slot, n int, chunkPartition int32, data []byte) Record {
+// Chunk returns the record of chunk n, without its MAC, for ChunkPartition of
+// TopicCheckpoints.
+func (c *Checkpoint) Chunk(n int, data []byte) Record {
 	return Record{
-		Topic: TopicCheckpoints, Partition: chunkPartition, Value: data,
-		Key: fmt.Appendf(nil, "%s%d/%d/%d", checkpointKeyPrefix, partition, slot, n),
+		Topic: TopicCheckpoints, Partition: c.ChunkPartition, Value: data,
+		Key: fmt.Appendf(nil, "%s/%d/%d/%d", c.Stage, c.Partition, c.Slot, n),
 	}
 }
 
-// CheckpointManifestOf tells of which partition of `events` a record of
-// TopicCheckpoints is the manifest; false for chunks and what is neither.
-func CheckpointManifestOf(key []byte) (partition int32, ok bool) {
-	return partitionKey(key, checkpointKeyPrefix)
+// CheckpointManifestOf tells of which partition a record of TopicCheckpoints is
+// the manifest that a stage wrote; false for chunks and all other records.
+func CheckpointManifestOf(stage string, key []byte) (partition int32, ok bool) {
+	return partitionKey(key, stage+"/")
 }
 
 // partitionKey reads a key that is prefix and the number of a partition.
@@ -122,9 +122,9 @@ var ErrCheckpoint = errors.New("not a checkpoint's manifest")
 // ErrCheckpointVersion says that a manifest is of a version this program does not know.
 var ErrCheckpointVersion = errors.New("checkpoint of an unknown version")
 
-// ParseCheckpoint reads a manifest. Unknown members are ignored. It does not
-// verify the MAC.
-func ParseCheckpoint(r *Record) (Checkpoint, error) {
+// ParseCheckpoint reads the manifest that a stage wrote. Unknown members are
+// ignored. It does not verify the MAC.
+func ParseCheckpoint(stage string, r *Record) (Checkpoint, error) {
 	if len(r.Value) > MaxCheckpointManifestBytes {
 		return Checkpoint{}, fmt.Errorf("%w: too long", ErrCheckpoint)
 	}
@@ -136,11 +136,11 @@ func ParseCheckpoint(r *Record) (Checkpoint, error) {
 		return Checkpoint{}, ErrCheckpointVersion
 	}
 	c := Checkpoint{
-		Topic: j.Topic, TopicID: j.TopicID, Partition: j.Partition, Offset: j.Offset, Epoch: j.Epoch, Ruleset: j.Ruleset,
+		Stage: stage, Topic: j.Topic, TopicID: j.TopicID, Partition: j.Partition, Offset: j.Offset, Epoch: j.Epoch, Ruleset: j.Ruleset,
 		Time: time.UnixMilli(j.Time).UTC(), Slot: j.Slot, ChunkPartition: j.ChunkPartition, ChunkOffsets: j.ChunkOffsets, Bytes: j.Bytes,
 	}
 	sum, err := hex.DecodeString(j.SHA256)
-	p, ok := CheckpointManifestOf(r.Key)
+	p, ok := CheckpointManifestOf(stage, r.Key)
 	switch {
 	case err != nil || len(sum) != len(c.SHA256):
 		return c, fmt.Errorf("%w: sha256", ErrCheckpoint)

@@ -12,7 +12,7 @@ import (
 
 func goldenCheckpoint() Checkpoint {
 	return Checkpoint{
-		Topic: TopicEvents, TopicID: "AAAAAAAAAAAAAAAAAAAAAA", Partition: 7, Offset: 1234, Epoch: 3, Ruleset: "0011223344556677",
+		Stage: "analyze", Topic: TopicEvents, TopicID: "AAAAAAAAAAAAAAAAAAAAAA", Partition: 7, Offset: 1234, Epoch: 3, Ruleset: "0011223344556677",
 		Time: time.UnixMilli(1795309100271).UTC(), Slot: 1, ChunkPartition: 5, ChunkOffsets: []int64{90, 91, 93}, Bytes: 1_100_000, SHA256: sha256.Sum256([]byte("x")),
 	}
 }
@@ -21,7 +21,7 @@ func TestACheckpointSurvivesItsRecord(t *testing.T) {
 	t.Parallel()
 	want := goldenCheckpoint()
 	r := goldenFile(t, "checkpoint-v1.json", want.Record())
-	got, err := ParseCheckpoint(&r)
+	got, err := ParseCheckpoint("analyze", &r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,20 +33,21 @@ func TestACheckpointSurvivesItsRecord(t *testing.T) {
 func TestAManifestIsToldFromAChunk(t *testing.T) {
 	t.Parallel()
 	for key, want := range map[string]int32{"analyze/0": 0, "analyze/47": 47, "analyze/2147483647": 2147483647} {
-		if p, ok := CheckpointManifestOf([]byte(key)); !ok || p != want {
+		if p, ok := CheckpointManifestOf("analyze", []byte(key)); !ok || p != want {
 			t.Errorf("%s: %d, %v", key, p, ok)
 		}
 	}
-	chunk := CheckpointChunk(4, 1, 12, 3, []byte("data"))
+	c := Checkpoint{Stage: "analyze", Partition: 4, Slot: 1, ChunkPartition: 3}
+	chunk := c.Chunk(12, []byte("data"))
 	if string(chunk.Key) != "analyze/4/1/12" || chunk.Partition != 3 {
 		t.Errorf("%s in %d", chunk.Key, chunk.Partition)
 	}
 	for _, key := range []string{string(chunk.Key), "", "analyze/", "analyze/-1", "analyze/01", "analyze/+1", "analyze/99999999999", "other/1"} {
-		if _, ok := CheckpointManifestOf([]byte(key)); ok {
+		if _, ok := CheckpointManifestOf("analyze", []byte(key)); ok {
 			t.Errorf("%q counts as a manifest", key)
 		}
 	}
-	other := CheckpointChunk(4, 1, 13, 3, []byte("data"))
+	other := c.Chunk(13, []byte("data"))
 	if string(MACInput(&chunk)) == string(MACInput(&other)) {
 		t.Error("two chunks have one MAC")
 	}
@@ -63,7 +64,7 @@ func TestAManifestOutOfBoundsIsRefused(t *testing.T) {
 			t.Fatalf("%s is not in %s", old, text)
 		}
 		r.Value = []byte(text)
-		if _, err := ParseCheckpoint(&r); !errors.Is(err, want) {
+		if _, err := ParseCheckpoint("analyze", &r); !errors.Is(err, want) {
 			t.Errorf("%s: err = %v", replacement, err)
 		}
 	}
@@ -98,7 +99,7 @@ func FuzzParseCheckpoint(f *testing.F) {
 	f.Add([]byte("analyze/0"), []byte(`{"v":1}`))
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		r := Record{Key: key, Value: value}
-		c, err := ParseCheckpoint(&r)
+		c, err := ParseCheckpoint("analyze", &r)
 		if err != nil {
 			return
 		}
@@ -106,7 +107,7 @@ func FuzzParseCheckpoint(f *testing.F) {
 		if len(again.Value) > MaxCheckpointManifestBytes {
 			return // escaping made it longer
 		}
-		if got, err := ParseCheckpoint(&again); err != nil || cmp.Diff(c, got) != "" {
+		if got, err := ParseCheckpoint("analyze", &again); err != nil || cmp.Diff(c, got) != "" {
 			t.Fatalf("%v: %s", err, cmp.Diff(c, got))
 		}
 	})

@@ -4,15 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // HeaderMAC carries the HMAC of a record's value under the cluster key. Records
 // that act on agents or results are applied only when it verifies.
 const HeaderMAC = "mac"
-
-// ProposalVersion is the version this program writes. A reader applies only
-// versions it knows, because every reader must come to the same result.
-const ProposalVersion = 1
 
 // MaxProposalBytes bounds a proposal's value.
 const MaxProposalBytes = 256 << 10
@@ -30,13 +28,53 @@ const (
 	ProposalGroupAdd    ProposalKind = "group.add"
 	ProposalGroupRemove ProposalKind = "group.remove"
 	ProposalAgentGroups ProposalKind = "agent.groups"
+	ProposalActivate    ProposalKind = "registry.activate"
+	ProposalAccess      ProposalKind = "access.change"
 )
+
+// Formats maps kinds of proposals to the number of their newest format. A kind's
+// number grows when a proposal of it gets another meaning or another field that
+// decides.
+type Formats map[ProposalKind]int
+
+// proposalKinds has one line for each kind: the newest format that this program
+// reads, the newest format that needs no activation, and the field of the proposal
+// that the kind needs.
+var proposalKinds = map[ProposalKind]struct {
+	newest, free int
+	has          func(p *Proposal) bool
+}{
+	ProposalAgentAdd:    {1, 1, func(p *Proposal) bool { return p.AgentAdd != nil }},
+	ProposalAgentRemove: {1, 1, func(p *Proposal) bool { return p.AgentRemove != nil }},
+	ProposalIDReserve:   {1, 1, func(p *Proposal) bool { return p.IDReserve != nil }},
+	ProposalUserAdd:     {1, 1, func(p *Proposal) bool { return p.UserAdd != nil }},
+	ProposalTokenKey:    {1, 1, func(p *Proposal) bool { return p.TokenKey != nil }},
+	ProposalGroupAdd:    {1, 1, func(p *Proposal) bool { return p.GroupAdd != nil }},
+	ProposalGroupRemove: {1, 1, func(p *Proposal) bool { return p.GroupRemove != nil }},
+	ProposalAgentGroups: {1, 1, func(p *Proposal) bool { return p.AgentGroups != nil }},
+	// An activation is written only when every node knows it, so it needs none itself.
+	ProposalActivate: {1, 1, func(p *Proposal) bool { return p.Activate != nil }},
+	ProposalAccess:   {1, 0, func(p *Proposal) bool { return p.Access != nil }},
+}
+
+// KnownFormats returns the newest format of each kind that this program reads.
+func KnownFormats() Formats {
+	known := Formats{}
+	for kind, k := range proposalKinds {
+		known[kind] = k.newest
+	}
+	return known
+}
+
+// FreeFormat returns the newest format of a kind that every node of a registry
+// reads without an activation; 0 where the kind needs one.
+func FreeFormat(kind ProposalKind) int { return proposalKinds[kind].free }
 
 // Proposal is one record of TopicRegistry: a change somebody asks for, with all
 // it is judged by, so that every reader accepts or refuses it alike without a
 // clock or anything else of its own.
 type Proposal struct {
-	// V is ProposalVersion.
+	// V is the number of the kind's format, from 1.
 	V int `json:"v"`
 	// ID is 32 random hexadecimal digits. Sealed fields are bound to it.
 	ID   string       `json:"id"`
@@ -46,14 +84,22 @@ type Proposal struct {
 	// Time is the proposer's clock, in Unix milliseconds.
 	Time int64 `json:"time"`
 
-	AgentAdd    *AgentAdd    `json:"agent_add,omitempty"`
-	AgentRemove *AgentRemove `json:"agent_remove,omitempty"`
-	IDReserve   *IDReserve   `json:"id_reserve,omitempty"`
-	UserAdd     *UserAdd     `json:"user_add,omitempty"`
-	TokenKey    *TokenKey    `json:"token_key,omitempty"`
-	GroupAdd    *GroupName   `json:"group_add,omitempty"`
-	GroupRemove *GroupName   `json:"group_remove,omitempty"`
-	AgentGroups *AgentGroups `json:"agent_groups,omitempty"`
+	AgentAdd    *AgentAdd     `json:"agent_add,omitempty"`
+	AgentRemove *AgentRemove  `json:"agent_remove,omitempty"`
+	IDReserve   *IDReserve    `json:"id_reserve,omitempty"`
+	UserAdd     *UserAdd      `json:"user_add,omitempty"`
+	TokenKey    *TokenKey     `json:"token_key,omitempty"`
+	GroupAdd    *GroupName    `json:"group_add,omitempty"`
+	GroupRemove *GroupName    `json:"group_remove,omitempty"`
+	AgentGroups *AgentGroups  `json:"agent_groups,omitempty"`
+	Activate    *Activate     `json:"activate,omitempty"`
+	Access      *AccessChange `json:"access,omitempty"`
+}
+
+// Activate says that every node reads these formats, so that they may be written
+// from here on.
+type Activate struct {
+	Formats Formats `json:"formats"`
 }
 
 // AgentAdd asks for a new agent.
@@ -158,9 +204,9 @@ func ProposalRecord(value, mac []byte) Record {
 	return Record{Topic: TopicRegistry, Value: value, Headers: []Header{{Key: HeaderMAC, Value: mac}}}
 }
 
-// ParseProposal reads a record's value. Unknown fields are ignored, a newer
-// version or an unknown kind is an *UnknownProposalError. It does not verify the MAC.
-func ParseProposal(value []byte) (Proposal, error) {
+// Parse reads a record's value. Unknown fields are ignored; a kind or a format
+// beyond known is an *UnknownProposalError. It does not verify the MAC.
+func (known Formats) Parse(value []byte) (Proposal, error) {
 	var p Proposal
 	if len(value) > MaxProposalBytes {
 		return p, ErrProposalTooLarge
@@ -168,35 +214,22 @@ func ParseProposal(value []byte) (Proposal, error) {
 	if err := json.Unmarshal(value, &p); err != nil {
 		return p, fmt.Errorf("read proposal: %w", err)
 	}
-	if p.V > ProposalVersion {
-		return p, &UnknownProposalError{V: p.V, Kind: p.Kind, Proposer: p.Proposer}
-	}
-	if p.V != ProposalVersion {
+	if p.V < 1 {
 		return p, ErrProposalVersion
 	}
-	ok := len(p.ID) == 32
-	switch p.Kind {
-	case ProposalAgentAdd:
-		ok = ok && p.AgentAdd != nil
-	case ProposalAgentRemove:
-		ok = ok && p.AgentRemove != nil
-	case ProposalIDReserve:
-		ok = ok && p.IDReserve != nil
-	case ProposalUserAdd:
-		ok = ok && p.UserAdd != nil
-	case ProposalTokenKey:
-		ok = ok && p.TokenKey != nil
-	case ProposalGroupAdd:
-		ok = ok && p.GroupAdd != nil
-	case ProposalGroupRemove:
-		ok = ok && p.GroupRemove != nil
-	case ProposalAgentGroups:
-		ok = ok && p.AgentGroups != nil
-	default:
-		return p, &UnknownProposalError{V: p.V, Kind: p.Kind, Proposer: p.Proposer}
+	if p.V > known[p.Kind] {
+		return p, &UnknownProposalError{V: p.V, Kind: p.Kind, Proposer: p.Proposer, Known: known[p.Kind]}
 	}
-	if !ok {
+	if k, ok := proposalKinds[p.Kind]; len(p.ID) != 32 || ok && !k.has(&p) {
 		return p, ErrProposalShape
+	}
+	if p.Activate == nil {
+		return p, nil
+	}
+	for _, kind := range slices.Sorted(maps.Keys(p.Activate.Formats)) {
+		if v := p.Activate.Formats[kind]; v > known[kind] {
+			return p, &UnknownProposalError{V: v, Kind: kind, Proposer: p.Proposer, Known: known[kind]}
+		}
 	}
 	return p, nil
 }
@@ -207,8 +240,12 @@ type UnknownProposalError struct {
 	V        int
 	Kind     ProposalKind
 	Proposer string // the node that wrote it
+	Known    int    // the newest format of the kind that this program reads, 0 for none
 }
 
 func (e *UnknownProposalError) Error() string {
-	return fmt.Sprintf("kind %q, version %d, written by node %q; this program knows version %d", e.Kind, e.V, e.Proposer, ProposalVersion)
+	if e.Known == 0 {
+		return fmt.Sprintf("kind %q, format %d, written by node %q", e.Kind, e.V, e.Proposer)
+	}
+	return fmt.Sprintf("kind %q, format %d, written by node %q; this program knows format %d", e.Kind, e.V, e.Proposer, e.Known)
 }

@@ -36,8 +36,10 @@ func goldenProposals() map[string]Proposal {
 	lost := base(ProposalAgentRemove)
 	lost.AgentRemove = &AgentRemove{AgentID: "050", Seen: &SeenAgent{ID: "050", State: StateDisconnected, DisconnectionTime: 1690000000000}, AfterSeconds: 86400}
 	groups.AgentGroups = &AgentGroups{AgentID: "050", Mode: GroupsAppend, Groups: []string{"web", "db"}}
+	activate := base(ProposalActivate)
+	activate.Activate = &Activate{Formats: Formats{ProposalGroupAdd: 1, ProposalUserAdd: 1}}
 	return map[string]Proposal{
-		"agent.add": add, "agent.remove": remove, "agent.remove.lost": lost, "id.reserve": reserve, "user.add": user, "token.key": token,
+		"registry.activate": activate, "agent.add": add, "agent.remove": remove, "agent.remove.lost": lost, "id.reserve": reserve, "user.add": user, "token.key": token,
 		"group.add": groupAdd, "group.remove": groupRemove, "agent.groups": groups,
 	}
 }
@@ -71,7 +73,7 @@ func TestEveryGoldenProposalDecodesAndRoundTrips(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := ParseProposal(golden(t, "registry-v1-"+name+".json", b))
+		got, err := KnownFormats().Parse(golden(t, "registry-v1-"+name+".json", b))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -89,7 +91,7 @@ func TestAProposalOfAnUnknownShapeIsRefused(t *testing.T) {
 		`{"v":1,"id":"short","kind":"agent.add","agent_add":{}}`:                            ErrProposalShape,
 		strings.Repeat(" ", MaxProposalBytes+1):                                             ErrProposalTooLarge,
 	} {
-		if _, err := ParseProposal([]byte(in)); err != want {
+		if _, err := KnownFormats().Parse([]byte(in)); err != want {
 			t.Errorf("%.60s: %v, want %v", in, err, want)
 		}
 	}
@@ -98,15 +100,17 @@ func TestAProposalOfAnUnknownShapeIsRefused(t *testing.T) {
 		`{"v":2,"id":"00112233445566778899aabbccddeeff","kind":"agent.add","proposer":"n2","agent_add":{}}`,
 		`{"v":1,"id":"00112233445566778899aabbccddeeff","kind":"agent.fly","proposer":"n2"}`,
 		`{"v":2,"proposer":"n2"}`,
+		`{"v":1,"id":"00112233445566778899aabbccddeeff","kind":"registry.activate","proposer":"n2","activate":{"formats":{"agent.add":1,"agent.fly":1}}}`,
+		`{"v":1,"id":"00112233445566778899aabbccddeeff","kind":"registry.activate","proposer":"n2","activate":{"formats":{"agent.add":2}}}`,
 	} {
-		_, err := ParseProposal([]byte(in))
+		_, err := KnownFormats().Parse([]byte(in))
 		var unknown *UnknownProposalError
 		if !errors.As(err, &unknown) || unknown.Proposer != "n2" {
 			t.Errorf("%s: %v; it must be reported as unknown, with the node that wrote it", in, err)
 		}
 	}
 	// A later version may add fields.
-	if _, err := ParseProposal([]byte(`{"v":1,"id":"00112233445566778899aabbccddeeff","kind":"agent.remove","agent_remove":{"agent_id":"001"},"later":1}`)); err != nil {
+	if _, err := KnownFormats().Parse([]byte(`{"v":1,"id":"00112233445566778899aabbccddeeff","kind":"agent.remove","agent_remove":{"agent_id":"001"},"later":1}`)); err != nil {
 		t.Error(err)
 	}
 }

@@ -35,6 +35,7 @@ const (
 	TopicSnapshots   = "snapshots"
 	TopicFiles       = "files"
 	TopicPresence    = "presence"
+	TopicNodes       = "nodes"
 	TopicCommands    = "commands"
 	TopicReplies     = "replies"
 	TopicCheckpoints = "checkpoints"
@@ -57,6 +58,7 @@ func Topics() []Topic {
 		{Name: TopicSnapshots, Key: "none", Carries: "snapshots of the registry as chunks, manifest last", Single: true},
 		{Name: TopicFiles, Key: "path", Carries: "rules, decoders, lists, feeds, group files, ruleset versions", Compacted: true, Single: true},
 		{Name: TopicPresence, Key: "agent id", Carries: "address, gateway, version, OS, config sum, last sign of life", Compacted: true},
+		{Name: TopicNodes, Key: "node/roles", Carries: "which processes run, and the formats they read", Compacted: true, Single: true},
 		{Name: TopicCommands, Key: "agent id", Carries: "orders to an agent", Retention: day},
 		{Name: TopicReplies, Key: "agent id", Carries: "an agent's answers", Retention: day},
 		// State is written again every minute, so the broker's week and gigabyte

@@ -9,14 +9,12 @@ import (
 
 type metrics struct {
 	events      prometheus.Counter
-	lost        prometheus.Counter
 	differences *prometheus.CounterVec
 }
 
 func newMetrics(o Options) *metrics {
 	m := &metrics{
 		events: prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_shadow_events_total", Help: "Events judged by the shadow ruleset, each once per owner."}),
-		lost:   prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_shadow_lost_events_total", Help: "Events that retention removed before the shadow ruleset judged them."}),
 		differences: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "vedette_shadow_differences_total", Help: "Events whose verdict the shadow ruleset would change, acknowledged by the brokers.",
 		}, []string{"kind"}),
@@ -24,7 +22,7 @@ func newMetrics(o Options) *metrics {
 	for _, kind := range []schemas.ShadowKind{schemas.ShadowAdded, schemas.ShadowRemoved, schemas.ShadowChanged} {
 		m.differences.WithLabelValues(string(kind))
 	}
-	o.Registerer.MustRegister(m.events, m.lost, m.differences, info{o.Running, o.Candidate})
+	o.Registerer.MustRegister(m.events, m.differences, info{o.Running, o.Candidate})
 	return m
 }
 

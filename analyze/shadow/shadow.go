@@ -15,6 +15,7 @@ import (
 	"vedette/internal/repeats"
 	"vedette/internal/retry"
 	"vedette/internal/shadowlog"
+	"vedette/internal/stage"
 	"vedette/ruleset/engine"
 	"vedette/ruleset/program"
 	"vedette/schemas"
@@ -24,10 +25,6 @@ import (
 const Group = shadowlog.Group
 
 const (
-	// batchRecordsMax and batchBytesMax bound the differences that wait for
-	// acknowledgement per partition.
-	batchRecordsMax = 1000
-	batchBytesMax   = 8 << 20
 	// snapshotMax bounds the state that is copied when the rulesets part.
 	snapshotMax = 256 << 20
 	// pauseMax is the longest pause after a failure.
@@ -48,6 +45,7 @@ type Role struct {
 	o        Options
 	m        *metrics
 	producer *kafka.Producer
+	stage    *stage.Stage
 }
 
 // New opens the producer; nothing is read before Run.
@@ -56,7 +54,15 @@ func New(o Options) (*Role, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Role{o: o, m: newMetrics(o), producer: p}, nil
+	r := &Role{o: o, m: newMetrics(o), producer: p}
+	r.stage = stage.New(stage.Config{
+		Name: "shadow", Group: Group, Topic: schemas.TopicEvents, Cluster: o.Cluster, Producer: p,
+		Versions: pair{o.Running, o.Candidate}, Rewind: r.rewind, Log: o.Log, Registerer: o.Registerer,
+		Open: func(a kafka.Assignment) stage.Part {
+			return &partition{r: r, a: a, groups: map[*program.Rule]string{}}
+		},
+	})
+	return r, nil
 }
 
 // Run compares until ctx ends, once there are both rulesets, and returns nil. It
@@ -89,14 +95,19 @@ func (r *Role) consume(ctx context.Context) error {
 	if err := r.o.Cluster.BeginGroup(ctx, Group, schemas.TopicEvents); err != nil {
 		return err
 	}
-	return r.o.Cluster.Consume(ctx, kafka.GroupConfig{
-		Group: Group, Topic: schemas.TopicEvents, Rewind: r.rewind,
-		Open: func(_ context.Context, a kafka.Assignment) (kafka.Handler, error) {
-			return &partition{r: r, a: a, groups: map[*program.Rule]string{}}, nil
-		},
-		Log: r.o.Log, Registerer: r.o.Registerer,
-	})
+	return r.stage.Run(ctx)
 }
+
+// pair names the candidate and the running ruleset as one version (stage.Versions).
+type pair struct{ running, candidate analyze.Rulesets }
+
+const against = " against "
+
+// Ready implements stage.Versions. Run has waited for both.
+func (p pair) Ready() <-chan struct{} { return p.candidate.Ready() }
+
+// Current implements stage.Versions.
+func (p pair) Current() string { return p.candidate.Current() + against + p.running.Current() }
 
 // rewind is how far back a partition is read again to fill the windows of both.
 func (r *Role) rewind(ctx context.Context) time.Duration {
@@ -152,58 +163,40 @@ type verdict struct {
 	groups      string
 }
 
-// partition is one assigned partition of `events`.
+// partition compares the verdicts on one assigned partition of `events` (stage.Part).
 type partition struct {
 	r                  *Role
 	a                  kafka.Assignment
 	running, candidate judge
 	// groups are the groups of rules met, sorted, as they are compared.
-	groups  map[*program.Rule]string
-	seen    repeats.Memory
-	started bool
+	groups map[*program.Rule]string
+	seen   repeats.Memory
 }
 
-// Close implements kafka.Handler.
-func (p *partition) Close() {}
-
-// Handle compares the verdicts of records in order, and returns once the
-// differences are durable.
-func (p *partition) Handle(ctx context.Context, recs []schemas.Record) error {
-	if !p.started && p.a.Committed != kafka.NoOffset && recs[0].Offset > p.a.Committed {
-		p.r.m.lost.Add(float64(recs[0].Offset - p.a.Committed))
+// Prepare implements stage.Part.
+func (p *partition) Prepare(ctx context.Context, version string) (use func(), err error) {
+	cv, rv, _ := strings.Cut(version, against)
+	re, err := p.running.get(ctx, p.r.o.Running, rv)
+	if err != nil {
+		return nil, err
 	}
-	p.started = true
-	if err := p.follow(ctx); err != nil {
-		return err
+	ce, err := p.candidate.get(ctx, p.r.o.Candidate, cv)
+	if err != nil {
+		return nil, err
 	}
-	out := batch{p: p.r.producer, m: p.r.m}
-	for i := range recs {
-		p.compare(&recs[i], &out)
-		if out.full() {
-			if err := out.flush(ctx); err != nil {
-				return err
-			}
-		}
-		if i%256 == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-	}
-	return out.flush(ctx)
+	return func() { p.use(rv, re, cv, ce) }, nil
 }
 
-// follow brings both judges to the versions of now.
-func (p *partition) follow(ctx context.Context) error {
-	rv, re, err := p.current(ctx, p.r.o.Running, &p.running)
-	if err != nil {
-		return err
+// get returns the engine of a version.
+func (j *judge) get(ctx context.Context, rules analyze.Rulesets, version string) (*engine.Engine, error) {
+	if version == j.version && j.engine != nil {
+		return j.engine, nil
 	}
-	cv, ce, err := p.current(ctx, p.r.o.Candidate, &p.candidate)
-	if err != nil {
-		return err
-	}
-	if rv == p.running.version && cv == p.candidate.version {
-		return nil
-	}
+	return rules.Engine(ctx, version)
+}
+
+// use brings both judges to their versions.
+func (p *partition) use(rv string, re *engine.Engine, cv string, ce *engine.Engine) {
 	if p.candidate.state == nil && p.running.state != nil && rv != cv {
 		// They were one and part: both go on with the memory of the one.
 		p.candidate.state, p.candidate.engine = p.copied(), p.running.engine
@@ -213,11 +206,25 @@ func (p *partition) follow(ctx context.Context) error {
 	p.running.become(rv, re)
 	if rv == cv {
 		p.candidate = judge{version: cv}
-		return nil
+		return
 	}
 	p.candidate.become(cv, ce)
-	return nil
 }
+
+// errNoCheckpoint says that a shadow keeps no checkpoint: it has no key for one.
+var errNoCheckpoint = errors.New("a shadow keeps no checkpoint")
+
+// Restore implements stage.Part.
+func (p *partition) Restore([]byte) error { return errNoCheckpoint }
+
+// AppendSnapshot implements stage.Part.
+func (p *partition) AppendSnapshot([]byte, int) ([]byte, error) { return nil, errNoCheckpoint }
+
+// Keys implements stage.Part.
+func (p *partition) Keys() int { return p.running.state.Keys() }
+
+// Close implements stage.Part.
+func (p *partition) Close() {}
 
 // copied returns a copy of the running ruleset's state, or nil if it is too large.
 func (p *partition) copied() *engine.Keyed {
@@ -232,32 +239,8 @@ func (p *partition) copied() *engine.Keyed {
 	return nil
 }
 
-// current returns the version that must judge, and its engine. An unavailable
-// version leaves the one before. Without any, current asks until there is one.
-func (p *partition) current(ctx context.Context, rules analyze.Rulesets, j *judge) (string, *engine.Engine, error) {
-	pause := retry.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
-	for {
-		version := rules.Current()
-		if version == j.version && j.engine != nil {
-			return version, j.engine, nil
-		}
-		e, err := rules.Engine(ctx, version)
-		switch {
-		case err == nil:
-			return version, e, nil
-		case ctx.Err() != nil:
-			return "", nil, ctx.Err()
-		case errors.Is(err, analyze.ErrRulesetGone) && j.engine != nil:
-			return j.version, j.engine, nil // a newer one is current meanwhile
-		}
-		p.r.o.Log.Warn("a ruleset cannot be read", "partition", p.a.Partition, "ruleset", version, "err", err)
-		if err := pause.Wait(ctx); err != nil {
-			return "", nil, err
-		}
-	}
-}
-
-func (p *partition) compare(rec *schemas.Record, out *batch) {
+// Process implements stage.Part: it compares the verdicts on one event.
+func (p *partition) Process(rec *schemas.Record, live bool, out *stage.Output) {
 	ev, err := schemas.ParseEvent(rec)
 	if err != nil {
 		return // the workers see to it
@@ -266,7 +249,6 @@ func (p *partition) compare(rec *schemas.Record, out *batch) {
 		return // as the workers do
 	}
 	before, was := p.verdict(&p.running, &ev)
-	live := rec.Offset >= p.a.Committed
 	if live {
 		p.r.m.events.Inc()
 	}
@@ -288,7 +270,7 @@ func (p *partition) compare(rec *schemas.Record, out *batch) {
 	case d.Now == nil:
 		d.Kind = schemas.ShadowRemoved
 	}
-	out.add(&d)
+	out.Add(d.Record(), p.r.m.differences.WithLabelValues(string(d.Kind)))
 }
 
 // shown is a result as it is written; nil is no alert.
@@ -297,41 +279,4 @@ func shown(r *engine.Result) *schemas.ShadowVerdict {
 		return nil
 	}
 	return &schemas.ShadowVerdict{Rule: r.RuleID, Level: r.Level, Groups: r.Rule().Info.Groups, Description: r.Description()}
-}
-
-// batch is differences on their way to the brokers.
-type batch struct {
-	p     *kafka.Producer
-	m     *metrics
-	recs  []schemas.Record
-	kinds map[schemas.ShadowKind]int
-	bytes int
-}
-
-func (b *batch) full() bool { return len(b.recs) >= batchRecordsMax || b.bytes >= batchBytesMax }
-
-func (b *batch) add(d *schemas.ShadowDiff) {
-	rec := d.Record()
-	b.recs = append(b.recs, rec)
-	b.bytes += len(rec.Value)
-	if b.kinds == nil {
-		b.kinds = map[schemas.ShadowKind]int{}
-	}
-	b.kinds[d.Kind]++
-}
-
-// flush returns when everything was acknowledged.
-func (b *batch) flush(ctx context.Context) error {
-	if len(b.recs) == 0 {
-		return nil
-	}
-	if _, err := b.p.ProduceSync(ctx, b.recs...); err != nil {
-		return err
-	}
-	for kind, n := range b.kinds {
-		b.m.differences.WithLabelValues(string(kind)).Add(float64(n))
-	}
-	clear(b.kinds)
-	b.recs, b.bytes = b.recs[:0], 0
-	return nil
 }

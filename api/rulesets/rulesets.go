@@ -11,6 +11,7 @@ import (
 	"vedette/api/problem"
 	"vedette/api/rest"
 	"vedette/internal/shadowlog"
+	"vedette/rulesets"
 )
 
 // Service answers the operations on versions of the ruleset.
@@ -35,40 +36,15 @@ func (a *Service) Part() rest.Part {
 // Rulesets are the published versions of the ruleset.
 type Rulesets interface {
 	// Versions returns them, the newest first.
-	Versions() []RulesetVersion
+	Versions() []rulesets.Version
 	// Reload reads the ruleset's directories anew and returns when this node runs
 	// them; the error says why it does not.
 	Reload(ctx context.Context) error
 	// Promote makes a version the current one, or the one before it if it says
-	// PreviousRuleset, and returns which. A candidate that this node tries is
-	// published for it. The error says why not, with ErrNoRuleset for a version
+	// rulesets.PreviousVersion, and returns which. A candidate that this node tries is
+	// published for it. The error says why not, with rulesets.ErrNoVersion for a version
 	// that nobody knows.
 	Promote(ctx context.Context, version string) (string, error)
-}
-
-// PreviousRuleset names the version before the current one.
-const PreviousRuleset = "previous"
-
-// ErrNoRuleset says that a version of the ruleset is not known.
-var ErrNoRuleset = errors.New("no such version of the ruleset")
-
-// RulesetVersion is one version of the ruleset.
-type RulesetVersion struct {
-	Version   string
-	Published time.Time
-	Node      string
-	Files     int
-	// Current says that workers are to run it.
-	Current bool
-	// Workers run it: each changes over at the next event of each partition.
-	Workers []RulesetWorker
-}
-
-// RulesetWorker is one worker that runs a version.
-type RulesetWorker struct {
-	Node string
-	// Partitions is how many of its partitions have been judged by the version.
-	Partitions int
 }
 
 func (a *Service) listRulesets(*rest.Call, *rest.None) (rest.Answer, error) {
@@ -109,7 +85,7 @@ func (a *Service) promoteRuleset(c *rest.Call, p *promoteRuleset) (rest.Answer, 
 	}
 	version, err := a.Rulesets.Promote(c.Ctx, p.Version)
 	switch {
-	case errors.Is(err, ErrNoRuleset):
+	case errors.Is(err, rulesets.ErrNoVersion):
 		return nil, problem.New(problem.NoRuleset, "")
 	case err != nil && c.Ctx.Err() != nil:
 		return nil, c.Ctx.Err()

@@ -7,6 +7,7 @@ import (
 
 	"vedette/app"
 	"vedette/config"
+	"vedette/rulesets"
 )
 
 func (s *shell) configCommand() *cobra.Command {
@@ -18,7 +19,7 @@ func (s *shell) configCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("configuration:\n%w", err)
 			}
-			rules, err := app.LoadRuleset(cfg.Analyze)
+			rules, err := rulesets.Load(cfg.Analyze.Rulesets, cfg.Analyze.GeoIPFile)
 			if err != nil {
 				return err
 			}
@@ -27,9 +28,7 @@ func (s *shell) configCommand() *cobra.Command {
 				fmt.Fprintf(out, "warning: %s\n", w)
 			}
 			if len(cfg.Analyze.Shadow) > 0 {
-				tried := cfg.Analyze
-				tried.Rulesets = cfg.Analyze.Shadow
-				if _, err := app.LoadRuleset(tried); err != nil {
+				if _, err := rulesets.Load(cfg.Analyze.Shadow, cfg.Analyze.GeoIPFile); err != nil {
 					return fmt.Errorf("analyze.shadow: %w", err)
 				}
 			}

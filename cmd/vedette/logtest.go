@@ -12,10 +12,11 @@ import (
 
 	"vedette/app"
 	"vedette/ruleset/logtest"
+	"vedette/rulesets"
 )
 
 func (s *shell) logtestCommand() *cobra.Command {
-	var rulesets []string
+	var names []string
 	var format, input, explain string
 	var fresh, live bool
 	cmd := &cobra.Command{
@@ -51,12 +52,12 @@ matched and what nearly did, the rest as a count; --explain=all shows everything
 			if err != nil {
 				return fmt.Errorf("configuration:\n%w", err)
 			}
-			if len(rulesets) > 0 {
-				cfg.Analyze.Rulesets = rulesets
+			if len(names) > 0 {
+				cfg.Analyze.Rulesets = names
 			}
-			var rules *app.Ruleset
+			var rules *rulesets.Ruleset
 			err = stoppable(cmd.Context(), func() (err error) {
-				rules, err = app.LoadRuleset(cfg.Analyze)
+				rules, err = rulesets.Load(cfg.Analyze.Rulesets, cfg.Analyze.GeoIPFile)
 				return err
 			})
 			if err != nil {
@@ -93,7 +94,7 @@ matched and what nearly did, the rest as a count; --explain=all shows everything
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&rulesets, "ruleset", nil, "directory with decoders/, rules/ and lists/, or with XML files; an ossec.conf; or \"builtin\"; may be repeated; default: analyze.rulesets")
+	f.StringArrayVar(&names, "ruleset", nil, "directory with decoders/, rules/ and lists/, or with XML files; an ossec.conf; or \"builtin\"; may be repeated; default: analyze.rulesets")
 	f.StringVar(&format, "format", "text", "text or json")
 	f.StringVar(&input, "input", "lines", "lines or ndjson")
 	f.StringVar(&explain, "explain", "", "also tell what was tried and why it failed: near (what nearly matched) or all")

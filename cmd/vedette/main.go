@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -22,11 +21,9 @@ import (
 
 	"vedette/app"
 	"vedette/config"
+	"vedette/internal/buildinfo"
 	"vedette/internal/datadir"
 )
-
-// version is set at build time (-ldflags "-X main.version=…").
-var version = ""
 
 // usageError is for errors that reading the help would have prevented.
 type usageError struct{ error }
@@ -86,7 +83,7 @@ func newRoot() *cobra.Command {
 		Short:         "A security server for Wazuh 4.x agents, rulesets and scripts, built as a stream pipeline",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Version:       buildVersion(),
+		Version:       buildinfo.Version(),
 	}
 	root.PersistentFlags().StringVar(&s.configPath, "config", "", "configuration file (YAML); none: the defaults")
 	root.PersistentFlags().StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -198,22 +195,8 @@ func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "vedette %s (compatible with 4.14.7)\n", buildVersion())
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "vedette %s (compatible with 4.14.7)\n", buildinfo.Version())
 			return err
 		},
 	}
-}
-
-func buildVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-				return "devel-" + s.Value[:12]
-			}
-		}
-	}
-	return "devel"
 }

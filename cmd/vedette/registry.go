@@ -1,9 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -16,7 +21,7 @@ import (
 
 func (s *shell) registryCommand() *cobra.Command {
 	parent := &cobra.Command{Use: "registry", Short: "Look after the registry: its state, its snapshots, the cluster key"}
-	parent.AddCommand(s.registryStatus(), s.registrySnapshot(), s.registryRekey())
+	parent.AddCommand(s.registryStatus(), s.registrySnapshot(), s.registryRekey(), s.registryActivate())
 	return parent
 }
 
@@ -29,6 +34,7 @@ func (s *shell) registryStatus() *cobra.Command {
 				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 				fmt.Fprintf(w, "agents\t%d\nremoved agents\t%d\ngroups\t%d\nusers\t%d\noffset\t%d\n", st.Agents, st.Removed, st.Groups, st.Users, st.Offset)
 				fmt.Fprintf(w, "records that do not verify\t%d\n", st.Unverified)
+				fmt.Fprintf(w, "kinds of changes that are not active\t%d\n", len(r.Inactive()))
 				for _, m := range st.Snapshots {
 					fmt.Fprintf(w, "snapshot\toffset %d, %d bytes, %s by %s\n", m.Offset, m.Bytes, time.UnixMilli(m.Time).UTC().Format(time.RFC3339), m.Node)
 				}
@@ -80,6 +86,69 @@ See docs/operations.md for what else is sealed under it.`,
 	}
 	addForce(cmd, &force)
 	return cmd
+}
+
+func (s *shell) registryActivate() *cobra.Command {
+	var without []string
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use: "activate", Short: "Allow the new kinds of changes that this version writes, once all nodes run it",
+		Long: `Allow the new kinds of changes that this version writes.
+
+A node that runs an older version stops at the first such change: it keeps serving
+what it knows, but changes nothing until it is upgraded. So the command refuses
+while a node is there that cannot read them, and names it.
+
+Nodes of versions that do not announce themselves are known only while they hold
+agents. Make sure that no other node of such a version runs.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return s.withData(cmd, func(cfg config.Config, data *app.Data, log *slog.Logger) error {
+				return readRegistry(cmd.Context(), data, cfg, log, func(ctx context.Context, r *registry.Registry) error {
+					list, err := app.ReadNodes(ctx, data, log)
+					if err != nil {
+						return err
+					}
+					printSupport(cmd.OutOrStdout(), r.Support(list))
+					if dryRun {
+						return nil
+					}
+					done, err := r.Activate(ctx, list, without)
+					switch {
+					case err != nil:
+						return err
+					case len(done) == 0:
+						fmt.Fprintln(cmd.OutOrStdout(), "nothing is left to activate")
+					default:
+						for _, kind := range slices.Sorted(maps.Keys(done)) {
+							fmt.Fprintf(cmd.OutOrStdout(), "activated %s, format %d\n", kind, done[kind])
+						}
+					}
+					return nil
+				})
+			})
+		},
+	}
+	cmd.Flags().StringSliceVar(&without, "without", nil, "nodes to leave out because they are gone for good, by name")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only show which nodes read the new kinds")
+	return cmd
+}
+
+func printSupport(w io.Writer, nodes []registry.Support) {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	defer tw.Flush()
+	fmt.Fprintln(tw, "NODE\tROLES\tVERSION\tLAST ANNOUNCED\tLACKS")
+	for _, n := range nodes {
+		lacks := make([]string, len(n.Lacks))
+		for i, kind := range n.Lacks {
+			lacks[i] = string(kind)
+		}
+		roles, version, seen := "ingest", "announces nothing", "never"
+		if a := n.Announced; a != nil {
+			roles, version, seen = strings.Join(a.Roles, ","), a.Version, time.UnixMilli(a.Updated).UTC().Format(time.RFC3339)
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", n.Node, roles, version, seen, cmp.Or(strings.Join(lacks, ","), "nothing"))
+	}
 }
 
 func addForce(cmd *cobra.Command, force *bool) {

@@ -25,8 +25,9 @@ import (
 	eventfiles "vedette/internal/history"
 	"vedette/internal/kafka"
 	"vedette/internal/registry"
-	"vedette/internal/rulesets"
+	published "vedette/internal/rulesets"
 	"vedette/replay"
+	"vedette/rulesets"
 	"vedette/schemas"
 )
 
@@ -309,9 +310,8 @@ func (j *job) loadRulesets(ctx context.Context) error {
 	if len(names) == 0 {
 		names = j.cfg.Analyze.Rulesets
 	}
-	c := j.cfg.Analyze
-	c.Rulesets = names
-	r, err := app.LoadRuleset(c)
+	geoipFile := j.cfg.Analyze.GeoIPFile
+	r, err := rulesets.Load(names, geoipFile)
 	if err != nil {
 		return err
 	}
@@ -325,11 +325,10 @@ func (j *job) loadRulesets(ctx context.Context) error {
 		return nil
 	}
 	if j.against[0] != againstRunning {
-		c.Rulesets = j.against
-		r, err = app.LoadRuleset(c)
+		r, err = rulesets.Load(j.against, geoipFile)
 	} else if err = j.open(ctx); err == nil {
-		err = j.data.Rulesets(ctx, j.cfg, j.log, func(ctx context.Context, store *rulesets.Store) error {
-			r, err = app.RunningRuleset(ctx, store)
+		err = j.data.Rulesets(ctx, j.cfg, j.log, func(ctx context.Context, store *published.Store) error {
+			r, err = rulesets.Running(ctx, store)
 			return err
 		})
 	}

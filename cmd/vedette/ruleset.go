@@ -11,11 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vedette/app"
 	"vedette/ruleset"
 	"vedette/ruleset/check"
 	"vedette/ruleset/engine"
 	"vedette/ruleset/rulesettest"
+	"vedette/rulesets"
 )
 
 // builtinRuleset names the ruleset of the binary, as in analyze.rulesets.
@@ -230,7 +230,7 @@ func findTests(dirs, paths []string) ([]rulesettest.Test, error) {
 func loadSources(names []string) (ruleset.Source, error) {
 	var parts []ruleset.Source
 	for _, name := range names {
-		s, err := app.LoadSource(name)
+		s, err := rulesets.LoadSource(name)
 		if err != nil {
 			return ruleset.Source{}, err
 		}

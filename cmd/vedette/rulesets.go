@@ -14,13 +14,14 @@ import (
 
 	"vedette/app"
 	"vedette/config"
-	"vedette/internal/rulesets"
+	published "vedette/internal/rulesets"
+	"vedette/rulesets"
 )
 
 // withRulesets gives fn the published versions.
-func (s *shell) withRulesets(cmd *cobra.Command, fn func(ctx context.Context, c config.Config, store *rulesets.Store) error) error {
+func (s *shell) withRulesets(cmd *cobra.Command, fn func(ctx context.Context, c config.Config, store *published.Store) error) error {
 	return s.withData(cmd, func(cfg config.Config, data *app.Data, log *slog.Logger) error {
-		return data.Rulesets(cmd.Context(), cfg, log, func(ctx context.Context, store *rulesets.Store) error { return fn(ctx, cfg, store) })
+		return data.Rulesets(cmd.Context(), cfg, log, func(ctx context.Context, store *published.Store) error { return fn(ctx, cfg, store) })
 	})
 }
 
@@ -28,7 +29,7 @@ func (s *shell) rulesetVersionsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "versions", Short: "List the published versions, the newest first, and which workers run them", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.withRulesets(cmd, func(_ context.Context, _ config.Config, store *rulesets.Store) error {
+			return s.withRulesets(cmd, func(_ context.Context, _ config.Config, store *published.Store) error {
 				printVersions(cmd.OutOrStdout(), store)
 				return nil
 			})
@@ -36,7 +37,7 @@ func (s *shell) rulesetVersionsCommand() *cobra.Command {
 	}
 }
 
-func printVersions(w io.Writer, store *rulesets.Store) {
+func printVersions(w io.Writer, store *published.Store) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	defer tw.Flush()
 	current, _, _ := store.Current()
@@ -72,9 +73,8 @@ changes over between two events; what rules of both versions remember stays.
 A node whose own directories change later publishes those in turn.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.withRulesets(cmd, func(ctx context.Context, c config.Config, store *rulesets.Store) error {
-				c.Analyze.Rulesets = args
-				r, err := app.PublishRuleset(ctx, store, c.Analyze)
+			return s.withRulesets(cmd, func(ctx context.Context, c config.Config, store *published.Store) error {
+				r, err := rulesets.Publish(ctx, store, args, c.Analyze.GeoIPFile)
 				if err != nil {
 					return err
 				}
@@ -92,7 +92,7 @@ func (s *shell) rulesetPromoteCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "promote VERSION", Short: "Let all workers run a version that was published before", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.withRulesets(cmd, func(ctx context.Context, _ config.Config, store *rulesets.Store) error {
+			return s.withRulesets(cmd, func(ctx context.Context, _ config.Config, store *published.Store) error {
 				return promote(ctx, cmd.OutOrStdout(), store, args[0])
 			})
 		},
@@ -103,7 +103,7 @@ func (s *shell) rulesetRollbackCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "rollback", Short: "Let all workers run the version before the current one", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.withRulesets(cmd, func(ctx context.Context, _ config.Config, store *rulesets.Store) error {
+			return s.withRulesets(cmd, func(ctx context.Context, _ config.Config, store *published.Store) error {
 				current, ok, _ := store.Current()
 				if !ok || current.Previous == "" {
 					return errors.New("there is no version before the current one")
@@ -114,8 +114,8 @@ func (s *shell) rulesetRollbackCommand() *cobra.Command {
 	}
 }
 
-func promote(ctx context.Context, w io.Writer, store *rulesets.Store, version string) error {
-	if err := app.PromoteRuleset(ctx, store, version); err != nil {
+func promote(ctx context.Context, w io.Writer, store *published.Store, version string) error {
+	if err := rulesets.Promote(ctx, store, version); err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "ruleset %s is the current version\n", version)

@@ -14,8 +14,9 @@ import (
 
 	"vedette/app"
 	"vedette/config"
-	"vedette/internal/rulesets"
+	published "vedette/internal/rulesets"
 	"vedette/internal/shadowlog"
+	"vedette/rulesets"
 )
 
 func (s *shell) shadowCommand() *cobra.Command {
@@ -34,8 +35,8 @@ Bring it in with ` + "`vedette ruleset publish DIR…`" + `.`,
 				return usageError{fmt.Errorf("--format %q: choose text or json", format)}
 			}
 			return s.withData(cmd, func(cfg config.Config, data *app.Data, log *slog.Logger) error {
-				return data.Rulesets(cmd.Context(), cfg, log, func(ctx context.Context, store *rulesets.Store) error {
-					sum, err := app.ShadowSummary(ctx, data.Cluster, store)
+				return data.Rulesets(cmd.Context(), cfg, log, func(ctx context.Context, store *published.Store) error {
+					sum, err := rulesets.ShadowSummary(ctx, data.Cluster, store)
 					if err != nil {
 						return err
 					}

@@ -17,8 +17,6 @@ import (
 )
 
 const (
-	// Name is the destination's.
-	Name = "activeresponse"
 	// expiresAfter is how long after its event a command may be sent.
 	expiresAfter = time.Minute
 	// recipientsMax bounds the agents that one alert's `all` reaches.
@@ -78,9 +76,6 @@ const (
 	reasonLate    = "late"
 	reasonTooLong = "unusable"
 )
-
-// Name implements forward.Destination.
-func (d *Destination) Name() string { return Name }
 
 // Ready implements forward.Destination.
 func (d *Destination) Ready(context.Context) error {

@@ -30,12 +30,28 @@ import (
 	"vedette/schemas"
 )
 
-// Config says whether and where the file is written.
+// Config holds the settings of one file.
 type Config struct {
-	Enabled bool `mapstructure:"enabled"`
 	// Dir gets the folder alerts; empty: logs below data_dir.
 	Dir string `mapstructure:"dir"`
 }
+
+// Validate implements forward.Settings.
+func (*Config) Validate(bool) error { return nil }
+
+// Warnings implements forward.Settings.
+func (*Config) Warnings() []string { return nil }
+
+// Type is the type of its entries in forward.destinations.
+const Type = "file"
+
+// Factory makes such files.
+var Factory = forward.NewFactory(Type, func() Config { return Config{} }, func(c Config, env forward.Env) (forward.Destination, error) {
+	if c.Dir == "" {
+		c.Dir = filepath.Join(env.DataDir, "logs")
+	}
+	return New(c.Dir, env.Zone), nil
+})
 
 // Bounds. Alerts that are delivered again lie within a batch of each partition,
 // far fewer than are remembered.
@@ -72,9 +88,6 @@ var _ forward.Destination = (*File)(nil)
 func New(dir string, zone *time.Location) *File {
 	return &File{dir: filepath.Join(dir, "alerts"), zone: zone, now: time.Now, seen: map[string]struct{}{}}
 }
-
-// Name implements forward.Destination.
-func (*File) Name() string { return "alerts_file" }
 
 // Ready implements forward.Destination.
 func (a *File) Ready(context.Context) error {
@@ -283,7 +296,7 @@ func (a *File) claim() error {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return fmt.Errorf("another process writes alerts to %s; give each its own forward.alerts_file.dir", a.dir)
+			return fmt.Errorf("another process or destination writes alerts to %s; give each a dir of its own", a.dir)
 		}
 		return fmt.Errorf("lock %s: %w", a.dir, err)
 	}

@@ -95,7 +95,7 @@ func TestDestination(t *testing.T) {
 	t.Parallel()
 	forwardtest.Run(t, func(t *testing.T) forwardtest.Subject {
 		dir := t.TempDir()
-		return forwardtest.Subject{Destination: at(t, dir, noon), Count: func(t *testing.T) int {
+		return forwardtest.Subject{Destination: at(t, dir, noon), Count: func(t testing.TB) int {
 			data, err := os.ReadFile(filepath.Join(dir, "alerts", "alerts.json"))
 			if err != nil {
 				t.Fatal(err)

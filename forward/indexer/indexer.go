@@ -18,9 +18,6 @@ var _ forward.Destination = (*Indexer)(nil)
 // New returns the destination.
 func New(s store.Store) *Indexer { return &Indexer{s} }
 
-// Name implements forward.Destination.
-func (*Indexer) Name() string { return forward.IndexerName }
-
 // Deliver implements forward.Destination.
 func (i *Indexer) Deliver(ctx context.Context, alerts []schemas.Alert) ([]forward.Failure, error) {
 	return i.store.Put(ctx, alerts)

@@ -20,7 +20,7 @@ func TestConformance(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = s.Close() })
-		return forwardtest.Subject{Destination: New(s), Count: func(t *testing.T) int {
+		return forwardtest.Subject{Destination: New(s), Count: func(t testing.TB) int {
 			p, err := s.Search(t.Context(), store.Query{})
 			if err != nil {
 				t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"vedette/internal/metrics"
 	"vedette/internal/retry"
 	"vedette/schemas"
 )
@@ -206,9 +207,9 @@ func (m *member) run(ctx context.Context) error {
 
 func (m *member) metrics() {
 	labels := prometheus.Labels{"group": m.cfg.Group}
-	m.handled = register(m.cfg.Registerer, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_consumed_records_total", Help: "Records handled by this member.", ConstLabels: labels}))
-	m.commits = register(m.cfg.Registerer, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vedette_kafka_commits_total", Help: "Offset commits by outcome.", ConstLabels: labels}, []string{"outcome"}))
-	m.restarts = register(m.cfg.Registerer, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_partition_restarts_total", Help: "Partitions whose reading stood still beside waiting records and was begun again.", ConstLabels: labels}))
+	m.handled = metrics.Register(m.cfg.Registerer, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_consumed_records_total", Help: "Records handled by this member.", ConstLabels: labels}))
+	m.commits = metrics.Register(m.cfg.Registerer, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vedette_kafka_commits_total", Help: "Offset commits by outcome.", ConstLabels: labels}, []string{"outcome"}))
+	m.restarts = metrics.Register(m.cfg.Registerer, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_partition_restarts_total", Help: "Partitions whose reading stood still beside waiting records and was begun again.", ConstLabels: labels}))
 	m.progress = newProgress(m.cfg.Registerer, labels)
 }
 

@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -13,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"vedette/internal/metrics"
 	"vedette/internal/retry"
 	"vedette/schemas"
 )
@@ -74,10 +74,10 @@ func (c *Cluster) NewProducer(name string, log *slog.Logger, reg prometheus.Regi
 	p.cl.Store(cl)
 	p.held.room.L = &p.held.mu
 	labels := prometheus.Labels{"producer": name}
-	p.written = register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_produced_records_total", Help: "Records acknowledged by the brokers.", ConstLabels: labels}))
-	p.failed = register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_produce_failures_total", Help: "Records whose writer was told that the brokers refused them.", ConstLabels: labels}))
-	p.resent = register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_produce_resent_records_total", Help: "Records the brokers refused for a cause that may pass, sent again.", ConstLabels: labels}))
-	register(reg, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vedette_kafka_unacknowledged_records", Help: "Records handed over and not yet acknowledged.", ConstLabels: labels},
+	p.written = metrics.Register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_produced_records_total", Help: "Records acknowledged by the brokers.", ConstLabels: labels}))
+	p.failed = metrics.Register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_produce_failures_total", Help: "Records whose writer was told that the brokers refused them.", ConstLabels: labels}))
+	p.resent = metrics.Register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "vedette_kafka_produce_resent_records_total", Help: "Records the brokers refused for a cause that may pass, sent again.", ConstLabels: labels}))
+	metrics.Register(reg, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vedette_kafka_unacknowledged_records", Help: "Records handed over and not yet acknowledged.", ConstLabels: labels},
 		func() float64 { return float64(p.outstanding.Load()) }))
 	return p, nil
 }
@@ -102,24 +102,6 @@ type placed struct{}
 func (placed) RequiresConsistency(*kgo.Record) bool { return true }
 
 func (placed) Partition(r *kgo.Record, n int) int { return int(r.Partition) % n }
-
-// register adds a collector, or returns the registered one of that name, so that
-// two clients of one name share their counters.
-func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
-	if reg == nil {
-		return c
-	}
-	if err := reg.Register(c); err != nil {
-		var are prometheus.AlreadyRegisteredError
-		if errors.As(err, &are) {
-			if old, ok := are.ExistingCollector.(C); ok {
-				return old
-			}
-		}
-		panic(err) // two different metrics under one name
-	}
-	return c
-}
 
 // Produce hands a record over and returns. done runs once, on a goroutine of
 // the client, when the record is durable (nil) or refused for good (it is too

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"vedette/internal/metrics"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -63,11 +65,11 @@ type progress struct {
 
 func newProgress(reg prometheus.Registerer, labels prometheus.Labels) *progress {
 	return &progress{
-		lag: register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		lag: metrics.Register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "vedette_kafka_lag_records", ConstLabels: labels,
 			Help: "Records between the group's commit and the end of the partition, by the brokers. Every member reports all partitions: take the maximum, not the sum.",
 		}, []string{"partition"})),
-		partitions: register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		partitions: metrics.Register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "vedette_kafka_partitions", ConstLabels: labels,
 			Help: "Partitions that this member owns, by state: owned is all of them, read moved since the last look or has all records handled just now, idle has no waiting records, stalled has waiting records and made no progress for a minute.",
 		}, []string{"state"})),

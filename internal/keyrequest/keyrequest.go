@@ -28,6 +28,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"vedette/internal/metrics"
 	"vedette/internal/registry"
 	"vedette/internal/retry"
 	"vedette/internal/secret"
@@ -107,24 +108,15 @@ type Asker struct {
 
 // New returns an Asker. force says when an agent gives way to an answer's.
 func New(cfg Config, reg Registry, force schemas.ForcePolicy, log *slog.Logger, promReg prometheus.Registerer) *Asker {
+	set := metrics.Set{Registerer: promReg, Prefix: "vedette_key_requests_"}
 	a := &Asker{
 		cfg: cfg, reg: reg, force: force, log: log, queue: make(chan string, cfg.QueueSize), open: map[string]time.Time{},
-		m: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vedette_key_requests_total", Help: "Agents that are not known, by what came of asking for their key."}, []string{"outcome"}),
+		m: metrics.Register(promReg, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vedette_key_requests_total", Help: "Agents that are not known, by the outcome of asking for their key."}, []string{"outcome"})),
 	}
 	for _, o := range []string{outAdded, outRefused, outUnknown, outFailed, outInvalid, outRepeated, outFull} {
 		a.m.WithLabelValues(o)
 	}
-	if promReg != nil {
-		if err := promReg.Register(a.m); err != nil {
-			var are prometheus.AlreadyRegisteredError
-			if !errors.As(err, &are) {
-				panic(err) // two different metrics under one name
-			}
-			a.m = are.ExistingCollector.(*prometheus.CounterVec)
-		}
-		_ = promReg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vedette_key_requests_waiting", Help: "Questions that wait; enroll.key_request.queue_size is their bound."},
-			func() float64 { return float64(len(a.queue)) }))
-	}
+	set.GaugeFunc("waiting", "Questions that wait; enroll.key_request.queue_size is their bound.", func() float64 { return float64(len(a.queue)) })
 	return a
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,8 +15,24 @@ import (
 	"vedette/schemas"
 )
 
-// stateFormat is the version of the form AppendBinary writes.
-const stateFormat = 1
+// Versions of the form that AppendBinary writes. A state without activations has
+// the first, so that programs from before activation read it.
+const (
+	formFirst      = 1
+	formActivation = 2 // with the active formats
+	formAccess     = 3 // with access, once changes of it are active
+	formNewest     = formAccess
+)
+
+func (s *State) form() int {
+	if s.access != nil {
+		return formAccess
+	}
+	if len(s.active) > 0 {
+		return formActivation
+	}
+	return formFirst
+}
 
 // errState says that bytes are no state, without saying where: they are sealed,
 // so that nobody but this program can have written them.
@@ -25,7 +42,14 @@ var errState = errors.New("not a state of the registry")
 // however they came about. The result holds keys in clear text.
 func (s *State) AppendBinary(b []byte) []byte {
 	w := writer(b)
-	w.uint(stateFormat)
+	w.uint(uint64(s.form()))
+	if s.form() >= formActivation {
+		w.uint(uint64(len(s.active)))
+		for _, kind := range slices.Sorted(maps.Keys(s.active)) {
+			w.text(string(kind))
+			w.uint(uint64(s.active[kind]))
+		}
+	}
 	w.int(s.offset)
 	w.uint(uint64(s.maxID))
 	w.int(s.seq)
@@ -40,6 +64,13 @@ func (s *State) AppendBinary(b []byte) []byte {
 		w.texts(u.Roles)
 		w.bool(u.RunAs)
 		w.int(u.Created.UnixMilli())
+		if s.access != nil {
+			w.uint(uint64(u.ID))
+			w.int(u.NotBefore)
+		}
+	}
+	if s.access != nil {
+		s.access.append(&w)
 	}
 
 	// In the order of addition, which is that of byHost.
@@ -71,10 +102,21 @@ func (s *State) AppendBinary(b []byte) []byte {
 // DecodeState returns the state that AppendBinary wrote.
 func DecodeState(b []byte) (*State, error) {
 	r := reader{b: b}
-	if f := r.uint(); f != stateFormat {
-		return nil, fmt.Errorf("%w: form %d, this program knows %d", errState, f, stateFormat)
+	form := r.uint()
+	if form < formFirst || form > formNewest {
+		return nil, fmt.Errorf("%w: form %d, this program knows %d", errState, form, formNewest)
 	}
 	s := NewState()
+	if form >= formActivation {
+		s.active = schemas.Formats{}
+		for range r.count(activeMax) {
+			kind := schemas.ProposalKind(r.text())
+			s.active[kind] = int(r.uint())
+		}
+		if len(s.active) == 0 {
+			return nil, errState
+		}
+	}
 	s.offset = r.int()
 	s.maxID = int(r.uint())
 	s.seq = r.int()
@@ -84,7 +126,13 @@ func DecodeState(b []byte) (*State, error) {
 	}
 	for range r.count(usersMax) {
 		u := User{Name: r.text(), PasswordHash: secret.String(r.text()), Roles: r.texts(), RunAs: r.bool(), Created: time.UnixMilli(r.int())}
+		if form >= formAccess {
+			u.ID, u.NotBefore = int(r.uint()), r.int()
+		}
 		s.users[u.Name] = u
+	}
+	if form >= formAccess {
+		s.access = r.access()
 	}
 	n := r.count(agentsMax)
 	s.agents, s.byName = make(map[string]*Agent, n), make(map[string]string, n)
@@ -121,6 +169,87 @@ func DecodeState(b []byte) (*State, error) {
 		return nil, errState
 	}
 	return s, nil
+}
+
+// append writes access in the order of ids.
+func (a *Access) append(w *writer) {
+	for _, n := range []int{a.nextUser, a.nextRole, a.nextPolicy, a.nextRule} {
+		w.uint(uint64(n))
+	}
+	w.int(a.TokenSeconds)
+	w.bool(a.Black)
+	w.int(a.RunAsNotBefore)
+	w.uint(uint64(len(a.NotBefore)))
+	for _, id := range slices.Sorted(maps.Keys(a.NotBefore)) {
+		w.uint(uint64(id))
+		w.int(a.NotBefore[id])
+	}
+	w.uint(uint64(len(a.Roles)))
+	for _, id := range slices.Sorted(maps.Keys(a.Roles)) {
+		x := a.Roles[id]
+		w.uint(uint64(id))
+		w.text(x.Name)
+		w.ids(x.Policies)
+		w.ids(x.Rules)
+	}
+	w.uint(uint64(len(a.Policies)))
+	for _, id := range slices.Sorted(maps.Keys(a.Policies)) {
+		x := a.Policies[id]
+		w.uint(uint64(id))
+		w.text(x.Name)
+		w.texts(x.Actions)
+		w.texts(x.Resources)
+		w.bool(x.Deny)
+	}
+	w.uint(uint64(len(a.Rules)))
+	for _, id := range slices.Sorted(maps.Keys(a.Rules)) {
+		x := a.Rules[id]
+		w.uint(uint64(id))
+		w.text(x.Name)
+		w.text(string(x.Rule))
+	}
+}
+
+// access reads the bytes of Access.append.
+func (r *reader) access() *Access {
+	a := newAccess()
+	for _, n := range []*int{&a.nextUser, &a.nextRole, &a.nextPolicy, &a.nextRule} {
+		*n = int(r.uint())
+	}
+	a.TokenSeconds, a.Black, a.RunAsNotBefore = r.int(), r.bool(), r.int()
+	for range r.count(2 * accessMax) {
+		id := int(r.uint())
+		a.NotBefore[id] = r.int()
+	}
+	for range r.count(2 * accessMax) {
+		x := Role{ID: int(r.uint()), Name: r.text(), Policies: r.ids(), Rules: r.ids()}
+		a.Roles[x.ID] = x
+	}
+	for range r.count(accessMax) {
+		x := Policy{ID: int(r.uint()), Name: r.text(), Actions: r.texts(), Resources: r.texts(), Deny: r.bool()}
+		a.Policies[x.ID] = x
+	}
+	for range r.count(accessMax) {
+		x := SecurityRule{ID: int(r.uint()), Name: r.text()}
+		x.Rule = json.RawMessage(r.text())
+		a.Rules[x.ID] = x
+	}
+	return a
+}
+
+func (w *writer) ids(l []int) {
+	w.uint(uint64(len(l)))
+	for _, id := range l {
+		w.uint(uint64(id))
+	}
+}
+
+func (r *reader) ids() []int {
+	var l []int // nil for none, as before the first link
+	for range r.count(linksMax) {
+		l = append(l, int(r.uint()))
+	}
+	return l
 }
 
 type writer []byte

@@ -2,7 +2,9 @@ package registry
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -78,6 +80,19 @@ func commands(rng *rand.Rand, n int) []command {
 			c.p.Kind, c.p.GroupAdd = schemas.ProposalGroupAdd, &schemas.GroupName{Name: group()}
 		case k < 75:
 			c.p.Kind, c.p.GroupRemove = schemas.ProposalGroupRemove, &schemas.GroupName{Name: group()}
+		case k < 77:
+			c.p.Kind, c.p.Activate = schemas.ProposalActivate, &schemas.Activate{Formats: schemas.Formats{schemas.ProposalAccess: 1}}
+		case k < 87:
+			ops := slices.Sorted(maps.Keys(accessOps))
+			object := func() int { return []int{1, 2, 3, 100, 101, 102, 103, 104}[rng.IntN(8)] }
+			q := &schemas.AccessChange{
+				Op: ops[rng.IntN(len(ops))], ID: object(), Link: object(), Name: pick("x", "y", "z"), Actions: []string{pick("agent:read", "agent:delete")},
+				Resources: []string{"agent:id:*"}, Rule: json.RawMessage(pick(`{"FIND":{"a":1}}`, `{"MATCH":{"b":2}}`, `{`)), TokenSeconds: rng.Int64N(1000) - 10,
+			}
+			if at := rng.IntN(4) - 1; at >= 0 {
+				q.Position = &at
+			}
+			c.p.Kind, c.p.Access = schemas.ProposalAccess, q
 		case k < 97:
 			mode := []schemas.GroupMode{schemas.GroupsOverride, schemas.GroupsAppend, schemas.GroupsRemove, schemas.GroupsIfNone, "x"}[rng.IntN(5)]
 			c.p.Kind, c.p.AgentGroups = schemas.ProposalAgentGroups, &schemas.AgentGroups{AgentID: id(), Mode: mode, Groups: groups()}
@@ -179,12 +194,16 @@ func consistent(t *testing.T, s *State) {
 
 func TestASnapshotHoldsEveryFieldOfTheState(t *testing.T) {
 	t.Parallel()
-	// Who adds a field adds it to AppendBinary and DecodeState, raises stateFormat
+	// Who adds a field adds it to AppendBinary and DecodeState, adds a form
 	// and lists it here.
 	want := map[reflect.Type][]string{
-		reflect.TypeFor[State](): {"agents", "byName", "byHost", "maxID", "seq", "groups", "users", "token", "offset", "seen", "order", "next"},
-		reflect.TypeFor[Agent](): {"ID", "Name", "IP", "Key", "Groups", "Registered", "Removed", "Rule", "seq"},
-		reflect.TypeFor[User]():  {"Name", "PasswordHash", "Roles", "RunAs", "Created"},
+		reflect.TypeFor[State]():        {"agents", "byName", "byHost", "maxID", "seq", "groups", "users", "token", "access", "active", "offset", "seen", "order", "next"},
+		reflect.TypeFor[Agent]():        {"ID", "Name", "IP", "Key", "Groups", "Registered", "Removed", "Rule", "seq"},
+		reflect.TypeFor[Access]():       {"Roles", "Policies", "Rules", "NotBefore", "RunAsNotBefore", "TokenSeconds", "Black", "nextUser", "nextRole", "nextPolicy", "nextRule"},
+		reflect.TypeFor[Role]():         {"ID", "Name", "Policies", "Rules"},
+		reflect.TypeFor[Policy]():       {"ID", "Name", "Actions", "Resources", "Deny"},
+		reflect.TypeFor[SecurityRule](): {"ID", "Name", "Rule"},
+		reflect.TypeFor[User]():         {"ID", "Name", "PasswordHash", "Roles", "RunAs", "Created", "NotBefore"},
 	}
 	for typ, fields := range want {
 		var got []string
@@ -204,6 +223,8 @@ func FuzzDecodeState(f *testing.F) {
 		log[i].applyTo(s, i)
 	}
 	f.Add(NewState().AppendBinary(nil))
+	f.Add(s.AppendBinary(nil))
+	s.activate(&schemas.Activate{Formats: schemas.Formats{schemas.ProposalGroupAdd: 2}})
 	f.Add(s.AppendBinary(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := DecodeState(b)

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -12,39 +11,18 @@ import (
 	"vedette/schemas"
 )
 
-// kindOfLater is a kind of record that only a later program knows: it adds a group.
-const kindOfLater schemas.ProposalKind = "group.found"
+// later makes r a node of a later program, which knows a newer format of group.add.
+func later(r *Registry) { r.formats[schemas.ProposalGroupAdd] = 2 }
 
-// later makes r a node of a later program.
-func later(r *Registry) {
-	r.parse = func(value []byte) (schemas.Proposal, error) {
-		var p schemas.Proposal
-		if json.Unmarshal(value, &p) == nil && p.Kind == kindOfLater {
-			p.Kind = schemas.ProposalGroupAdd
-			return p, nil
-		}
-		return schemas.ParseProposal(value)
-	}
-}
-
-// writeLater writes the record of the later kind, and waits until r has applied it.
+// writeLater activates the newer format at r and writes a record of it.
 func writeLater(t *testing.T, r *Registry, group string) {
 	t.Helper()
-	p := r.proposal(kindOfLater)
-	p.GroupAdd = &schemas.GroupName{Name: group}
-	value, err := json.Marshal(p)
-	if err != nil {
-		t.Fatal(err)
+	if _, err := r.Activate(t.Context(), nil, nil); err != nil {
+		t.Fatalf("activate the newer format: %v", err)
 	}
-	if _, err := r.prod.ProduceSync(t.Context(), schemas.ProposalRecord(value, r.box.MAC(purposeMAC, value))); err != nil {
-		t.Fatalf("write the record of the later kind: %v", err)
+	if err := r.AddGroup(t.Context(), group); err != nil {
+		t.Fatalf("write a record of the newer format: %v", err)
 	}
-	eventually(t, "the node of the later program applies its record", func() bool {
-		r.mu.RLock()
-		defer r.mu.RUnlock()
-		_, ok := r.state.groups[group]
-		return ok
-	})
 }
 
 func isHalted(r *Registry) bool { return errors.Is(r.Err(), ErrNewer) }
@@ -58,13 +36,13 @@ func TestANodeStopsAtARecordOfALaterProgram(t *testing.T) {
 	young, _ := startWith(t, cluster, box, "young", 0, later)
 	ready(t, old)
 	ready(t, young)
-	addAgents(t, young, 0, 15)
+	addAgents(t, old, 0, 15)
 	same(t, young, old)
 	written := testutil.ToFloat64(old.m.snapshots)
 
 	writeLater(t, young, "founded")
 	eventually(t, "the old node stops", func() bool { return isHalted(old) })
-	if msg := old.Err().Error(); !strings.Contains(msg, string(kindOfLater)) || !strings.Contains(msg, `"young"`) {
+	if msg := old.Err().Error(); !strings.Contains(msg, string(schemas.ProposalGroupAdd)) || !strings.Contains(msg, `"young"`) {
 		t.Errorf("the message names neither the record nor the node to follow: %s", msg)
 	}
 	before := old.Status().Offset
@@ -116,7 +94,10 @@ func TestAnOldNodeStartsBesideNewerOnes(t *testing.T) {
 	cluster, box := kafkatest.New(t), testBox(t, 7)
 	young, _ := startWith(t, cluster, box, "young", 0, later)
 	ready(t, young)
-	addAgents(t, young, 0, 3)
+	r, stop := startWith(t, cluster, box, "before", 0)
+	ready(t, r)
+	addAgents(t, r, 0, 3)
+	stop()
 	writeLater(t, young, "founded")
 	addAgents(t, young, 3, 5)
 	old, _ := startWith(t, cluster, box, "old", 1)

@@ -96,7 +96,7 @@ func (r *Registry) ReserveIDs(ctx context.Context, id string) error {
 }
 
 func (r *Registry) proposal(kind schemas.ProposalKind) schemas.Proposal {
-	return schemas.Proposal{V: schemas.ProposalVersion, ID: secret.RandomHex(16), Kind: kind, Proposer: r.node, Time: time.Now().UnixMilli()}
+	return schemas.Proposal{ID: secret.RandomHex(16), Kind: kind, Proposer: r.node, Time: time.Now().UnixMilli()}
 }
 
 // proposeTimeout bounds the wait for an outcome where the caller sets no bound.
@@ -113,6 +113,18 @@ func (r *Registry) propose(ctx context.Context, p schemas.Proposal) (Outcome, er
 	}
 	if err := r.Err(); err != nil {
 		return Outcome{}, err
+	}
+	if r.Status().Offset < 0 && p.Kind != schemas.ProposalActivate {
+		// Nobody runs an older program yet: a new registry begins with all formats.
+		if _, err := r.Activate(ctx, nil, nil); err != nil {
+			return Outcome{}, err
+		}
+	}
+	r.mu.RLock()
+	p.V = min(r.state.format(p.Kind), r.formats[p.Kind])
+	r.mu.RUnlock()
+	if p.V == 0 {
+		return Outcome{}, &NotActiveError{p.Kind}
 	}
 	value, err := p.Encode()
 	if err != nil {

@@ -81,8 +81,8 @@ type Registry struct {
 	fault    atomic.Pointer[error] // why the state is not that of the log
 	halted   atomic.Pointer[error] // why no further record is applied
 
-	// parse reads a proposal; a test puts a newer program's in its place.
-	parse func(value []byte) (schemas.Proposal, error)
+	// formats are the ones that this program reads; a test puts others in their place.
+	formats schemas.Formats
 
 	// mu guards what follows. Callbacks never run under it.
 	mu        sync.RWMutex
@@ -105,7 +105,7 @@ func Open(cluster *kafka.Cluster, box *secret.Box, node string, log *slog.Logger
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
 	r := &Registry{
-		cluster: cluster, box: box, node: node, log: log, m: newMetrics(reg), prod: prod, ready: make(chan struct{}), parse: schemas.ParseProposal,
+		cluster: cluster, box: box, node: node, log: log, m: newMetrics(reg), prod: prod, ready: make(chan struct{}), formats: schemas.KnownFormats(),
 		snapshotEvery: snapshotEvery, snapshotWait: snapshotWait,
 		state: NewState(), presences: map[string]schemas.Presence{}, pending: map[string]chan Outcome{}, subs: map[int]func(Change){},
 	}
@@ -155,10 +155,10 @@ func (r *Registry) Run(ctx context.Context) error {
 		if !wait(ctx, r.registry.Ready()) || !wait(ctx, r.presence.Ready()) {
 			return
 		}
-		close(r.ready)
 		r.mu.RLock()
 		agents, presences := len(r.state.byName), len(r.presences)
 		r.mu.RUnlock()
+		close(r.ready)
 		r.log.Info("registry is ready", "agents", agents, "presences", presences)
 		if err := r.Err(); err != nil {
 			r.log.Error("the registry cannot be used", "err", err)
@@ -232,7 +232,7 @@ func (r *Registry) onProposal(ctx context.Context, rec schemas.Record) {
 		return
 	}
 	r.verified.Store(true)
-	p, err := r.parse(rec.Value)
+	p, err := r.formats.Parse(rec.Value)
 	if unknown := new(schemas.UnknownProposalError); errors.As(err, &unknown) {
 		r.halt(rec.Offset, unknown)
 		return
@@ -377,6 +377,8 @@ func sealedField(p *schemas.Proposal) (sealed []byte, has bool) {
 		return p.UserAdd.PasswordHash, true
 	case schemas.ProposalTokenKey:
 		return p.TokenKey.PEM, true
+	case schemas.ProposalAccess:
+		return p.Access.Secret, len(p.Access.Secret) > 0
 	}
 	return nil, false
 }

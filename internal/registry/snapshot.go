@@ -57,11 +57,11 @@ func (r *Registry) Snapshot(ctx context.Context) (int64, error) {
 	}
 	r.mu.RLock()
 	state := r.state.AppendBinary(nil)
-	offset := r.state.offset
+	offset, form := r.state.offset, r.state.form()
 	r.mu.RUnlock()
 
 	m := schemas.SnapshotManifest{
-		V: schemas.SnapshotVersion, ID: secret.RandomHex(16), Format: stateFormat, TopicID: topicID, Offset: offset,
+		V: schemas.SnapshotVersion, ID: secret.RandomHex(16), Format: form, TopicID: topicID, Offset: offset,
 		Node: r.node, Time: time.Now().UnixMilli(), Bytes: int64(len(state)),
 	}
 	sum := sha256.Sum256(state)
@@ -221,7 +221,7 @@ func (r *Registry) tryLoad(ctx context.Context) (from int64, err error) {
 	r.mu.RLock()
 	manifests := slices.Clone(r.manifests)
 	r.mu.RUnlock()
-	newer := 0 // the form of a snapshot that this program cannot read
+	var newer error // why this program cannot read a snapshot of a later one
 	for _, m := range slices.Backward(manifests) {
 		why := ""
 		var state *State
@@ -237,8 +237,8 @@ func (r *Registry) tryLoad(ctx context.Context) (from int64, err error) {
 				if ctx.Err() != nil {
 					return 0, err
 				}
-				if why = "broken"; m.Format > stateFormat {
-					newer, why = m.Format, "newer"
+				if why = "broken"; errors.Is(err, ErrNewer) {
+					newer, why = err, "newer"
 				}
 				r.log.Warn("snapshot of the registry is not used", "offset", m.Offset, "err", err)
 			}
@@ -257,8 +257,8 @@ func (r *Registry) tryLoad(ctx context.Context) (from int64, err error) {
 	if log.Start > 0 && r.foreign.Load() > 0 && !r.verified.Load() {
 		return 0, ErrWrongKey
 	}
-	if log.Start > 0 && newer > 0 {
-		return 0, fmt.Errorf("%w: %w; a snapshot has the form %d, this program knows %d; upgrade this node", ErrNewer, errGone, newer, stateFormat)
+	if log.Start > 0 && newer != nil {
+		return 0, fmt.Errorf("%w: %w; upgrade this node", errGone, newer)
 	}
 	if log.Start > 0 {
 		return 0, fmt.Errorf("%w: the log begins at offset %d", errGone, log.Start)
@@ -285,6 +285,7 @@ func (r *Registry) fill(ctx context.Context, n int64) error {
 		var recs []schemas.Record
 		for range min(n, 500) {
 			p := r.proposal(schemas.ProposalIDReserve)
+			p.V = schemas.FreeFormat(p.Kind)
 			p.IDReserve = &schemas.IDReserve{AgentID: "001"}
 			value, err := p.Encode()
 			if err != nil {
@@ -302,8 +303,8 @@ func (r *Registry) fill(ctx context.Context, n int64) error {
 
 // readSnapshot reads a snapshot's chunks and checks everything about them.
 func (r *Registry) readSnapshot(ctx context.Context, m *schemas.SnapshotManifest) (*State, error) {
-	if m.Format != stateFormat {
-		return nil, fmt.Errorf("form %d, this program knows %d", m.Format, stateFormat)
+	if m.Format > formNewest {
+		return nil, fmt.Errorf("%w: form %d, this program knows %d", ErrNewer, m.Format, formNewest)
 	}
 	plain := make([]byte, 0, m.Bytes)
 	n := 0
@@ -332,7 +333,15 @@ func (r *Registry) readSnapshot(ctx context.Context, m *schemas.SnapshotManifest
 	if err == nil && s.offset != m.Offset {
 		err = errState
 	}
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	for kind, format := range s.active {
+		if format > r.formats[kind] {
+			return nil, fmt.Errorf("%w: kind %q, format %d, this program knows format %d", ErrNewer, kind, format, r.formats[kind])
+		}
+	}
+	return s, nil
 }
 
 // install replaces the state, which only ever goes forward, and tells what

@@ -152,7 +152,7 @@ func TestABrokenSnapshotGivesWayToTheOneBefore(t *testing.T) {
 		state := a.bytes()
 		sum := sha256.Sum256(state)
 		m := schemas.SnapshotManifest{
-			V: 1, ID: secret.RandomHex(16), Format: stateFormat, TopicID: topicID, Offset: a.state.offset, Bytes: int64(len(state)), SHA256: hex.EncodeToString(sum[:]),
+			V: 1, ID: secret.RandomHex(16), Format: a.state.form(), TopicID: topicID, Offset: a.state.offset, Bytes: int64(len(state)), SHA256: hex.EncodeToString(sum[:]),
 		}
 		sealed := change(&m, box.Seal(purposeSnapshot, state, []byte(schemas.SnapshotChunkName(m.ID, 0))))
 		done, err := a.prod.ProduceSync(ctx, schemas.SnapshotChunkRecord(m.ID, 0, sealed))
@@ -175,7 +175,7 @@ func TestABrokenSnapshotGivesWayToTheOneBefore(t *testing.T) {
 	}, box)
 	write(func(m *schemas.SnapshotManifest, c []byte) []byte { m.Offset--; return c }, box)
 	write(func(m *schemas.SnapshotManifest, c []byte) []byte { m.Offset++; return c }, box)
-	write(func(m *schemas.SnapshotManifest, c []byte) []byte { m.Format++; return c }, box)
+	write(func(m *schemas.SnapshotManifest, c []byte) []byte { m.Format = formNewest + 1; return c }, box)
 	write(func(m *schemas.SnapshotManifest, c []byte) []byte { m.TopicID = "another"; c[40] ^= 1; return c }, box)
 	write(func(m *schemas.SnapshotManifest, c []byte) []byte { m.Bytes = 0; return c }, box)
 	write(func(_ *schemas.SnapshotManifest, c []byte) []byte { return c }, testBox(t, 8))

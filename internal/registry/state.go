@@ -20,6 +20,8 @@ const (
 	usersMax  = 10_000
 	// seenMax bounds the proposal ids remembered against repeated records.
 	seenMax = 1 << 21
+	// activeMax bounds the kinds of proposals that a state names as active.
+	activeMax = 1000
 	// idMax is the largest id that has 8 digits.
 	idMax = 99_999_999
 )
@@ -49,11 +51,18 @@ func (a *Agent) KeyHash() string {
 
 // User is one API user.
 type User struct {
+	// ID is 1 for wazuh and 2 for wazuh-wui; others have FirstFreeID or more, which
+	// are not used again. It is 0 before changes of access are active.
+	ID           int
 	Name         string
 	PasswordHash secret.String
-	Roles        []string
-	RunAs        bool
-	Created      time.Time
+	// Roles are in order: ids in decimal, or names of built-in roles before changes
+	// of access are active.
+	Roles   []string
+	RunAs   bool
+	Created time.Time
+	// NotBefore (Unix seconds) ends every token that is not younger; 0 ends none.
+	NotBefore int64
 }
 
 // Reason is why a proposal was refused; the set is closed.
@@ -83,6 +92,17 @@ const (
 	ReasonOnlyDefault      Reason = "only_in_default"
 	ReasonRepeated         Reason = "repeated"
 	ReasonNotLost          Reason = "not_disconnected_long_enough"
+	ReasonNotActive        Reason = "not_active"
+	ReasonBuiltIn          Reason = "built_in"
+	ReasonNoUser           Reason = "user_not_found"
+	ReasonNoRole           Reason = "role_not_found"
+	ReasonNoPolicy         Reason = "policy_not_found"
+	ReasonNoRule           Reason = "security_rule_not_found"
+	ReasonNameExists       Reason = "name_exists"
+	ReasonBodyExists       Reason = "body_exists"
+	ReasonLinked           Reason = "already_linked"
+	ReasonNotLinked        Reason = "not_linked"
+	ReasonAccess           Reason = "invalid_access_change"
 )
 
 // Refusal is the error of a proposal that was refused.
@@ -117,6 +137,8 @@ type Outcome struct {
 	Gone []Agent
 	// Regrouped are the agents whose groups changed, as they are now.
 	Regrouped []Agent
+	// AccessID is the id of a role, policy or security rule that was added.
+	AccessID int
 
 	lost error // why it is not known here what came of it
 }
@@ -132,7 +154,9 @@ type State struct {
 	groups map[string]int // live agents in each; default is always there
 	users  map[string]User
 	token  secret.String
-	offset int64 // of the last record, -1 before the first
+	access *Access         // nil before changes of it are active
+	active schemas.Formats // that may be written beyond the free ones; nil is none
+	offset int64           // of the last record, -1 before the first
 	seen   map[string]struct{}
 	order  []string // seen in order, a ring once it is full
 	next   int
@@ -151,14 +175,17 @@ func NewState() *State {
 // field in clear text. Refused proposals change nothing but the memory of
 // their id.
 //
-// A change of what Apply decides must wait for an activation record, because
-// nodes of two versions would part (docs/design.md D5).
+// A change of what Apply decides needs a format of its own: nodes of two versions
+// would part (docs/design.md D13). A format that is not active is refused.
 func (s *State) Apply(p *schemas.Proposal, opened secret.String, offset int64) Outcome {
 	s.offset = offset
 	if _, ok := s.seen[p.ID]; ok {
 		return refuse(ReasonRepeated, p.ID, "")
 	}
 	s.remember(p.ID)
+	if p.V > s.format(p.Kind) {
+		return refuse(ReasonNotActive, string(p.Kind), "")
+	}
 	switch p.Kind {
 	case schemas.ProposalAgentAdd:
 		return s.add(p, opened)
@@ -194,7 +221,11 @@ func (s *State) Apply(p *schemas.Proposal, opened secret.String, offset int64) O
 		if len(s.users) >= usersMax {
 			return refuse(ReasonFull, u.Name, "")
 		}
-		s.users[u.Name] = User{Name: u.Name, PasswordHash: opened, Roles: slices.Clone(u.Roles), RunAs: u.RunAs, Created: time.UnixMilli(p.Time)}
+		user := User{Name: u.Name, PasswordHash: opened, Roles: slices.Clone(u.Roles), RunAs: u.RunAs, Created: time.UnixMilli(p.Time)}
+		if s.access != nil {
+			user.ID, user.Roles = s.userID(u.Name), roleIDs(u.Roles)
+		}
+		s.users[u.Name] = user
 		return Outcome{}
 	case schemas.ProposalTokenKey:
 		if s.token != "" {
@@ -211,8 +242,12 @@ func (s *State) Apply(p *schemas.Proposal, opened secret.String, offset int64) O
 		return s.removeGroup(p.GroupRemove.Name)
 	case schemas.ProposalAgentGroups:
 		return s.setGroups(p.AgentGroups)
+	case schemas.ProposalActivate:
+		return s.activate(p.Activate)
+	case schemas.ProposalAccess:
+		return s.changeAccess(p, opened)
 	}
-	panic("registry: ParseProposal let an unknown kind through: " + string(p.Kind))
+	panic("registry: Formats.Parse let an unknown kind through: " + string(p.Kind))
 }
 
 // Skip says that the record at an offset is no proposal and changes nothing.

@@ -354,8 +354,9 @@ func FuzzApply(f *testing.F) {
 	f.Add([]byte(`{"v":1,"id":"00000000000000000000000000000002","kind":"group.add","group_add":{"name":"web"}}`), "")
 	f.Add([]byte(`{"v":1,"id":"00000000000000000000000000000003","kind":"group.remove","group_remove":{"name":"default"}}`), "")
 	f.Add([]byte(`{"v":1,"id":"00000000000000000000000000000004","kind":"agent.groups","agent_groups":{"agent_id":"001","mode":"append","groups":["web","default","web"]}}`), "")
+	f.Add([]byte(`{"v":1,"id":"00000000000000000000000000000005","kind":"registry.activate","activate":{"formats":{"group.add":1}}}`), "")
 	f.Fuzz(func(t *testing.T, value []byte, opened string) {
-		p, err := schemas.ParseProposal(value)
+		p, err := schemas.KnownFormats().Parse(value)
 		if err != nil {
 			return
 		}

@@ -14,9 +14,9 @@ import (
 	"strconv"
 	"strings"
 
+	"vedette/internal/xmlfile"
 	"vedette/ruleset"
 	"vedette/ruleset/program"
-	"vedette/ruleset/xmlfile"
 )
 
 // Report holds the findings about a ruleset.

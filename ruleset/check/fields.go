@@ -4,8 +4,8 @@ import (
 	"strings"
 
 	"vedette/internal/regex"
+	"vedette/internal/xmlfile"
 	"vedette/ruleset/program"
-	"vedette/ruleset/xmlfile"
 )
 
 // produced holds the fields that the decoders behind one decoder name can fill.

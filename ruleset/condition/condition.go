@@ -9,8 +9,8 @@ import (
 	"slices"
 
 	"vedette/internal/regex"
+	"vedette/internal/xmlfile"
 	"vedette/ruleset/program"
-	"vedette/ruleset/xmlfile"
 )
 
 // Kinds are the conditions of the rule language in order of evaluation. Who adds

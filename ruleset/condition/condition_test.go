@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"vedette/internal/regex"
+	"vedette/internal/xmlfile"
 	"vedette/ruleset/condition"
 	"vedette/ruleset/program"
-	"vedette/ruleset/xmlfile"
 )
 
 // loader reads conditions without a ruleset around them.

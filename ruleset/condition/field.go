@@ -2,8 +2,8 @@ package condition
 
 import (
 	"vedette/internal/regex"
+	"vedette/internal/xmlfile"
 	"vedette/ruleset/program"
-	"vedette/ruleset/xmlfile"
 )
 
 // field is an element that tests a dynamic field, which its attribute names.

@@ -3,8 +3,8 @@ package condition
 import (
 	"fmt"
 
+	"vedette/internal/xmlfile"
 	"vedette/ruleset/program"
-	"vedette/ruleset/xmlfile"
 )
 
 // MaxSize demands a log of at least that many bytes.

@@ -3,8 +3,8 @@ package condition
 import (
 	"strings"
 
+	"vedette/internal/xmlfile"
 	"vedette/ruleset/program"
-	"vedette/ruleset/xmlfile"
 )
 
 // TimeOfDay demands a time between two minutes of the day, both included. The

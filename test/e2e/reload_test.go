@@ -13,11 +13,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"vedette/analyze"
 	"vedette/app"
 	"vedette/config"
 	"vedette/ruleset/content"
 	"vedette/ruleset/engine"
+	"vedette/rulesets"
 	"vedette/schemas"
 	"vedette/test/harness"
 )
@@ -25,7 +25,7 @@ import (
 // engineOf is the engine that workers run for a ruleset.
 func engineOf(t *testing.T, name string) (version string, e *engine.Engine) {
 	t.Helper()
-	r, err := app.LoadRuleset(analyze.Config{Rulesets: []string{name}})
+	r, err := rulesets.Load([]string{name}, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,6 +61,7 @@ var shows = []shown{
 	{doc: "vedette init", run: []string{"VEDETTE_CLUSTER_KEY_FILE=made.key vedette init && cat made.key"}, want: []string{`(?m)^[0-9a-f]{64}$`}},
 	{doc: "vedette topics apply", want: []string{`(?m)^vedette\.events +\d+ +1 +keep`}},
 	{doc: "vedette registry status", want: []string{`(?m)^agents +[1-9]`}},
+	{doc: "vedette registry activate", want: []string{`(?m)^NODE +ROLES[^$]*nothing is left to activate`}},
 	{doc: "vedette registry snapshot", want: []string{`snapshot of \d+ agents written`}},
 	{doc: "vedette logtest --ruleset DIR…", run: []string{"vedette logtest --ruleset mine"}, send: "till: sum 42\n", want: []string{`(?s)id +100900.*An alert is raised`}},
 	{doc: "vedette logtest", send: "Nov 28 01:00:00 web sshd[1]: Accepted password for root from 203.0.113.1 port 22 ssh2\n", want: []string{`An alert is raised`}},
@@ -89,7 +90,7 @@ var shows = []shown{
 }
 
 // notCommands are the first words of blocks that show something else.
-var notCommands = []string{"agents ─1514─▶", "- job_name:", "ingest:", "agentless:", "<rule id=", "events.ndjson judged by", "20,000 events from", "Rules that differ", "removed rule "}
+var notCommands = []string{"agents ─1514─▶", "- job_name:", "ingest:", "forward:", "agentless:", "<rule id=", "events.ndjson judged by", "20,000 events from", "Rules that differ", "removed rule "}
 
 var (
 	remark  = regexp.MustCompile(`\s+# .*$`)

@@ -143,7 +143,8 @@ func (e *statusError) Error() string {
 	return fmt.Sprintf("the indexer answered %d: %s", e.status, e.reason)
 }
 
-// do sends a request and decodes the answer into to, unless it is nil.
+// do sends a request and decodes the answer into to, unless it is nil. An answer
+// other than 2xx is a *statusError, in a *retry.After if it asks for a pause.
 func (s *Store) do(ctx context.Context, r request, to any) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
@@ -157,7 +158,7 @@ func (s *Store) do(ctx context.Context, r request, to any) error {
 	defer res.Body.Close()
 	if res.IsError() {
 		b, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10))
-		return &statusError{res.StatusCode, reason(b)}
+		return retry.Ask(&statusError{res.StatusCode, reason(b)}, res.Header.Get("Retry-After"), time.Now())
 	}
 	body := io.LimitReader(res.Body, maxResponseBytes)
 	if to != nil {
@@ -294,11 +295,12 @@ func (s *Store) send(ctx context.Context, items []item) ([]store.Failure, error)
 				items = append(items, r.item)
 			}
 		}
-		if attempt == attemptsMax || ctx.Err() != nil {
+		// A long pause is the forwarder's: it holds up every partition.
+		if attempt == attemptsMax || ctx.Err() != nil || retry.Asked(err) > retryDelayMax {
 			return nil, fmt.Errorf("write alerts: %w", err)
 		}
 		s.metrics.retries.WithLabelValues(why).Inc()
-		if err := pause.Wait(ctx); err != nil {
+		if err := pause.WaitAfter(ctx, err); err != nil {
 			return nil, err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -23,6 +24,7 @@ import (
 
 	"vedette/internal/geoip"
 	"vedette/internal/geoip/geoiptest"
+	"vedette/internal/retry"
 	"vedette/internal/store"
 	"vedette/internal/store/storetest"
 	"vedette/schemas"
@@ -193,6 +195,39 @@ func TestAnUnavailableIndexerIsTriedAgain(t *testing.T) {
 	})
 	if f, err := s.Put(t.Context(), storetest.Series("a", 1)); err != nil || len(f) > 0 {
 		t.Error(f, err)
+	}
+}
+
+func TestAPauseThatTheIndexerAsksForIsKept(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int32
+	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+		calls.Store(0)
+		s := fake(t, func(w http.ResponseWriter, _ []string) {
+			calls.Add(1)
+			w.Header().Set("Retry-After", "40")
+			w.WriteHeader(status)
+		})
+		_, err := s.Put(t.Context(), storetest.Series("r", 3))
+		if d := retry.Asked(err); d != 40*time.Second || calls.Load() != 1 {
+			t.Errorf("status %d with a pause of 40 s: Put sent %d requests and asks for %s (%v); the pause is the caller's, so want 1 request and 40s", status, calls.Load(), d, err)
+		}
+	}
+	began := time.Time{}
+	s := fake(t, func(w http.ResponseWriter, ids []string) {
+		if began.IsZero() {
+			began = time.Now()
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		answer(w, slices.Repeat([]int{201}, len(ids))...)
+	})
+	if f, err := s.Put(t.Context(), storetest.Series("r", 3)); err != nil || len(f) > 0 {
+		t.Errorf("after a short pause Put returned failures %v and error %v; want none", f, err)
+	}
+	if d := time.Since(began); d < time.Second {
+		t.Errorf("the indexer asked for 1s, and the request came again after %s", d)
 	}
 }
 

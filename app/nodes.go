@@ -1,0 +1,96 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"vedette/config"
+	"vedette/internal/buildinfo"
+	"vedette/internal/nodes"
+	"vedette/schemas"
+)
+
+// NodeName is how this process calls itself in presence and event headers:
+// cluster.node, the host name, or the name of the container.
+func NodeName(c config.Config) string {
+	if c.Cluster.Node != "" {
+		return c.Cluster.Node
+	}
+	if name := nodes.HostName(); name != "" {
+		return name
+	}
+	return c.Cluster.Name
+}
+
+// openNodes announces this process with its roles, and the formats of registry
+// records that it reads.
+func (a *App) openNodes(names []string) error {
+	self := &schemas.Node{
+		V: schemas.NodeVersion, Name: a.node, Roles: slices.Sorted(slices.Values(names)), Version: buildinfo.Version(),
+		Started: time.Now().UnixMilli(),
+	}
+	if a.registry != nil {
+		self.Registry = schemas.KnownFormats()
+	}
+	n, err := nodes.Open(a.cluster, a.box, self, a.log, a.reg)
+	if err != nil {
+		return err
+	}
+	if a.bury != nil {
+		n.OnRejected(func(rec schemas.Record, cause string) { a.bury(rec, "nodes_"+cause) })
+	}
+	a.infra["nodes"] = n
+	if a.registry != nil {
+		a.infra["activation"] = activation{a}
+	}
+	return nil
+}
+
+// ReadNodes returns the announcements of the processes that run.
+func ReadNodes(ctx context.Context, d *Data, log *slog.Logger) ([]schemas.Node, error) {
+	n, err := nodes.Open(d.Cluster, d.Box, nil, log, nil)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	done := make(chan error, 1)
+	go func() { done <- n.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	select {
+	case <-n.Ready():
+		return n.List(), nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("read the list of nodes: %w", ctx.Err())
+	}
+}
+
+// activation activates formats where no other process can lack them, and tells
+// people where they have to.
+type activation struct{ a *App }
+
+func (x activation) Run(ctx context.Context) error {
+	select {
+	case <-x.a.registry.Ready():
+		x.activate(ctx)
+	case <-ctx.Done():
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (x activation) activate(ctx context.Context) {
+	left := x.a.registry.Inactive()
+	switch {
+	case len(left) == 0 || x.a.registry.Err() != nil || x.a.registry.Status().Offset < 0: // the first record activates
+	case x.a.cfg.Kafka.Embedded():
+		// Nobody else reads these topics.
+		if _, err := x.a.registry.Activate(ctx, nil, nil); err != nil && ctx.Err() == nil {
+			x.a.log.Warn("new formats of the registry are not active; restart this process to try again", "err", err)
+		}
+	default:
+		x.a.log.Warn("this version can write new kinds of changes once all nodes run it: run `vedette registry activate` then", "kinds", len(left))
+	}
+}

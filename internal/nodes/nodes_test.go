@@ -1,0 +1,146 @@
+package nodes
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+
+	"vedette/internal/kafka"
+	"vedette/internal/kafka/kafkatest"
+	"vedette/internal/secret"
+	"vedette/schemas"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func testBox(t testing.TB, b byte) *secret.Box {
+	t.Helper()
+	box, err := secret.NewBox(bytes.Repeat([]byte{b}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return box
+}
+
+// start runs a view until stop, or until the test ends.
+func start(t testing.TB, cluster *kafka.Cluster, box *secret.Box, self *schemas.Node) (n *Nodes, stop func()) {
+	t.Helper()
+	n, err := Open(cluster, box, self, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.every = 20 * time.Millisecond
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- n.Run(ctx) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(stop)
+	return n, stop
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not in time: " + what)
+		}
+	}
+}
+
+func names(n *Nodes) string {
+	s := ""
+	for _, x := range n.List() {
+		s += x.Key() + " "
+	}
+	return s
+}
+
+func TestProcessesKnowEachOtherUntilTheyEnd(t *testing.T) {
+	t.Parallel()
+	cluster, box := kafkatest.New(t), testBox(t, 7)
+	self := func(name string, roles ...string) *schemas.Node {
+		return &schemas.Node{V: 1, Name: name, Roles: roles, Version: "1", Registry: schemas.KnownFormats()}
+	}
+	a, _ := start(t, cluster, box, self("a", "ingest"))
+	_, stopB := start(t, cluster, box, self("b", "api", "enroll"))
+	look, _ := start(t, cluster, box, nil)
+	for _, n := range []*Nodes{a, look} {
+		eventually(t, "each process sees both", func() bool { return names(n) == "a/ingest b/api+enroll " })
+	}
+	if got := a.List()[1]; got.Version != "1" || got.Registry[schemas.ProposalUserAdd] != 1 || got.Updated == 0 {
+		t.Errorf("the announcement lost a part: %+v", got)
+	}
+	before := a.List()[0].Updated
+	eventually(t, "the announcement is written again", func() bool { return look.List()[0].Updated > before })
+	stopB()
+	for _, n := range []*Nodes{a, look} {
+		eventually(t, "the process that ended is gone", func() bool { return names(n) == "a/ingest " })
+	}
+}
+
+func TestTheAnnouncementOfAKilledProcessGoesAfterADay(t *testing.T) {
+	t.Parallel()
+	cluster, box := kafkatest.New(t), testBox(t, 7)
+	a, _ := start(t, cluster, box, &schemas.Node{V: 1, Name: "a", Roles: []string{"api"}})
+	put := func(name string, updated time.Time) {
+		t.Helper()
+		n := schemas.Node{V: 1, Name: name, Roles: []string{"api"}, Updated: updated.UnixMilli()}
+		value, err := n.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec := schemas.NodeRecord(n.Key(), value, nil)
+		rec.Headers[0].Value = box.MAC(purpose, schemas.MACInput(&rec))
+		if _, err := a.prod.ProduceSync(t.Context(), rec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("killed", time.Now().Add(-23*time.Hour))
+	put("long-gone", time.Now().Add(-25*time.Hour))
+	// What is written later is read later: then the tombstone has been seen.
+	eventually(t, "the older announcement is removed", func() bool { return names(a) == "a/api killed/api " })
+}
+
+func TestAForeignAnnouncementIsRefusedAndCounted(t *testing.T) {
+	t.Parallel()
+	cluster, box := kafkatest.New(t), testBox(t, 7)
+	a, _ := start(t, cluster, box, &schemas.Node{V: 1, Name: "a", Roles: []string{"api"}})
+	eventually(t, "the own announcement is read", func() bool { return names(a) == "a/api " })
+	stranger := schemas.NodeRecord("a/api", []byte(`{"v":1,"name":"a","roles":["api"]}`), []byte("forged"))
+	shapeless := schemas.NodeRecord("x/api", []byte(`{"v":1,"name":"a","roles":["api"]}`), nil)
+	shapeless.Headers[0].Value = box.MAC(purpose, schemas.MACInput(&shapeless))
+	if _, err := a.prod.ProduceSync(t.Context(), stranger, shapeless); err != nil {
+		t.Fatal(err)
+	}
+	for _, cause := range []string{"mac", "shape"} {
+		eventually(t, "the record is counted as "+cause, func() bool { return testutil.ToFloat64(a.rejected.WithLabelValues(cause)) == 1 })
+	}
+	if got := names(a); got != "a/api " || a.List()[0].Version != "" && a.List()[0].Updated == 0 {
+		t.Errorf("the list holds %s", got)
+	}
+}
+
+func FuzzParseNode(f *testing.F) {
+	f.Add([]byte("a/api"), []byte(`{"v":1,"name":"a","roles":["api"],"registry":{"user.add":1}}`))
+	f.Fuzz(func(t *testing.T, key, value []byte) {
+		n, err := schemas.ParseNode(&schemas.Record{Key: key, Value: value})
+		if err == nil && n.Key() != string(key) {
+			t.Errorf("the announcement of %q was taken under %q", n.Key(), key)
+		}
+	})
+}
