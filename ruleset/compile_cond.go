@@ -41,7 +41,8 @@ func (l *loader) conditions(d *ruleDraft) *Problem {
 	return nil
 }
 
-// condition compiles what a rule has of one kind, which has that place in the order.
+// condition compiles the elements of one kind, whose conditions have that rank in the
+// order of evaluation.
 func (l *loader) condition(d *ruleDraft, k *condition.Kind, rank int, w *condition.Written) *Problem {
 	conds, fault := k.Compile(conditionLoader{l, d}, w)
 	if fault != nil {
@@ -59,7 +60,7 @@ func (l *loader) condition(d *ruleDraft, k *condition.Kind, rank int, w *conditi
 	return nil
 }
 
-// conditionLoader is what conditions of a rule are read with.
+// conditionLoader gives the conditions of one rule access to the ruleset.
 type conditionLoader struct {
 	l *loader
 	d *ruleDraft

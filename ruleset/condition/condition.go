@@ -1,5 +1,5 @@
-// Package condition holds the conditions of rules: a file for each, with how it is
-// read, tested and explained, and what it demands of events. Kinds lists them all.
+// Package condition holds the conditions of rules. Each has a file that reads it, tests
+// it, explains its failure, and names its demands on events. Kinds lists them all.
 //
 // Source: spec/ruleset-language.md §6.2, §9.
 package condition
@@ -13,8 +13,8 @@ import (
 	"vedette/ruleset/program"
 )
 
-// Kinds are the conditions of the rule language in order of evaluation. Who adds
-// one writes a file with its type and adds a line here.
+// Kinds are the conditions of the rule language in order of evaluation. To add one,
+// write a file with its type and add a line here.
 var Kinds = []Kind{
 	decodedAs,
 	text("program_name", regex.OSMatch, program.Source{Kind: program.FromProgramName}),
@@ -80,7 +80,7 @@ func Find(name string, attribute bool) (*Kind, int) {
 	return &Kinds[i], i
 }
 
-// Written is what a rule has of one kind.
+// Written holds the elements of one kind in a rule, or the attribute.
 type Written struct {
 	// Elements are in their order; the first is where faults are reported.
 	Elements []*xmlfile.Element
@@ -109,7 +109,7 @@ func (w *Written) KindOr(d regex.Kind) regex.Kind {
 	return d
 }
 
-// Loader is what conditions are read with.
+// Loader gives conditions access to the ruleset that is loaded.
 type Loader interface {
 	// Pattern compiles a pattern. Equal ones are one.
 	Pattern(kind regex.Kind, text string) (*regex.Pattern, error)

@@ -102,7 +102,7 @@ func (r *Result) append(dst []byte, id string, vedette []byte, rule, archive boo
 	return b
 }
 
-// document is what writing documents uses again.
+// document is memory that documents use one after the other.
 type document struct {
 	tree    dataTree
 	open    []*path // see writer.nest

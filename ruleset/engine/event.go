@@ -46,7 +46,7 @@ type event struct {
 	verdict
 }
 
-// origin tells where an event comes from: what the agent and the log's header say.
+// origin holds the source of an event, as the agent and the log's header name it.
 type origin struct {
 	agentID, agentName, agentIP string
 	hasName                     bool
@@ -58,7 +58,7 @@ type origin struct {
 	agentless                   bool
 }
 
-// fields are what decoders found in the log.
+// fields are the values that decoders found in the log.
 type fields struct {
 	static [program.NumStatic]value
 	dyn    []dynField

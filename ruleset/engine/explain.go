@@ -253,7 +253,7 @@ func (s *searching) explain(r *program.Rule) *Failure {
 	return f
 }
 
-// census counts what a search meets.
+// census counts the old events that a search meets.
 type census struct {
 	count   int // with the event itself
 	foreign int // events of other agents

@@ -25,7 +25,7 @@ var internalDecoders = [256]internalDecoder{
 	'p': (*modules).decodeSCA,
 }
 
-// modules is the part that decodes what agents' modules send.
+// modules is the part that decodes the messages of agents' modules.
 type modules struct {
 	*decoding
 	xml      xmlDocument

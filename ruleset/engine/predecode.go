@@ -60,11 +60,11 @@ type mark struct {
 	low, high byte
 }
 
-// classes are the characters that stand for a range in forms.
+// classes are the characters that mean a range in forms.
 var classes = map[byte][2]byte{'9': {'0', '9'}, '0': {'0', '3'}, 'A': {'A', 'Z'}, 'a': {'a', 'z'}}
 
-// newForm reads a form: `?` is any character, and all that are not classes either
-// stand for themselves.
+// newForm reads a form: `?` is any character, and every other character but the
+// classes is itself.
 func newForm(least int, text string) form {
 	f := form{least: max(least, len(text))}
 	for i := range len(text) {

@@ -53,7 +53,7 @@ func (s *scratch) begin(in *schemas.Event, k *keyState) (wrapped bool) {
 	}
 	s.names.bound()
 	s.key = k
-	// What is kept is put aside, so that the rest is cleared in place.
+	// The kept slices are put aside, so that the rest is cleared in place.
 	dyn, previous, fieldAt, stampAt := e.dyn[:0], e.previous[:0], e.fieldAt, e.stampAt
 	*e = event{}
 	e.in, e.now, e.stamp = in, k.now, stamp

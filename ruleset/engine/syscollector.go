@@ -18,7 +18,7 @@ var inventoryPrefixes = map[string]string{
 }
 
 // inventoryRenamed are the members that rules see under another name. `version` of
-// osinfo, the kernel's, gives the same field as `os_version`, which stands before
+// osinfo, the kernel's, gives the same field as `os_version`, which comes before
 // it: rules see the first, alerts the first that is not empty.
 var inventoryRenamed = map[string]string{
 	"os_name": "name", "os_version": "version", "os_codename": "codename", "os_major": "major", "os_minor": "minor", "os_patch": "patch",

@@ -16,7 +16,7 @@ type Condition interface {
 	Holds(e Event, r *Rule) bool
 	// Explain tells why the condition does not hold. Texts need not be cut.
 	Explain(e Event, r *Rule) Failure
-	// Demands tells what the condition demands of events, whatever else it tests.
+	// Demands lists demands on events that the condition always makes.
 	Demands() Demands
 }
 
