@@ -12,12 +12,11 @@ type decoding struct {
 	*scratch
 	json jsonReader
 
-	// Of the index: the decoders by program name, a list under work, a set of
-	// decoders, and the last pattern's hints.
+	// Of the index: the decoders by program name, a list under work, and a set of
+	// decoders.
 	programs    map[string][]int32
 	programList []int32
 	candidates  []uint64
-	hints       regex.Hints
 }
 
 // decode chooses the event's decoder and fills its fields (§5.3).

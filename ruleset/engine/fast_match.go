@@ -49,13 +49,14 @@ func (s *matching) evaluateIndexed() *program.Rule {
 }
 
 func (s *matching) tryEntry(e *ruleEntry) *program.Rule {
-	if e.stateless && s.failed[e.id] == s.ev.stamp {
+	stamp := s.ev.stamp
+	if e.stateless && s.failed[e.id] == stamp {
 		return nil // in another place
 	}
 	if m := s.tryOnce(e); m != nil {
 		return m
 	}
-	s.failed[e.id] = s.ev.stamp
+	s.failed[e.id] = stamp
 	return nil
 }
 

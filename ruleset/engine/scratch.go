@@ -24,6 +24,7 @@ type scratch struct {
 	// found are the hits of the index's scans, by source. An entry whose stamp differs
 	// from the event's belongs to an earlier event.
 	found []sourceHits
+	hints regex.Hints // of the last pattern
 	buf   []byte
 }
 
@@ -177,4 +178,24 @@ func (s *scratch) hits(src source) *literal.Hits {
 func (s *scratch) scan(src source, h *sourceHits) {
 	s.eng.index.scans[src].Scan(s.lower(s.ev.at(src)), &h.Hits)
 	h.stamp = s.ev.stamp
+}
+
+// may tells whether a pattern over the log could match.
+func (s *scratch) may(g *guard, low string) bool {
+	if g.any || g.begins(low) {
+		return true
+	}
+	return len(g.texts) > 0 && g.found(s.hits(fromLog).Found)
+}
+
+// hinted returns the texts among a pattern's needs that the scan found in the log
+// at or behind from. It returns nil if the scan looked for none of them. The hints
+// are valid until the next call.
+func (s *scratch) hinted(needs []int32, from int) *regex.Hints {
+	if len(needs) == 0 {
+		return nil
+	}
+	h := s.hits(fromLog)
+	s.hints = regex.Hints{Texts: needs, Found: h.Found, At: h.At, From: from}
+	return &s.hints
 }
