@@ -12,7 +12,7 @@ ENGINE_TARGETS = internal/xmlfile:FuzzParse internal/regex/osregex:FuzzMatch int
 AGENT_TARGETS = enroll/protocol:FuzzParseRequest ingest/secure:FuzzReadFrames ingest/secure:FuzzOpen ingest/secure:FuzzParseKeepalive \
 	ingest/secure:FuzzParseEvent ingest/session:FuzzHandle
 
-.PHONY: help build run test race e2e e2e-containers containers bench bench-pipeline soak fuzz fuzz-peers lint stock check clean
+.PHONY: help build run test race e2e e2e-containers containers bench bench-pipeline soak fuzz fuzz-peers lint lint-all stock check clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -60,6 +60,9 @@ lint: ## formatting and vet
 	@test -z "$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))" || { gofmt -l $$(git ls-files -co --exclude-standard '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags e2e ./test/...
+
+lint-all: lint ## the same with golangci-lint (.golangci.yml), which must be installed
+	golangci-lint run ./...
 
 stock: ## the 4.14.7 ruleset's own tests and recorded answers, where that data is present; prints the shares
 	$(GO) test -count=1 -v -run 'TestStock' ./ruleset
