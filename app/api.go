@@ -9,6 +9,7 @@ import (
 	apigroups "vedette/api/groups"
 	"vedette/api/problem"
 	"vedette/api/rest"
+	"vedette/config"
 	"vedette/internal/commands"
 	"vedette/internal/datadir"
 	"vedette/internal/groups"
@@ -23,8 +24,8 @@ func (a *App) buildAPI(alerts store.Store) error {
 	if err != nil {
 		return fmt.Errorf("api: %w", err)
 	}
-	cfg := api.Default()
-	cfg.Listen, cfg.Certificate, cfg.PackagesDir = a.cfg.API.Listen, cert, a.cfg.Agents.PackagesDir
+	cfg := apiConfig(a.cfg)
+	cfg.Certificate = cert
 	cfg.Identity = rest.Identity{
 		Manager: a.cfg.Cluster.Name, Node: a.node, InstallationID: a.installationID(), Path: a.cfg.DataDir, Started: time.Now(),
 	}
@@ -41,6 +42,14 @@ func (a *App) buildAPI(alerts store.Store) error {
 	a.infra["first user"] = a.user
 	a.checks.Add("api", a.user.Err)
 	return nil
+}
+
+// apiConfig returns the settings of the API that the configuration holds.
+func apiConfig(c config.Config) api.Config {
+	out := api.Default()
+	out.Listen, out.PackagesDir = c.API.Listen, c.Agents.PackagesDir
+	out.MaxRequestsPerMinute, out.MaxLoginAttempts, out.BlockTime = c.API.MaxRequestsPerMinute, c.API.MaxLoginAttempts, c.API.BlockTime
+	return out
 }
 
 // apiDeps opens what the API answers from.

@@ -191,6 +191,12 @@ type API struct {
 	Listen      string `mapstructure:"listen"`
 	Certificate string `mapstructure:"certificate"`
 	Key         string `mapstructure:"key"`
+	// MaxRequestsPerMinute bounds the requests of all clients together; 0: any.
+	MaxRequestsPerMinute int `mapstructure:"max_requests_per_minute"`
+	// MaxLoginAttempts failed logins of an address within BlockTime block its logins
+	// until BlockTime is over.
+	MaxLoginAttempts int           `mapstructure:"max_login_attempts"`
+	BlockTime        time.Duration `mapstructure:"block_time"`
 }
 
 // Metrics is the plain HTTP listener for metrics and health of one process.
@@ -214,7 +220,7 @@ func Default() Config {
 		Agents:    Agents{DisconnectedAfter: 15 * time.Minute, PushBytesPerSecond: 64 << 20},
 		Agentless: []agentless.Config{},
 		Analyze:   analyze.Default(),
-		API:       API{Listen: ":55000"},
+		API:       API{Listen: ":55000", MaxRequestsPerMinute: 300, MaxLoginAttempts: 50, BlockTime: 5 * time.Minute},
 		Metrics:   Metrics{Listen: "127.0.0.1:9100"},
 	}
 }
@@ -517,6 +523,15 @@ func (c Config) ValidateFor(roles []string) error {
 	}
 	if d := c.Agents.RemoveAfter; d != 0 && (d < time.Minute || d%time.Second != 0) {
 		bad("agents.remove_after: %s; whole seconds, at least 1m, or 0s for never", d)
+	}
+	if n := c.API.MaxRequestsPerMinute; n < 0 {
+		bad("api.max_requests_per_minute: %d is negative; 0 sets no bound", n)
+	}
+	if n := c.API.MaxLoginAttempts; n < 1 {
+		bad("api.max_login_attempts: %d; at least 1", n)
+	}
+	if d := c.API.BlockTime; d < time.Second || d > 24*time.Hour {
+		bad("api.block_time: %s is not in 1s…24h", d)
 	}
 	if n := c.Agents.PushBytesPerSecond; n < 64<<10 {
 		bad("agents.push_bytes_per_second: %d; at least 65536", n)
