@@ -12,6 +12,7 @@ import (
 	"vedette/internal/shadowlog"
 	"vedette/internal/store"
 	"vedette/ruleset/engine"
+	"vedette/schemas"
 )
 
 // Deps are the sources of the API's answers. Each is safe for concurrent use. The
@@ -33,4 +34,6 @@ type Deps struct {
 	Packages upgrades.Packages
 	// Health returns the state of each part of the process by name; nil is well.
 	Health func() map[string]error
+	// Nodes returns the announcements of all processes; nil is this one alone.
+	Nodes func() []schemas.Node
 }

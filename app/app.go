@@ -25,6 +25,7 @@ import (
 	"vedette/internal/health"
 	"vedette/internal/history"
 	"vedette/internal/kafka"
+	"vedette/internal/nodes"
 	"vedette/internal/packages"
 	"vedette/internal/registry"
 	"vedette/internal/retry"
@@ -76,6 +77,7 @@ type App struct {
 	rules    *rulesets.Live // nil for roles that need none
 	groups   *groups.Store  // nil for roles that need none
 	packages *packages.Store
+	nodes    *nodes.Nodes
 	cluster  *kafka.Cluster
 	box      *secret.Box
 	dir      *datadir.Dir

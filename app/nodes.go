@@ -30,7 +30,7 @@ func NodeName(c config.Config) string {
 func (a *App) openNodes(names []string) error {
 	self := &schemas.Node{
 		V: schemas.NodeVersion, Name: a.node, Roles: slices.Sorted(slices.Values(names)), Version: buildinfo.Version(),
-		Started: time.Now().UnixMilli(),
+		Started: time.Now().UnixMilli(), Host: nodes.HostName(),
 	}
 	if a.registry != nil {
 		self.Registry = schemas.KnownFormats()
@@ -42,11 +42,20 @@ func (a *App) openNodes(names []string) error {
 	if a.bury != nil {
 		n.OnRejected(func(rec schemas.Record, cause string) { a.bury(rec, "nodes_"+cause) })
 	}
-	a.infra["nodes"] = n
+	a.infra["nodes"], a.nodes = n, n
 	if a.registry != nil {
 		a.infra["activation"] = activation{a}
 	}
 	return nil
+}
+
+// otherNodes returns the announcements of all processes. With the embedded broker
+// there is no other process, and a former name of this one is no node.
+func (a *App) otherNodes() []schemas.Node {
+	if a.cfg.Kafka.Embedded() || a.nodes == nil {
+		return nil
+	}
+	return a.nodes.List()
 }
 
 // ReadNodes returns the announcements of the processes that run.

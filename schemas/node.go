@@ -23,6 +23,9 @@ type Node struct {
 	Roles []string `json:"roles"`
 	// Version is the program's.
 	Version string `json:"version"`
+	// Host is the name of the machine or the container; empty from programs that do
+	// not tell it.
+	Host string `json:"host,omitempty"`
 	// Registry are the formats of registry records that the process reads; empty
 	// where it reads none.
 	Registry Formats `json:"registry,omitempty"`

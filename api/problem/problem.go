@@ -89,6 +89,7 @@ const (
 	StoreFailed      Code = 2003
 	NoCluster        Code = 3013
 	Timeout          Code = 3021
+	OtherNode        Code = 3023
 	PermissionDenied Code = 4000
 	NoRole           Code = 4002
 	NoPolicy         Code = 4007
@@ -131,13 +132,14 @@ func init() {
 	def(OnlyRealAgents, bad, "Only agents have this component, not the server itself", "")
 	def(NoCommand, bad, "No command is given", "Name one of ar.conf, or a script with ! in front")
 	def(CommandUnknown, bad, "There is no such command", "Name one of ar.conf, or a script with ! in front")
-	def(NoNode, http.StatusNotFound, "There is no such node, or no agent has reported to it", "See node_name of GET /agents")
+	def(NoNode, http.StatusNotFound, "There is no such node", "See GET /cluster/nodes, and node_name of GET /agents")
 	def(ResponsesOff, bad, "Active response is switched off on the agent", "Switch it on in the agent's own configuration")
 	def(AgentNotActive, bad, "Cannot send request, agent is not active", "See whether it is connected")
 	def(OldAgent, internal, "The agent's version is too old for this", "Upgrade it")
 	def(ActiveOnly, bad, "This can only be done with active agents", "See whether it is connected")
 	def(NoTask, bad, "There is no upgrade of this agent", "It is remembered for a day")
-	def(NoCluster, bad, "There is no cluster of this kind: nodes share topics and none is a master", "Use the operations under /manager")
+	def(NoCluster, bad, "There is no cluster: this is the only node", "Use the operations under /manager")
+	def(OtherNode, bad, "Only the node itself can tell or do this", "Ask the API of that node, under /manager")
 	def(NoRole, bad, "There is no such role", "See GET /security/roles")
 	def(NoPolicy, bad, "There is no such policy", "See GET /security/policies")
 	def(NoSecurityRule, bad, "There is no such security rule", "See GET /security/rules")

@@ -45,7 +45,7 @@ var allowed = map[string][]string{
 	"api/rulesets":  {"api/rest", "api/problem", "api/agents", "internal", "rulesets"},
 	"api/rules":     {"api/rest", "api/problem", "ruleset/program"},
 	"api/logtest":   {"api/rest", "api/problem", "schemas", "ruleset/engine"},
-	"api/manager":   {"api/rest", "api/problem"},
+	"api/manager":   {"api/rest", "api/problem", "api/agents", "schemas", "internal", "rulesets"},
 	"api/security":  {"api/rest", "api/problem", "api/rbac"},
 	"simulate":      {"schemas", "internal", "simulate", "ingest/secure", "enroll/protocol"},
 	"replay":        {"schemas", "internal", "ruleset", "replay"},
