@@ -35,6 +35,7 @@ const (
 	BadConfig        Code = 1114
 	ConfigMissing    Code = 1116
 	ComponentDown    Code = 1117
+	NoCounters       Code = 1121
 	ComponentSilent  Code = 1118
 	ConfigPair       Code = 1128
 	OnlyRealAgents   Code = 1310
@@ -127,6 +128,7 @@ func init() {
 	def(BadXML, bad, "The file is no XML that agents would take", "Mend the line that is named")
 	def(ConfigMissing, bad, "The agent's component has no such configuration", "")
 	def(ComponentDown, bad, "The agent's component is off or does not answer", "See the agent's log")
+	def(NoCounters, bad, "No such counters are kept", "See the metrics of the processes")
 	def(ComponentSilent, internal, "The agent did not answer", "See whether it is connected, then ask again")
 	def(ConfigPair, bad, "The component has no such configuration", "See the documentation for the pairs there are")
 	def(OnlyRealAgents, bad, "Only agents have this component, not the server itself", "")
