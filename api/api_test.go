@@ -90,6 +90,33 @@ func (f *fakes) Remove(_ context.Context, id string, _ bool) error {
 	return nil
 }
 
+// metrics are counters of the roles ingest and analyze.
+func (f *fakes) metrics() *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	count := func(name string, labels prometheus.Labels, n float64) {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: "h", ConstLabels: labels})
+		c.Add(n)
+		reg.MustRegister(c)
+	}
+	for kind, n := range map[string]float64{"startup": 1, "keepalive": 20, "shutdown": 3, "request": 4, "unknown": 5} {
+		count("vedette_ingest_control_messages_total", prometheus.Labels{"kind": kind}, n)
+	}
+	count("vedette_ingest_events_received_total", prometheus.Labels{"source": "agent"}, 1000)
+	count("vedette_ingest_events_received_total", prometheus.Labels{"source": "gateway"}, 7)
+	count("vedette_ingest_events_refused_total", prometheus.Labels{"reason": "connection_over"}, 2)
+	count("vedette_ingest_events_refused_total", prometheus.Labels{"reason": "produce"}, 6)
+	count("vedette_ingest_read_bytes_total", nil, 123456)
+	count("vedette_ingest_connections", nil, 11)
+	count("vedette_ingest_in_flight_bytes", nil, 512)
+	count("vedette_ingest_in_flight_bytes_max", nil, 65536)
+	count("vedette_analyze_events_total", nil, 900)
+	count("vedette_analyze_alerts_total", nil, 90)
+	count("vedette_analyze_archives_total", nil, 9)
+	count("vedette_kafka_consumed_records_total", prometheus.Labels{"group": "analyze"}, 950)
+	count("vedette_kafka_consumed_records_total", prometheus.Labels{"group": "other"}, 1)
+	return reg
+}
+
 // cluster lets two nodes have announced themselves, this one among them.
 func (f *fakes) cluster() {
 	at := time.Now().UnixMilli()
@@ -259,7 +286,7 @@ func serve(t *testing.T, change ...func(*Config)) *server {
 	f := newFakes()
 	deps := Deps{
 		Agents: f, Groups: f, Users: f, Rules: f, Alerts: st, Health: func() map[string]error { return f.health },
-		Orders: f.orders, ARConf: []byte("firewall-drop600 - firewall-drop - 600\n"), GroupFiles: f.files, Packages: &f.packages, Nodes: func() []schemas.Node { return f.nodes },
+		Orders: f.orders, ARConf: []byte("firewall-drop600 - firewall-drop - 600\n"), GroupFiles: f.files, Packages: &f.packages, Nodes: func() []schemas.Node { return f.nodes }, Metrics: f.metrics(),
 		Logtest: func() (*engine.Engine, []string) {
 			if f.logtest == nil {
 				return nil, nil
@@ -607,6 +634,12 @@ func TestDocument(t *testing.T) {
 					r.SetBasicAuth("wazuh", "secret")
 				}
 			})
+			if strings.HasPrefix(path, "/manager/stats") || strings.HasPrefix(path, "/cluster/node1/stats") {
+				if !strings.HasSuffix(path, "d") { // no totals are kept by hour
+					s.refused(r, 400, "Bad Request", 1308, "")
+					continue
+				}
+			}
 			content := op.Responses.Value("200").Value.Content.Get("application/json")
 			var v any
 			if err := json.Unmarshal([]byte(r.body), &v); r.status != 200 || err != nil {

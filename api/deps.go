@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"vedette/api/agents"
 	"vedette/api/groups"
 	"vedette/api/rest"
@@ -34,6 +36,8 @@ type Deps struct {
 	Packages upgrades.Packages
 	// Health returns the state of each part of the process by name; nil is well.
 	Health func() map[string]error
+	// Metrics are those of this process; nil: none are kept.
+	Metrics prometheus.Gatherer
 	// Nodes returns the announcements of all processes; nil is this one alone.
 	Nodes func() []schemas.Node
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"vedette/api/agents"
 	"vedette/api/problem"
 	"vedette/api/rest"
@@ -22,6 +24,8 @@ type Service struct {
 	Nodes func() []schemas.Node
 	// Agents are the agents that are enrolled.
 	Agents agents.Directory
+	// Metrics are those of this process; nil: none are kept.
+	Metrics prometheus.Gatherer
 	// Rulesets looks after the versions of the ruleset; nil where none runs.
 	Rulesets Rulesets
 }
@@ -43,6 +47,7 @@ func (a *Service) Part() rest.Part {
 		}},
 		Items: []rest.Item{
 			rest.ItemOf[nodeItem]("ClusterNode"), rest.ItemOf[nodeHealth]("NodeHealth"), rest.ItemOf[syncItem]("RulesetSync"), rest.ItemOf[reloadItem]("NodeReload"),
+			rest.ItemOf[remotedStats]("RemotedStats"), rest.ItemOf[analysisdStats]("AnalysisdStats"), rest.ItemOf[daemonStats]("DaemonStats"),
 		},
 		Operations: []rest.Operation{
 			rest.Op("banner", a.banner), rest.Op("healthz", a.healthz), rest.Op("readyz", a.readyz),
@@ -51,6 +56,10 @@ func (a *Service) Part() rest.Part {
 			rest.Op("list_nodes", a.listNodes), rest.Op("cluster_health", a.clusterHealth), rest.Op("cluster_ruleset_sync", a.rulesetSync),
 			rest.Op("node_status", a.nodeStatus), rest.Op("node_info", a.nodeInfo),
 			rest.Op("restart_nodes", a.restartNodes), rest.Op("reload_nodes", a.reloadNodes),
+			rest.Op("remoted_stats", a.remotedStats), rest.Op("analysisd_stats", a.analysisdStats), rest.Op("daemon_stats", a.daemonStats),
+			rest.Op("day_stats", a.dayStats), rest.Op("hourly_stats", a.hourStats), rest.Op("weekly_stats", a.hourStats),
+			rest.Op("node_remoted_stats", a.nodeRemotedStats), rest.Op("node_analysisd_stats", a.nodeAnalysisdStats), rest.Op("node_daemon_stats", a.nodeDaemonStats),
+			rest.Op("node_day_stats", a.nodeDayStats), rest.Op("node_hourly_stats", a.nodeHourStats), rest.Op("node_weekly_stats", a.nodeHourStats),
 		},
 	}
 }

@@ -38,6 +38,7 @@ const (
 	NoCounters       Code = 1121
 	ComponentSilent  Code = 1118
 	ConfigPair       Code = 1128
+	NoStats          Code = 1308
 	OnlyRealAgents   Code = 1310
 	UnknownSort      Code = 1403
 	LimitTooHigh     Code = 1405
@@ -131,6 +132,7 @@ func init() {
 	def(NoCounters, bad, "No such counters are kept", "See the metrics of the processes")
 	def(ComponentSilent, internal, "The agent did not answer", "See whether it is connected, then ask again")
 	def(ConfigPair, bad, "The component has no such configuration", "See the documentation for the pairs there are")
+	def(NoStats, bad, "No such statistics are kept", "See the metrics of the processes, or count alerts in the index")
 	def(OnlyRealAgents, bad, "Only agents have this component, not the server itself", "")
 	def(NoCommand, bad, "No command is given", "Name one of ar.conf, or a script with ! in front")
 	def(CommandUnknown, bad, "There is no such command", "Name one of ar.conf, or a script with ! in front")

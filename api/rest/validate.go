@@ -40,6 +40,7 @@ var formats = map[string]func(string) bool{
 	"get_dirnames_path":  func(s string) bool { return dirname(s) && !strings.Contains(s, "..") },
 	"wazuh_version":      match(`v?\d{1,3}\.\d{1,3}\.\d{1,3}`),
 	"wpk_path":           func(s string) bool { return strings.HasSuffix(s, ".wpk") && !strings.Contains(s, "..") },
+	"date":               func(s string) bool { _, err := time.Parse(time.DateOnly, s); return err == nil },
 	"moment":             func(s string) bool { return momentForm(s) },
 }
 
