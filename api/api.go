@@ -64,7 +64,7 @@ func build(cfg Config, deps Deps, log *slog.Logger, reg prometheus.Registerer) (
 		(&rulesets.Service{Rulesets: deps.Rulesets, Shadow: deps.Shadow, Node: cfg.Identity.Node, Log: log}).Part(),
 		(&alerts.Service{Alerts: deps.Alerts, Log: log}).Part(),
 		(&logtest.Service{Logtest: deps.Logtest}).Part(),
-		(&manager.Service{Identity: cfg.Identity, Health: deps.Health, Nodes: deps.Nodes, Agents: deps.Agents, Rulesets: deps.Rulesets, Metrics: deps.Metrics}).Part(),
+		(&manager.Service{Identity: cfg.Identity, Health: deps.Health, Nodes: deps.Nodes, Agents: deps.Agents, Rulesets: deps.Rulesets, Metrics: deps.Metrics, Logs: deps.Logs}).Part(),
 		security.New(deps.Users, cfg.MaxLoginAttempts, cfg.BlockTime, log).Part(),
 	}, log, reg)
 	return &API{frame: frame}, err

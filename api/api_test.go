@@ -29,6 +29,7 @@ import (
 	"vedette/api/problem"
 	"vedette/api/rbac"
 	"vedette/api/rest"
+	"vedette/internal/logring"
 	"vedette/internal/store"
 	"vedette/internal/store/embedded"
 	"vedette/internal/store/storetest"
@@ -63,6 +64,7 @@ type fakes struct {
 	packages fakePackages
 	// nodes are the announcements of processes.
 	nodes []schemas.Node
+	lines []logring.Line
 }
 
 func (f *fakes) List() []*Agent {
@@ -286,7 +288,7 @@ func serve(t *testing.T, change ...func(*Config)) *server {
 	f := newFakes()
 	deps := Deps{
 		Agents: f, Groups: f, Users: f, Rules: f, Alerts: st, Health: func() map[string]error { return f.health },
-		Orders: f.orders, ARConf: []byte("firewall-drop600 - firewall-drop - 600\n"), GroupFiles: f.files, Packages: &f.packages, Nodes: func() []schemas.Node { return f.nodes }, Metrics: f.metrics(),
+		Orders: f.orders, ARConf: []byte("firewall-drop600 - firewall-drop - 600\n"), GroupFiles: f.files, Packages: &f.packages, Nodes: func() []schemas.Node { return f.nodes }, Metrics: f.metrics(), Logs: func() []logring.Line { return f.lines },
 		Logtest: func() (*engine.Engine, []string) {
 			if f.logtest == nil {
 				return nil, nil

@@ -11,6 +11,7 @@ import (
 	"vedette/api/rules"
 	"vedette/api/rulesets"
 	"vedette/api/upgrades"
+	"vedette/internal/logring"
 	"vedette/internal/shadowlog"
 	"vedette/internal/store"
 	"vedette/ruleset/engine"
@@ -38,6 +39,9 @@ type Deps struct {
 	Health func() map[string]error
 	// Metrics are those of this process; nil: none are kept.
 	Metrics prometheus.Gatherer
+	// Logs returns the log lines of this process that are kept, the newest first; nil:
+	// none are.
+	Logs func() []logring.Line
 	// Nodes returns the announcements of all processes; nil is this one alone.
 	Nodes func() []schemas.Node
 }

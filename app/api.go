@@ -33,7 +33,7 @@ func (a *App) buildAPI(alerts store.Store) error {
 	if err != nil {
 		return err
 	}
-	r, err := api.New(cfg, deps, a.log, a.reg)
+	r, err := api.New(cfg, deps, a.apiLog, a.reg)
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (a *App) apiDeps(alerts store.Store) (api.Deps, error) {
 	return api.Deps{
 		Agents: reg, Groups: groupsWithFiles{reg, files}, GroupSums: apigroups.Sums(files), GroupFiles: files, Users: reg,
 		Rules: a.rules, Alerts: alerts, Logtest: a.rules.Logtest, Rulesets: a.rules, Shadow: a.rules.ShadowSummary(a.cluster),
-		Orders: orders, Packages: upgrades, ARConf: set.ARConf(), Health: a.Health, Nodes: a.otherNodes, Metrics: a.reg,
+		Orders: orders, Packages: upgrades, ARConf: set.ARConf(), Health: a.Health, Nodes: a.otherNodes, Metrics: a.reg, Logs: a.lines.Lines,
 	}, nil
 }
 

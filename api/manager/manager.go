@@ -11,6 +11,7 @@ import (
 	"vedette/api/agents"
 	"vedette/api/problem"
 	"vedette/api/rest"
+	"vedette/internal/logring"
 	"vedette/rulesets"
 	"vedette/schemas"
 )
@@ -26,6 +27,9 @@ type Service struct {
 	Agents agents.Directory
 	// Metrics are those of this process; nil: none are kept.
 	Metrics prometheus.Gatherer
+	// Logs returns the log lines of this process that are kept, the newest first; nil:
+	// none are.
+	Logs func() []logring.Line
 	// Rulesets looks after the versions of the ruleset; nil where none runs.
 	Rulesets Rulesets
 }
@@ -47,7 +51,7 @@ func (a *Service) Part() rest.Part {
 		}},
 		Items: []rest.Item{
 			rest.ItemOf[nodeItem]("ClusterNode"), rest.ItemOf[nodeHealth]("NodeHealth"), rest.ItemOf[syncItem]("RulesetSync"), rest.ItemOf[reloadItem]("NodeReload"),
-			rest.ItemOf[remotedStats]("RemotedStats"), rest.ItemOf[analysisdStats]("AnalysisdStats"), rest.ItemOf[daemonStats]("DaemonStats"),
+			rest.ItemOf[remotedStats]("RemotedStats"), rest.ItemOf[analysisdStats]("AnalysisdStats"), rest.ItemOf[daemonStats]("DaemonStats"), rest.ItemOf[logItem]("LogLine"),
 		},
 		Operations: []rest.Operation{
 			rest.Op("banner", a.banner), rest.Op("healthz", a.healthz), rest.Op("readyz", a.readyz),
@@ -60,6 +64,7 @@ func (a *Service) Part() rest.Part {
 			rest.Op("day_stats", a.dayStats), rest.Op("hourly_stats", a.hourStats), rest.Op("weekly_stats", a.hourStats),
 			rest.Op("node_remoted_stats", a.nodeRemotedStats), rest.Op("node_analysisd_stats", a.nodeAnalysisdStats), rest.Op("node_daemon_stats", a.nodeDaemonStats),
 			rest.Op("node_day_stats", a.nodeDayStats), rest.Op("node_hourly_stats", a.nodeHourStats), rest.Op("node_weekly_stats", a.nodeHourStats),
+			rest.Op("list_logs", a.listLogs), rest.Op("summarize_logs", a.summarizeLogs), rest.Op("list_node_logs", a.listNodeLogs), rest.Op("summarize_node_logs", a.summarizeNodeLogs),
 		},
 	}
 }
