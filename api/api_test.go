@@ -288,7 +288,7 @@ func serve(t *testing.T, change ...func(*Config)) *server {
 	f := newFakes()
 	deps := Deps{
 		Agents: f, Groups: f, Users: f, Rules: f, Alerts: st, Health: func() map[string]error { return f.health },
-		Orders: f.orders, ARConf: []byte("firewall-drop600 - firewall-drop - 600\n"), GroupFiles: f.files, Packages: &f.packages, Nodes: func() []schemas.Node { return f.nodes }, Metrics: f.metrics(), Logs: func() []logring.Line { return f.lines },
+		Orders: f.orders, ARConf: []byte("firewall-drop600 - firewall-drop - 600\n"), GroupFiles: f.files, Packages: &f.packages, Nodes: func() []schemas.Node { return f.nodes }, Metrics: f.metrics(), Logs: func() []logring.Line { return f.lines }, Settings: testSettings(),
 		Logtest: func() (*engine.Engine, []string) {
 			if f.logtest == nil {
 				return nil, nil
@@ -629,6 +629,9 @@ func TestDocument(t *testing.T) {
 			}
 			if method != http.MethodGet {
 				continue
+			}
+			if strings.HasPrefix(path, "/manager/") || strings.HasPrefix(path, "/cluster/") {
+				path = strings.NewReplacer("{component}", "com", "{configuration}", "cluster").Replace(path)
 			}
 			path = strings.NewReplacer("{agent_id}", "001", "{group_id}", "default", "{component}", "agent", "{configuration}", "client", "{file_name}", "agent.conf", "{requirement}", "pci_dss", "{node_id}", "node1").Replace(path)
 			r := s.do(method, path, "{}", func(r *http.Request) {

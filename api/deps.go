@@ -7,6 +7,7 @@ import (
 
 	"vedette/api/agents"
 	"vedette/api/groups"
+	"vedette/api/manager"
 	"vedette/api/rest"
 	"vedette/api/rules"
 	"vedette/api/rulesets"
@@ -42,6 +43,8 @@ type Deps struct {
 	// Logs returns the log lines of this process that are kept, the newest first; nil:
 	// none are.
 	Logs func() []logring.Line
+	// Settings are what the API tells of the configuration; its part API is made by New.
+	Settings manager.Settings
 	// Nodes returns the announcements of all processes; nil is this one alone.
 	Nodes func() []schemas.Node
 }

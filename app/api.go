@@ -71,12 +71,17 @@ func (a *App) apiDeps(alerts store.Store) (api.Deps, error) {
 	if err != nil {
 		return api.Deps{}, err
 	}
+	own, err := settings(a.cfg)
+	if err != nil {
+		return api.Deps{}, err
+	}
+	own.Check = a.check
 	reg := api.NewRegistry(a.registry, a.cfg.Enroll.Policy(), a.cfg.Cluster.Name)
 	reg.CompareFiles(func(groups []string) string { return files.Merged(groups).Sum })
 	return api.Deps{
 		Agents: reg, Groups: groupsWithFiles{reg, files}, GroupSums: apigroups.Sums(files), GroupFiles: files, Users: reg,
 		Rules: a.rules, Alerts: alerts, Logtest: a.rules.Logtest, Rulesets: a.rules, Shadow: a.rules.ShadowSummary(a.cluster),
-		Orders: orders, Packages: upgrades, ARConf: set.ARConf(), Health: a.Health, Nodes: a.otherNodes, Metrics: a.reg, Logs: a.lines.Lines,
+		Orders: orders, Packages: upgrades, ARConf: set.ARConf(), Health: a.Health, Nodes: a.otherNodes, Metrics: a.reg, Logs: a.lines.Lines, Settings: own,
 	}, nil
 }
 

@@ -15,7 +15,10 @@ import (
 type Service struct {
 	Agents Directory
 	// Orders gives orders to agents; nil where none can be given.
-	Orders   Orders
+	Orders Orders
+	// Own returns a part of the server's own configuration, or a *problem.Problem; nil
+	// where there is none.
+	Own      func(component, configuration string) (any, error)
 	Identity rest.Identity
 	Log      *slog.Logger
 }

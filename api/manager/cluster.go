@@ -161,6 +161,11 @@ func (a *Service) clusterLocalConfig(_ *rest.Call, p *own) (rest.Answer, error) 
 	return rest.Single(a.clusterSection(a.item(n).Type), "All selected information was returned"), nil
 }
 
+// ownType is the type of this node.
+func (a *Service) ownType() string {
+	return typeOf(a.Identity.Node, masterOf(a.running(), a.Identity.Node))
+}
+
 // clusterSection is the section cluster of the configuration.
 func (a *Service) clusterSection(kind string) rest.Ordered {
 	names := []string{}

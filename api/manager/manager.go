@@ -29,7 +29,8 @@ type Service struct {
 	Metrics prometheus.Gatherer
 	// Logs returns the log lines of this process that are kept, the newest first; nil:
 	// none are.
-	Logs func() []logring.Line
+	Logs     func() []logring.Line
+	Settings Settings
 	// Rulesets looks after the versions of the ruleset; nil where none runs.
 	Rulesets Rulesets
 }
@@ -51,7 +52,7 @@ func (a *Service) Part() rest.Part {
 		}},
 		Items: []rest.Item{
 			rest.ItemOf[nodeItem]("ClusterNode"), rest.ItemOf[nodeHealth]("NodeHealth"), rest.ItemOf[syncItem]("RulesetSync"), rest.ItemOf[reloadItem]("NodeReload"),
-			rest.ItemOf[remotedStats]("RemotedStats"), rest.ItemOf[analysisdStats]("AnalysisdStats"), rest.ItemOf[daemonStats]("DaemonStats"), rest.ItemOf[logItem]("LogLine"),
+			rest.ItemOf[remotedStats]("RemotedStats"), rest.ItemOf[analysisdStats]("AnalysisdStats"), rest.ItemOf[daemonStats]("DaemonStats"), rest.ItemOf[logItem]("LogLine"), rest.ItemOf[validity]("Validity"), rest.ItemOf[nodeAPI]("NodeAPI"),
 		},
 		Operations: []rest.Operation{
 			rest.Op("banner", a.banner), rest.Op("healthz", a.healthz), rest.Op("readyz", a.readyz),
@@ -65,6 +66,9 @@ func (a *Service) Part() rest.Part {
 			rest.Op("node_remoted_stats", a.nodeRemotedStats), rest.Op("node_analysisd_stats", a.nodeAnalysisdStats), rest.Op("node_daemon_stats", a.nodeDaemonStats),
 			rest.Op("node_day_stats", a.nodeDayStats), rest.Op("node_hourly_stats", a.nodeHourStats), rest.Op("node_weekly_stats", a.nodeHourStats),
 			rest.Op("list_logs", a.listLogs), rest.Op("summarize_logs", a.summarizeLogs), rest.Op("list_node_logs", a.listNodeLogs), rest.Op("summarize_node_logs", a.summarizeNodeLogs),
+			rest.Op("configuration", a.configuration), rest.Op("component_configuration", a.component), rest.Op("validate_configuration", a.validate),
+			rest.Op("node_configuration", a.nodeConfiguration), rest.Op("node_component_configuration", a.nodeComponent), rest.Op("validate_nodes", a.validateNodes),
+			rest.Op("api_config", a.apiConfig), rest.Op("api_configs", a.apiConfigs), rest.Op("version_check", a.versionCheck),
 		},
 	}
 }

@@ -31,6 +31,8 @@ const (
 	OrderFailed      Code = 1014
 	NotReady         Code = 1017
 	BodyNotJSON      Code = 1018
+	NoField          Code = 1103
+	NoSection        Code = 1106
 	BadXML           Code = 1113
 	BadConfig        Code = 1114
 	ConfigMissing    Code = 1116
@@ -127,6 +129,8 @@ func init() {
 	def(EmptyBody, bad, "The body is empty", "Send the file as the body")
 	def(BadConfig, bad, "The configuration is one that agents would not take", "Mend the line that is named")
 	def(BadXML, bad, "The file is no XML that agents would take", "Mend the line that is named")
+	def(NoSection, bad, "The configuration has nothing of this section", "Ask GET /manager/configuration for the sections there are")
+	def(NoField, bad, "The section has no such field", "Ask for the section without the parameter field")
 	def(ConfigMissing, bad, "The agent's component has no such configuration", "")
 	def(ComponentDown, bad, "The agent's component is off or does not answer", "See the agent's log")
 	def(NoCounters, bad, "No such counters are kept", "See the metrics of the processes")
