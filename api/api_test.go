@@ -34,6 +34,7 @@ import (
 	"vedette/internal/store/embedded"
 	"vedette/internal/store/storetest"
 	"vedette/internal/tlsconf"
+	"vedette/ruleset"
 	"vedette/ruleset/engine"
 	"vedette/ruleset/program"
 	"vedette/schemas"
@@ -182,6 +183,27 @@ func (f *fakes) User(name string) (rest.User, bool) {
 func (f *fakes) TokenKey(context.Context) (*ecdsa.PrivateKey, error) { return f.key, nil }
 
 func (f *fakes) Program() *program.Program { return f.prog }
+
+func (f *fakes) Source() ruleset.Source {
+	const rules = `<!-- mine -->
+<group name="sshd,">
+  <rule id="5710" level="5">
+    <match>a</match>
+    <match type="pcre2">b</match>
+    <list field="user">etc/lists/admins</list>
+    <description>Login</description>
+  </rule>
+</group>
+<group name="local,"><rule id="1" level="0"><description/></rule></group>
+`
+	return ruleset.Source{
+		Rules:    []ruleset.File{{Name: "0095-sshd.xml", Path: "/var/ossec/ruleset/rules/0095-sshd.xml", Data: []byte(rules)}, {Name: "outside.xml", Path: "rules/outside.xml"}},
+		Decoders: []ruleset.File{{Name: "ssh.xml", Path: "decoders/ssh.xml", Data: []byte(`<decoder name="sshd"><prematch>^x</prematch></decoder>`)}},
+		Lists: []ruleset.File{
+			{Name: "outside", Data: []byte("outside:yes\n")}, {Name: "amazon/aws-sources", Data: []byte("s3:\n\"a:b\":c d\ns3:again\nnothing\n")},
+		},
+	}
+}
 
 func (f *fakes) Excluded() ([]program.RuleInfo, []program.DecoderInfo) {
 	return f.excludedRules, f.excludedDecoders
@@ -633,7 +655,8 @@ func TestDocument(t *testing.T) {
 			if strings.HasPrefix(path, "/manager/") || strings.HasPrefix(path, "/cluster/") {
 				path = strings.NewReplacer("{component}", "com", "{configuration}", "cluster").Replace(path)
 			}
-			path = strings.NewReplacer("{agent_id}", "001", "{group_id}", "default", "{component}", "agent", "{configuration}", "client", "{file_name}", "agent.conf", "{requirement}", "pci_dss", "{node_id}", "node1").Replace(path)
+			path = strings.Replace(path, "/decoders/files/{filename}", "/decoders/files/ssh.xml", 1)
+			path = strings.NewReplacer("{agent_id}", "001", "{group_id}", "default", "{component}", "agent", "{configuration}", "client", "{file_name}", "agent.conf", "{requirement}", "pci_dss", "{node_id}", "node1", "/rules/files/{filename}", "/rules/files/0095-sshd.xml", "{filename}", "outside").Replace(path)
 			r := s.do(method, path, "{}", func(r *http.Request) {
 				if op.Security != nil {
 					r.SetBasicAuth("wazuh", "secret")

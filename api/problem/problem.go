@@ -48,6 +48,8 @@ const (
 	QueryField       Code = 1408
 	QueryOperator    Code = 1409
 	QueryDate        Code = 1412
+	NoRuleFile       Code = 1415
+	NoDecoderFile    Code = 1503
 	NoCommand        Code = 1650
 	CommandUnknown   Code = 1652
 	NoAgent          Code = 1701
@@ -75,6 +77,7 @@ const (
 	GroupOnlyDefault Code = 1745
 	ResponsesOff     Code = 1750
 	GroupMember      Code = 1751
+	NoList           Code = 1802
 	NoTask           Code = 1813
 	NoPackage        Code = 1819
 	Upgrading        Code = 1820
@@ -163,6 +166,9 @@ func init() {
 	def(BodyNotJSON, bad, "The body is not valid JSON", "Send a JSON object")
 	def(BadLevel, bad, "The level must be a number from 0 to 16, or two with a hyphen", "")
 	def(NoRule, bad, "The rule does not exist, or may not be read", "Ask GET /rules for the rules there are")
+	def(NoRuleFile, bad, "The file of rules does not exist, or may not be read", "Ask GET /rules/files for the files there are")
+	def(NoDecoderFile, bad, "The file of decoders does not exist, or may not be read", "Ask GET /decoders/files for the files there are")
+	def(NoList, bad, "The list does not exist, or may not be read", "Ask GET /lists/files for the lists there are")
 	def(UnknownSort, bad, "It is not possible to sort by this field", "Use one of the fields named")
 	def(LimitTooHigh, bad, "offset and limit together are too high", "Narrow the query, for instance by time")
 	def(QuerySyntax, bad, "The query cannot be read", "See the documentation of the parameter q")

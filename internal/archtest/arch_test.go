@@ -43,7 +43,7 @@ var allowed = map[string][]string{
 	"api/upgrades":  {"api/rest", "api/problem", "api/agents", "schemas", "internal"},
 	"api/alerts":    {"api/rest", "api/problem", "api/agents", "internal"},
 	"api/rulesets":  {"api/rest", "api/problem", "api/agents", "internal", "rulesets"},
-	"api/rules":     {"api/rest", "api/problem", "ruleset/program"},
+	"api/rules":     {"api/rest", "api/problem", "internal/xmlfile", "ruleset"},
 	"api/logtest":   {"api/rest", "api/problem", "schemas", "ruleset/engine"},
 	"api/manager":   {"api/rest", "api/problem", "api/agents", "schemas", "internal", "rulesets"},
 	"api/security":  {"api/rest", "api/problem", "api/rbac"},
