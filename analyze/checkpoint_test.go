@@ -454,7 +454,7 @@ func TestABrokenCheckpointIsPassedOver(t *testing.T) {
 		}, "mac", 1},
 		"manifest of another partition": {func(_ *testing.T, _ *scene, m schemas.Checkpoint) schemas.Record {
 			r := m.Record()
-			r.Key = []byte("analyze/" + string('0'+rune((m.Partition+1)%3)))
+			r.Key = []byte("analyze/" + string('0'+(m.Partition+1)%3))
 			return seal(r, good)
 		}, "manifest", 0},
 		"manifest without a MAC": {func(_ *testing.T, _ *scene, m schemas.Checkpoint) schemas.Record {

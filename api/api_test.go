@@ -23,12 +23,12 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 
 	"vedette/api/auth"
 	"vedette/api/problem"
 	"vedette/api/rbac"
 	"vedette/api/rest"
+	"vedette/internal/leaktest"
 	"vedette/internal/logring"
 	"vedette/internal/store"
 	"vedette/internal/store/embedded"
@@ -40,7 +40,7 @@ import (
 	"vedette/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 var quiet = slog.New(slog.DiscardHandler)
 
@@ -178,6 +178,24 @@ func (f *fakes) User(name string) (rest.User, bool) {
 		u.Policies = rbac.PoliciesOf(u.Roles)
 	}
 	return u, ok
+}
+
+func (f *fakes) PoliciesOf(roles []int) []rbac.Policy { return rbac.PoliciesOf(roles) }
+
+func (f *fakes) NotBefore([]int, bool) int64 { return 0 }
+
+func (f *fakes) Settings() rest.Settings { return rest.Settings{} }
+
+func (f *fakes) Roles() []rbac.Role { return rbac.Roles() }
+
+func (f *fakes) Policies() []rbac.Policy { return rbac.Policies() }
+
+func (f *fakes) Rules() []rbac.SecurityRule { return rbac.SecurityRules() }
+
+func (f *fakes) AddUser(_ context.Context, name, _ string) error { return f.changed(name) }
+
+func (f *fakes) Change(_ context.Context, q schemas.AccessChange, _ string) (int, error) {
+	return 100, f.changed(string(q.Op))
 }
 
 func (f *fakes) TokenKey(context.Context) (*ecdsa.PrivateKey, error) { return f.key, nil }

@@ -62,7 +62,7 @@ func BenchmarkListAgents(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	token, err := auth.NewToken(f.key, "wazuh", []int{1}, false, "white", time.Now().Add(-time.Second), cfg.TokenLifetime)
+	token, err := auth.NewToken(f.key, auth.Claims{Subject: "wazuh", Roles: []int{1}, Mode: "white", NotBefore: time.Now().Unix() - 1, Expires: time.Now().Unix() - 1 + int64(cfg.TokenLifetime/time.Second)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -8,9 +8,9 @@ import (
 	"vedette/api/agents"
 	"vedette/api/groups"
 	"vedette/api/manager"
-	"vedette/api/rest"
 	"vedette/api/rules"
 	"vedette/api/rulesets"
+	"vedette/api/security"
 	"vedette/api/upgrades"
 	"vedette/internal/logring"
 	"vedette/internal/shadowlog"
@@ -26,7 +26,7 @@ type Deps struct {
 	Groups     groups.Groups
 	GroupSums  func(group, algorithm string) (merged, config string)
 	GroupFiles groups.Files
-	Users      rest.Users
+	Users      security.Store
 	Rules      rules.Rules
 	Alerts     store.Store
 	Logtest    func() (*engine.Engine, []string)

@@ -57,7 +57,7 @@ func TestTokens(t *testing.T) {
 	f("Bearer", "Invalid authorization header")
 	f("Bearer abc", "Invalid token")
 	token := func(user string, roles []int, at time.Time, life time.Duration) string {
-		tok, err := auth.NewToken(testKey(), user, roles, false, "white", at, life)
+		tok, err := auth.NewToken(testKey(), auth.Claims{Subject: user, Roles: roles, Mode: "white", NotBefore: at.Unix(), Expires: at.Unix() + int64(life/time.Second)})
 		if err != nil {
 			t.Fatal(err)
 		}

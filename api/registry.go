@@ -3,11 +3,9 @@ package api
 import (
 	"cmp"
 	"context"
-	"crypto/ecdsa"
 	"errors"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -15,16 +13,14 @@ import (
 	"vedette/api/rest"
 
 	"vedette/api/agents"
-	"vedette/api/auth"
 	"vedette/api/groups"
 	"vedette/api/problem"
-	"vedette/api/rbac"
 	"vedette/internal/registry"
 	"vedette/internal/secret"
 	"vedette/schemas"
 )
 
-// Registry is Agents and Users over the registry.
+// Registry is the agents and groups of the registry.
 type Registry struct {
 	reg    *registry.Registry
 	policy schemas.ForcePolicy
@@ -44,25 +40,18 @@ type Registry struct {
 	touching sync.Mutex // guards the list of changed agents
 	dirty    map[string]bool
 	allDirty bool
-
-	mu  sync.Mutex
-	pem string
-	key *ecdsa.PrivateKey
-	// decoy is verified when there is no such user, so that the time tells nothing.
-	decoy string
 }
 
 var (
 	_ agents.Directory = (*Registry)(nil)
 	_ groups.Groups    = (*Registry)(nil)
-	_ rest.Users       = (*Registry)(nil)
 )
 
 // NewRegistry returns the adapter. policy says when an agent gives way to one
 // that is added without a word on that.
 // manager is the server's name.
 func NewRegistry(reg *registry.Registry, policy schemas.ForcePolicy, manager string) *Registry {
-	r := &Registry{reg: reg, policy: policy, manager: manager, allDirty: true, dirty: map[string]bool{}, sums: map[string]string{}, decoy: HashPassword("decoy")}
+	r := &Registry{reg: reg, policy: policy, manager: manager, allDirty: true, dirty: map[string]bool{}, sums: map[string]string{}}
 	reg.OnTouch(r.touch)
 	return r
 }
@@ -269,89 +258,4 @@ func registryProblem(err error) error {
 		return problem.New(problem.EnrolmentFailed, "The name must be 2 to 128 of letters, digits, - _ and ., and not begin with a dot")
 	}
 	return problem.New(problem.EnrolmentFailed, "")
-}
-
-// User implements Users.
-func (r *Registry) User(name string) (rest.User, bool) {
-	u, ok := r.reg.User(name)
-	if !ok {
-		return rest.User{}, false
-	}
-	return r.user(&u), true
-}
-
-// user is a user of the registry, without an id.
-func (r *Registry) user(u *registry.User) rest.User {
-	out := rest.User{Name: u.Name, RunAs: u.RunAs}
-	for _, role := range u.Roles {
-		if id, ok := rbac.RoleID(role); ok {
-			out.Roles = append(out.Roles, id)
-		} else if id, err := strconv.Atoi(role); err == nil {
-			out.Roles = append(out.Roles, id)
-		}
-	}
-	out.Policies = rbac.PoliciesOf(out.Roles)
-	return out
-}
-
-// The built-in users of 4.14 have fixed ids. Others are numbered in the order in
-// which they were added.
-var fixedUserIDs = map[string]int{"wazuh": 1, "wazuh-wui": 2}
-
-const firstFreeUserID = 100
-
-// Users implements rest.Users.
-func (r *Registry) Users() []rest.User {
-	all := r.reg.Users()
-	slices.SortStableFunc(all, func(a, b registry.User) int { return a.Created.Compare(b.Created) })
-	var out []rest.User
-	next := firstFreeUserID
-	for _, x := range all {
-		u := r.user(&x)
-		if u.ID = fixedUserIDs[x.Name]; u.ID == 0 {
-			u.ID = next
-			next++
-		}
-		out = append(out, u)
-	}
-	slices.SortFunc(out, func(a, b rest.User) int { return cmp.Compare(a.ID, b.ID) })
-	return out
-}
-
-// Authenticate implements Users.
-func (r *Registry) Authenticate(name, password string) (rest.User, bool) {
-	hash := r.decoy
-	u, known := r.reg.User(name)
-	if known {
-		hash = u.PasswordHash.Reveal()
-	}
-	ok, err := auth.VerifyPassword(hash, password)
-	if !known || !ok || err != nil {
-		return rest.User{}, false
-	}
-	return r.User(name)
-}
-
-// TokenKey implements Users: the first node to need the key makes it.
-func (r *Registry) TokenKey(ctx context.Context) (*ecdsa.PrivateKey, error) {
-	b, ok := r.reg.TokenKey()
-	if !ok {
-		mine, err := auth.NewKey()
-		if err != nil {
-			return nil, err
-		}
-		if b, err = r.reg.SetTokenKey(ctx, mine); err != nil {
-			return nil, err
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.pem != string(b) {
-		k, err := auth.ParseKey(b)
-		if err != nil {
-			return nil, err
-		}
-		r.pem, r.key = string(b), k
-	}
-	return r.key, nil
 }

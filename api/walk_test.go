@@ -143,7 +143,7 @@ func requests(path, method string, op *openapi3.Operation, inside bool) (out []r
 				r.path = strings.ReplaceAll(r.path, "{"+p.Name+"}", value)
 			case names && array && !naming && !p.Required, !names && !p.Required:
 				continue
-			case names && array && !naming:
+			case names && array && !naming && !strings.HasSuffix(p.Schema.Value.Items.Value.Format, "numbers"): // which does not allow it
 				value = "all"
 			}
 			if p.In != "path" {
@@ -284,7 +284,8 @@ func TestAUserWithoutRightsSeesAndDoesNothing(t *testing.T) {
 	if asked < 150 {
 		t.Errorf("only %d requests were sent; the walk does not reach the document's operations", asked)
 	}
-	if done := w.effects(); len(done) > 0 {
+	// Everybody may end the own tokens.
+	if done := slices.DeleteFunc(w.effects(), func(s string) bool { return s == string(schemas.AccessLogout) }); len(done) > 0 {
 		t.Errorf("a user without rights has changed %q, want nothing", done)
 	}
 }
@@ -335,10 +336,11 @@ func TestAUserOfOneGroupSeesAndDoesNothingOutsideOfIt(t *testing.T) {
 // The two walks above mean something only if the outside can be seen.
 func TestAnAdministratorSeesTheOutside(t *testing.T) {
 	t.Parallel()
-	w := newWalker(t, rest.User{Name: "wazuh", Roles: []int{1}})
+	w := newWalker(t, rest.User{Name: "wazuh", Roles: []int{1}, RunAs: true})
 	sees := map[string]bool{}
 	w.walk([]bool{false}, func(id string, r request, got reply) {
-		if got.status == http.StatusForbidden || got.status >= 500 && got.status != 504 {
+		if got.status == http.StatusForbidden && id != "login_run_as" || // logins are of a user without rights
+			got.status >= 500 && got.status != 504 {
 			t.Errorf("%s: %s %s answers an administrator with %d %.300s", id, r.method, r.path, got.status, got.body)
 		}
 		if strings.Contains(got.body, "outside") {

@@ -52,7 +52,7 @@ func apiConfig(c config.Config) api.Config {
 	return out
 }
 
-// apiDeps opens what the API answers from.
+// apiDeps opens the sources of the API's answers.
 func (a *App) apiDeps(alerts store.Store) (api.Deps, error) {
 	files, err := a.openGroups()
 	if err != nil {
@@ -79,8 +79,8 @@ func (a *App) apiDeps(alerts store.Store) (api.Deps, error) {
 	reg := api.NewRegistry(a.registry, a.cfg.Enroll.Policy(), a.cfg.Cluster.Name)
 	reg.CompareFiles(func(groups []string) string { return files.Merged(groups).Sum })
 	return api.Deps{
-		Agents: reg, Groups: groupsWithFiles{reg, files}, GroupSums: apigroups.Sums(files), GroupFiles: files, Users: reg,
-		Rules: a.rules, Alerts: alerts, Logtest: a.rules.Logtest, Rulesets: a.rules, Shadow: a.rules.ShadowSummary(a.cluster),
+		Agents: reg, Groups: groupsWithFiles{reg, files}, GroupSums: apigroups.Sums(files), GroupFiles: files, Users: api.NewAccess(a.registry),
+		Rules: a.rules, Alerts: alerts, Logtest: a.rules.Logtest, Rulesets: a.rules, Shadow: a.rules.ShadowSummary(a.cluster, a.reg),
 		Orders: orders, Packages: upgrades, ARConf: set.ARConf(), Health: a.Health, Nodes: a.otherNodes, Metrics: a.reg, Logs: a.lines.Lines, Settings: own,
 	}, nil
 }

@@ -88,9 +88,6 @@ type App struct {
 	ends     datadir.Endpoints
 	cleanup  []func()
 	ready    chan struct{}
-	// bury keeps a record that was not applied in the dead letter; nil where the
-	// role enroll, of which each installation has one or more, does it elsewhere.
-	bury func(rec schemas.Record, cause string)
 
 	user     *api.FirstUser // nil without the role api
 	password string         // path of the generated enrollment password
@@ -129,7 +126,7 @@ func Start(ctx context.Context, c config.Config, names []string, log *slog.Logge
 	}()
 	a.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
-	// What can be refused without touching anything comes first.
+	// Checks that touch nothing come first.
 	var own *rulesets.Ruleset
 	var refused error
 	if needsRules(names) {
@@ -284,8 +281,8 @@ func (a *App) Endpoints() datadir.Endpoints { return a.ends }
 // Health returns the state of every check; nil is good.
 func (a *App) Health() map[string]error { return a.checks.Run() }
 
-// Reload reads the configured rulesets anew and runs what they hold, in every
-// process that analyzes. What is broken changes nothing and is returned.
+// Reload reads the configured rulesets anew and runs them, in every
+// process that analyzes. A broken ruleset changes nothing; its error is returned.
 func (a *App) Reload(ctx context.Context) error {
 	if a.rules == nil {
 		return errors.New("no role of this process runs a ruleset")
@@ -355,7 +352,7 @@ func (a *App) awaitReady(ctx context.Context) {
 	}
 }
 
-// Describe tells a person what listens, where the secrets lie and what to try.
+// Describe tells a person the ports, the places of secrets and the first commands.
 func (a *App) Describe(w io.Writer) {
 	line := func(what, value string) {
 		if value != "" {

@@ -25,7 +25,7 @@ type Data struct {
 	close   []func()
 }
 
-// Close ends what OpenData started.
+// Close ends the parts that OpenData started.
 func (d *Data) Close() {
 	for i := len(d.close) - 1; i >= 0; i-- {
 		d.close[i]()
@@ -61,7 +61,7 @@ func OpenData(ctx context.Context, c config.Config, log *slog.Logger) (*Data, er
 	case errors.Is(err, datadir.ErrLocked):
 		at, e := datadir.ReadEndpoints(c.DataDir)
 		if e != nil || at.Kafka == "" {
-			return nil, fmt.Errorf("data_dir %s is in use by a process that has not said where it listens; try again when it is up (%v)", c.DataDir, e)
+			return nil, fmt.Errorf("data_dir %s is in use by a process that has not said where it listens; try again when it is up", c.DataDir)
 		}
 		raw, e := os.ReadFile(filepath.Join(c.DataDir, datadir.KafkaPassword))
 		if e != nil {
@@ -129,7 +129,7 @@ func startEmbedded(ctx context.Context, dir *datadir.Dir, cfg kafka.Config, even
 	return broker, cluster, nil
 }
 
-// Retention is what the configuration says about the topic events.
+// Retention is the configured retention of the topic events.
 func Retention(e config.Events) kafka.Retention {
 	return kafka.Retention{Time: e.Retention, Bytes: e.MaxBytes}
 }

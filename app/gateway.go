@@ -53,6 +53,8 @@ func (a *App) buildIngest() error {
 	store.OnChange(g.GroupsChanged)
 	a.checks.Add(RoleIngest, g.Ready)
 	sweep := ingest.NewSweep(cfg, a.registry, p, a.log, a.reg)
+	// The gateway is no replica of the commands: it takes only those that come after
+	// its start, and verifies only those for agents that are connected here.
 	a.roles[RoleIngest], a.ends.Ingest = closing{agentsRole{
 		g, a.cluster.FollowNew(schemas.TopicCommands, a.log, g.OnCommand),
 		consumer{a.cluster, sweep.Consumer(a.cluster, a.reg)},
@@ -71,7 +73,7 @@ type consumer struct {
 
 func (c consumer) Run(ctx context.Context) error { return c.cluster.Consume(ctx, c.cfg) }
 
-// agentsRole is what looks after agents: the gateway, the commands for agents
+// agentsRole looks after agents: the gateway, the commands for agents
 // connected to it, and the search for silent ones.
 type agentsRole struct{ gateway, commands, sweep Role }
 
@@ -90,7 +92,7 @@ func (r agentsRole) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// openPackages opens what agents are upgraded by, once per process.
+// openPackages opens the upgrade packages, once per process.
 func (a *App) openPackages() (*packages.Store, error) {
 	if a.packages != nil {
 		return a.packages, nil
@@ -101,6 +103,7 @@ func (a *App) openPackages() (*packages.Store, error) {
 	}
 	a.packages = s
 	a.cleanup = append(a.cleanup, s.Close)
+	a.checks.Add("packages", s.Err)
 	return s, nil
 }
 
@@ -137,7 +140,7 @@ func (a *App) openGroups() (*groups.Store, error) {
 	a.checks.Add("groups", func() error {
 		select {
 		case <-s.Ready():
-			return nil
+			return s.Err()
 		default:
 			return errors.New("the groups' files have not been read to their end yet")
 		}

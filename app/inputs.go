@@ -12,7 +12,7 @@ import (
 	"vedette/internal/datadir"
 )
 
-// buildInputs makes the roles that take events from what is no agent. They run
+// buildInputs makes the roles whose events do not come from agents. They run
 // beside the gateway, as parts of the role ingest.
 func (a *App) buildInputs() error {
 	return errors.Join(a.buildSyslog(), a.buildSources(), a.buildAgentless())

@@ -10,6 +10,7 @@ import (
 	"vedette/config"
 	"vedette/internal/buildinfo"
 	"vedette/internal/nodes"
+	"vedette/internal/retry"
 	"vedette/schemas"
 )
 
@@ -38,9 +39,6 @@ func (a *App) openNodes(names []string) error {
 	n, err := nodes.Open(a.cluster, a.box, self, a.log, a.reg)
 	if err != nil {
 		return err
-	}
-	if a.bury != nil {
-		n.OnRejected(func(rec schemas.Record, cause string) { a.bury(rec, "nodes_"+cause) })
 	}
 	a.infra["nodes"], a.nodes = n, n
 	if a.registry != nil {
@@ -84,10 +82,37 @@ func (x activation) Run(ctx context.Context) error {
 	select {
 	case <-x.a.registry.Ready():
 		x.activate(ctx)
+		if x.a.groups != nil {
+			x.contents(ctx)
+		}
 	case <-ctx.Done():
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// activeEvery is how often a process looks whether contents may stand in the topic
+// blobs.
+const activeEvery = 5 * time.Second
+
+// contents passes the registry's activation on to the topic files, where processes
+// without a registry see it too. Nobody else reads the topics of an embedded broker.
+// A command that uses the broker of a running process must not conclude that: the
+// process may be older than the command.
+func (x activation) contents(ctx context.Context) {
+	for {
+		_, inactive := x.a.registry.Inactive()[schemas.FormatBlobs]
+		if x.a.cfg.Kafka.Embedded() || !inactive && x.a.registry.Err() == nil {
+			err := x.a.groups.Activate(ctx)
+			if err == nil {
+				return
+			}
+			x.a.log.Warn("contents do not stand in the topic blobs yet; tried again", "err", err)
+		}
+		if retry.Sleep(ctx, activeEvery) != nil {
+			return
+		}
+	}
 }
 
 func (x activation) activate(ctx context.Context) {

@@ -140,14 +140,13 @@ func (a *App) openRegistry(bury bool) error {
 		return err
 	}
 	a.cleanup = append(a.cleanup, p.Close)
-	a.bury = func(rec schemas.Record, cause string) {
+	r.OnRejected(func(rec schemas.Record, cause string) {
 		// A record from before this start was kept when it was new.
 		if a.registryRead() == nil {
-			d := schemas.NewDeadLetter(&rec, cause, "the record was not applied")
+			d := schemas.NewDeadLetter(&rec, "registry_"+cause, "the record was not applied")
 			p.Produce(d.Record(), nil)
 		}
-	}
-	r.OnRejected(func(rec schemas.Record, cause string) { a.bury(rec, "registry_"+cause) })
+	})
 	return nil
 }
 

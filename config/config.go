@@ -382,82 +382,129 @@ func (c Config) Validate() error { return c.ValidateFor(Roles()) }
 // ValidateFor is Validate without the secrets and files that none of the roles
 // opens.
 func (c Config) ValidateFor(roles []string) error {
-	var errs []error
-	has := func(names ...string) bool {
-		return slices.ContainsFunc(names, func(n string) bool { return slices.Contains(roles, n) })
+	v := &validation{roles: roles}
+	for _, section := range []func(*Config){v.cluster, v.inputs, v.events, v.keys, v.enroll, v.ports, v.certificates, v.files, v.indexer, v.agents, v.api, v.rulesets} {
+		section(&c)
 	}
-	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
+	v.add(c.Forward.validateDestinations(v.has(RoleForward))...)
+	if err := c.Analyze.Validate(); err != nil {
+		v.add(err)
+	}
+	if _, err := responses.New(c.ActiveResponse); err != nil && c.ActiveResponse.OssecConf == "" {
+		v.add(single(err)...) // with a file, its commands count too, which are read later
+	}
+	sort.Slice(v.errs, func(i, j int) bool { return v.errs[i].Error() < v.errs[j].Error() })
+	return errors.Join(v.errs...)
+}
+
+// validation collects the problems of a configuration for some roles.
+type validation struct {
+	roles []string
+	errs  []error
+}
+
+// has reports whether any of the named roles runs.
+func (v *validation) has(names ...string) bool {
+	return slices.ContainsFunc(names, func(n string) bool { return slices.Contains(v.roles, n) })
+}
+
+func (v *validation) add(errs ...error) { v.errs = append(v.errs, errs...) }
+
+func (v *validation) bad(format string, a ...any) { v.add(fmt.Errorf(format, a...)) }
+
+// cluster checks the names that all nodes share.
+func (v *validation) cluster(c *Config) {
 	if c.DataDir == "" {
-		bad("data_dir: empty")
+		v.bad("data_dir: empty")
 	}
 	if c.Cluster.Name == "" || strings.ContainsAny(c.Cluster.Name, " \t\n\"\\/") {
-		bad("cluster.name: %q; use letters, digits, '.', '_' and '-'", c.Cluster.Name)
+		v.bad("cluster.name: %q; use letters, digits, '.', '_' and '-'", c.Cluster.Name)
 	}
 	if _, err := time.LoadLocation(c.Cluster.Timezone); err != nil || c.Cluster.Timezone == "Local" {
-		bad("cluster.timezone: %q is no time zone that every worker would agree on", c.Cluster.Timezone)
+		v.bad("cluster.timezone: %q is no time zone that every worker would agree on", c.Cluster.Timezone)
 	}
+}
+
+// inputs checks the gateway and the other sources of events.
+func (v *validation) inputs(c *Config) {
 	if c.Ingest.MaxConnections < 1 {
-		bad("ingest.max_connections: %d is not positive", c.Ingest.MaxConnections)
+		v.bad("ingest.max_connections: %d is not positive", c.Ingest.MaxConnections)
 	}
 	if c.Ingest.InFlightBytes < 1<<20 {
-		bad("ingest.in_flight_bytes: %d is less than 1 MiB, which one agent may have in flight", c.Ingest.InFlightBytes)
+		v.bad("ingest.in_flight_bytes: %d is less than 1 MiB, which one agent may have in flight", c.Ingest.InFlightBytes)
 	}
 	for _, err := range []error{c.Kafka.Validate(), c.Ingest.Syslog.Validate(), topics.Validate(c.Ingest.Kafka, c.Kafka.TopicPrefix), agentless.Validate(c.Agentless)} {
 		if err != nil {
-			errs = append(errs, single(err)...)
+			v.add(single(err)...)
 		}
 	}
+}
+
+// events checks the retention of events.
+func (v *validation) events(c *Config) {
 	if c.Events.Retention < 0 || (c.Events.Retention > 0 && c.Events.Retention < time.Minute) {
-		bad("events.retention: %s; at least 1m, or 0 to keep for ever", c.Events.Retention)
+		v.bad("events.retention: %s; at least 1m, or 0 to keep for ever", c.Events.Retention)
 	}
 	if c.Events.MaxBytes < 0 {
-		bad("events.max_bytes: %d is negative", c.Events.MaxBytes)
+		v.bad("events.max_bytes: %d is negative", c.Events.MaxBytes)
 	}
 	if c.Events.HistoryMaxBytes < 0 {
-		bad("events.history_max_bytes: %d is negative", c.Events.HistoryMaxBytes)
+		v.bad("events.history_max_bytes: %d is negative", c.Events.HistoryMaxBytes)
 	}
+}
+
+// keys checks the secrets that several processes must share.
+func (v *validation) keys(c *Config) {
 	if !c.Kafka.Embedded() {
 		if c.Cluster.KeyFile == "" {
-			bad("cluster.key_file: required with kafka.brokers, because every process must seal under the same key")
+			v.bad("cluster.key_file: required with kafka.brokers, because every process must seal under the same key")
 		}
-		if has(RoleEnroll) && c.Enroll.UsePassword && c.Enroll.Password == "" && c.Enroll.PasswordFile == "" {
-			bad("enroll.password_file: required with kafka.brokers (or enroll.password), because every enroll process must ask for the same one; or set enroll.use_password: false")
+		if v.has(RoleEnroll) && c.Enroll.UsePassword && c.Enroll.Password == "" && c.Enroll.PasswordFile == "" {
+			v.bad("enroll.password_file: required with kafka.brokers (or enroll.password), because every enroll process must ask for the same one; or set enroll.use_password: false")
 		}
 	}
+}
+
+// enroll checks enrollment.
+func (v *validation) enroll(c *Config) {
 	if c.Enroll.Password != "" && c.Enroll.PasswordFile != "" {
-		bad("enroll.password: give it or enroll.password_file, not both")
+		v.bad("enroll.password: give it or enroll.password_file, not both")
 	}
 	if n := len(c.Enroll.Password); n > 4094 || strings.ContainsAny(c.Enroll.Password.Reveal(), "\r\n") || n == 1 {
-		bad("enroll.password: between 2 and 4094 characters on one line")
+		v.bad("enroll.password: between 2 and 4094 characters on one line")
 	}
 	for key, d := range map[string]time.Duration{
 		"enroll.force.disconnected_time": c.Enroll.Force.DisconnectedTime, "enroll.force.after_registration_time": c.Enroll.Force.AfterRegistrationTime,
 	} {
 		if d < 0 || d%time.Second != 0 {
-			bad("%s: %s; whole seconds, 0 or more", key, d)
+			v.bad("%s: %s; whole seconds, 0 or more", key, d)
 		}
 	}
 	if err := c.Enroll.KeyRequest.Validate("enroll.key_request"); err != nil {
-		errs = append(errs, err)
+		v.add(err)
 	}
-	if f := c.Enroll.KeyRequest.ExecPath; f != "" && has(RoleIngest) {
+	if f := c.Enroll.KeyRequest.ExecPath; f != "" && v.has(RoleIngest) {
 		if st, err := os.Stat(f); err != nil || st.IsDir() || st.Mode()&0o111 == 0 {
-			bad("enroll.key_request.exec_path: %q is no program", f)
+			v.bad("enroll.key_request.exec_path: %q is no program", f)
 		}
 	}
 	if c.Enroll.RatePerSource < 0 {
-		bad("enroll.rate_per_source: %d is negative", c.Enroll.RatePerSource)
+		v.bad("enroll.rate_per_source: %d is negative", c.Enroll.RatePerSource)
 	}
 	if c.Enroll.VerifyAgentAddress && c.Enroll.AgentCA == "" {
-		bad("enroll.verify_agent_address: needs enroll.agent_ca, because only then agents show a certificate")
+		v.bad("enroll.verify_agent_address: needs enroll.agent_ca, because only then agents show a certificate")
 	}
+}
+
+// ports checks the addresses of listeners.
+func (v *validation) ports(c *Config) {
 	for key, addr := range map[string]string{
 		"enroll.listen": c.Enroll.Listen, "ingest.tcp": c.Ingest.TCP, "api.listen": c.API.Listen,
 		"metrics.listen": c.Metrics.Listen, "kafka.embedded_listen": c.Kafka.EmbeddedListen,
 	} {
 		if addr == "" {
 			if key != "metrics.listen" && key != "kafka.embedded_listen" { // these may be off
-				bad("%s: empty; give an address and a port, such as :1514", key)
+				v.bad("%s: empty; give an address and a port, such as :1514", key)
 			}
 			continue
 		}
@@ -466,109 +513,124 @@ func (c Config) ValidateFor(roles []string) error {
 			_, err = net.LookupPort("tcp", port)
 		}
 		if err != nil {
-			bad("%s: %v", key, err)
+			v.bad("%s: %v", key, err)
 		}
 	}
+}
+
+// certificates checks that certificates and keys come in pairs.
+func (v *validation) certificates(c *Config) {
 	for key, pair := range map[string][2]string{
 		"enroll": {c.Enroll.Certificate, c.Enroll.Key}, "api": {c.API.Certificate, c.API.Key},
 	} {
 		if (pair[0] == "") != (pair[1] == "") {
-			bad("%s.certificate, %s.key: give both or neither", key, key)
+			v.bad("%s.certificate, %s.key: give both or neither", key, key)
 		}
 	}
+}
+
+// files checks that the named files are there.
+func (v *validation) files(c *Config) {
 	const made = "; `vedette init` makes it"
 	for _, f := range []struct {
 		key, path, hint string
 		used            bool
 	}{
 		{"cluster.key_file", c.Cluster.KeyFile, made, true},
-		{"enroll.password_file", c.Enroll.PasswordFile, made, has(RoleEnroll)},
-		{"enroll.certificate", c.Enroll.Certificate, made, has(RoleEnroll)},
-		{"enroll.key", c.Enroll.Key, made, has(RoleEnroll)},
-		{"enroll.agent_ca", c.Enroll.AgentCA, "", has(RoleEnroll)},
-		{"api.certificate", c.API.Certificate, made, has(RoleAPI)},
-		{"api.key", c.API.Key, made, has(RoleAPI)},
-		{"forward.opensearch.password_file", c.Forward.OpenSearch.PasswordFile, "", has(RoleForward, RoleAPI)},
-		{"forward.opensearch.ca", c.Forward.OpenSearch.CA, "", has(RoleForward, RoleAPI)},
-		{"analyze.geoip_file", c.Analyze.GeoIPFile, "", has(RoleAnalyze, RoleForward, RoleAPI)},
+		{"enroll.password_file", c.Enroll.PasswordFile, made, v.has(RoleEnroll)},
+		{"enroll.certificate", c.Enroll.Certificate, made, v.has(RoleEnroll)},
+		{"enroll.key", c.Enroll.Key, made, v.has(RoleEnroll)},
+		{"enroll.agent_ca", c.Enroll.AgentCA, "", v.has(RoleEnroll)},
+		{"api.certificate", c.API.Certificate, made, v.has(RoleAPI)},
+		{"api.key", c.API.Key, made, v.has(RoleAPI)},
+		{"forward.opensearch.password_file", c.Forward.OpenSearch.PasswordFile, "", v.has(RoleForward, RoleAPI)},
+		{"forward.opensearch.ca", c.Forward.OpenSearch.CA, "", v.has(RoleForward, RoleAPI)},
+		{"analyze.geoip_file", c.Analyze.GeoIPFile, "", v.has(RoleAnalyze, RoleForward, RoleAPI)},
 		{"active_response.ossec_conf", c.ActiveResponse.OssecConf, "", true},
 	} {
 		if f.path == "" || !f.used {
 			continue
 		}
 		if _, err := os.Stat(f.path); err != nil {
-			bad("%s: %v%s", f.key, err, f.hint)
+			v.bad("%s: %v%s", f.key, err, f.hint)
 		}
 	}
+}
+
+// indexer checks the connection to the indexer.
+func (v *validation) indexer(c *Config) {
 	for _, u := range c.Forward.OpenSearch.URLs {
 		if !strings.HasPrefix(u, "http://") && !strings.HasPrefix(u, "https://") {
-			bad("forward.opensearch.urls: %q does not begin with https:// or http://", u)
+			v.bad("forward.opensearch.urls: %q does not begin with https:// or http://", u)
 		}
 	}
 	if len(c.Forward.OpenSearch.URLs) == 0 && (c.Forward.OpenSearch.Username != "" || c.Forward.OpenSearch.PasswordFile != "") {
-		bad("forward.opensearch.urls: empty, but a login is given")
+		v.bad("forward.opensearch.urls: empty, but a login is given")
 	}
-	errs = append(errs, c.Forward.validateDestinations(has(RoleForward))...)
-	if err := c.Analyze.Validate(); err != nil {
-		errs = append(errs, err)
-	}
-	if _, err := responses.New(c.ActiveResponse); err != nil && c.ActiveResponse.OssecConf == "" {
-		errs = append(errs, single(err)...) // with a file, its commands count too, which are read later
-	}
-	if d := c.Agents.DisconnectedAfter; d < 10*time.Second {
-		bad("agents.disconnected_after: %s; at least 10s, because agents send a keepalive that often", d)
-	}
-	if d := c.Agents.DisconnectedAlertAfter; d < 0 || d > 30*24*time.Hour {
-		bad("agents.disconnected_alert_after: %s is not in 0s…720h", d)
-	}
-	if d := c.Agents.RemoveAfter; d != 0 && (d < time.Minute || d%time.Second != 0) {
-		bad("agents.remove_after: %s; whole seconds, at least 1m, or 0s for never", d)
-	}
+}
+
+// api checks the limits of the API.
+func (v *validation) api(c *Config) {
 	if n := c.API.MaxRequestsPerMinute; n < 0 {
-		bad("api.max_requests_per_minute: %d is negative; 0 sets no bound", n)
+		v.bad("api.max_requests_per_minute: %d is negative; 0 sets no bound", n)
 	}
 	if n := c.API.MaxLoginAttempts; n < 1 {
-		bad("api.max_login_attempts: %d; at least 1", n)
+		v.bad("api.max_login_attempts: %d; at least 1", n)
 	}
 	if d := c.API.BlockTime; d < time.Second || d > 24*time.Hour {
-		bad("api.block_time: %s is not in 1s…24h", d)
+		v.bad("api.block_time: %s is not in 1s…24h", d)
+	}
+}
+
+// agents checks the section agents.
+func (v *validation) agents(c *Config) {
+	if d := c.Agents.DisconnectedAfter; d < 10*time.Second {
+		v.bad("agents.disconnected_after: %s; at least 10s, because agents send a keepalive that often", d)
+	}
+	if d := c.Agents.DisconnectedAlertAfter; d < 0 || d > 30*24*time.Hour {
+		v.bad("agents.disconnected_alert_after: %s is not in 0s…720h", d)
+	}
+	if d := c.Agents.RemoveAfter; d != 0 && (d < time.Minute || d%time.Second != 0) {
+		v.bad("agents.remove_after: %s; whole seconds, at least 1m, or 0s for never", d)
 	}
 	if n := c.Agents.PushBytesPerSecond; n < 64<<10 {
-		bad("agents.push_bytes_per_second: %d; at least 65536", n)
+		v.bad("agents.push_bytes_per_second: %d; at least 65536", n)
 	}
-	if f := c.Agents.GroupTemplate; f != "" && has(RoleIngest, RoleAPI) {
+	if f := c.Agents.GroupTemplate; f != "" && v.has(RoleIngest, RoleAPI) {
 		if _, err := groups.ReadAgentConf(f); err != nil {
-			bad("agents.group_template: %v", err)
+			v.bad("agents.group_template: %v", err)
 		}
 	}
 	for _, d := range []struct {
 		key, path string
 		used      bool
 	}{
-		{"agents.groups_dir", c.Agents.GroupsDir, has(RoleIngest, RoleAPI)},
-		{"agents.packages_dir", c.Agents.PackagesDir, has(RoleAPI)},
+		{"agents.groups_dir", c.Agents.GroupsDir, v.has(RoleIngest, RoleAPI)},
+		{"agents.packages_dir", c.Agents.PackagesDir, v.has(RoleAPI)},
 	} {
 		if d.path == "" || !d.used {
 			continue
 		}
 		if st, err := os.Stat(d.path); err != nil || !st.IsDir() {
-			bad("%s: %q is no directory", d.key, d.path)
+			v.bad("%s: %q is no directory", d.key, d.path)
 		}
 	}
+}
+
+// rulesets checks that the named rulesets are there.
+func (v *validation) rulesets(c *Config) {
 	for key, names := range map[string][]string{"analyze.rulesets": c.Analyze.Rulesets, "analyze.shadow": c.Analyze.Shadow} {
 		for _, r := range names {
-			if r == analyze.Builtin || r == "" || !has(RoleAnalyze, RoleAPI) {
+			if r == analyze.Builtin || r == "" || !v.has(RoleAnalyze, RoleAPI) {
 				continue
 			}
 			if st, err := os.Stat(r); err != nil {
-				bad("%s: %v", key, err)
+				v.bad("%s: %v", key, err)
 			} else if !st.IsDir() && !strings.HasSuffix(r, ".conf") {
-				bad("%s: %s is neither a directory nor a .conf file", key, r)
+				v.bad("%s: %s is neither a directory nor a .conf file", key, r)
 			}
 		}
 	}
-	sort.Slice(errs, func(i, j int) bool { return errs[i].Error() < errs[j].Error() })
-	return errors.Join(errs...)
 }
 
 // Warnings returns the settings that are allowed but unwise.

@@ -33,8 +33,8 @@ type slot struct {
 	gone   bool          // it gave way: its place belongs to another
 }
 
-func newSlots(max int) *slots {
-	return &slots{max: max, waiting: list.New(), holds: map[netip.Prefix]int{}}
+func newSlots(n int) *slots {
+	return &slots{max: n, waiting: list.New(), holds: map[netip.Prefix]int{}}
 }
 
 // take gives a connection a place, closing another one for it if need be, or

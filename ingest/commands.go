@@ -54,9 +54,8 @@ func (s *sentCommands) first(id string, expires, now int64) bool {
 // may have sent a command or not; nobody sends it again (docs/design.md,
 // "Commands").
 func (g *Gateway) OnCommand(rec schemas.Record) {
-	id := string(rec.Key)
 	g.mu.RLock()
-	a := g.agents[id]
+	a := g.agents[string(rec.Key)]
 	g.mu.RUnlock()
 	if a == nil {
 		return // not connected here, or the server itself

@@ -13,7 +13,7 @@ import (
 	"vedette/schemas"
 )
 
-// Packages gives the content of upgrade packages, which the topic `files` holds.
+// Packages gives the content of upgrade packages, which the topic `blobs` holds.
 type Packages interface {
 	// Package returns a content by its SHA-256, whole.
 	Package(ctx context.Context, u *schemas.AgentUpgrade) ([]byte, error)

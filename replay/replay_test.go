@@ -18,8 +18,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
-	"go.uber.org/goleak"
 
+	"vedette/internal/leaktest"
 	"vedette/ruleset"
 	"vedette/ruleset/engine"
 	"vedette/schemas"
@@ -27,7 +27,7 @@ import (
 
 func TestMain(m *testing.M) {
 	batchMax = 64 // events read ahead of an interruption are judged
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 var quiet = slog.New(slog.DiscardHandler)

@@ -112,10 +112,10 @@ func (c *Candidate) Run(ctx context.Context) error {
 	}
 }
 
-// Reload reads the files at once, and returns what is wrong with them.
+// Reload reads the files at once, and returns their faults.
 func (c *Candidate) Reload(ctx context.Context) error { return ask(ctx, c.looks) }
 
-// look takes over what the files hold, if that changed.
+// look takes the files over, if they changed.
 func (c *Candidate) look(asked bool) error {
 	src, version, due, err := c.files.look(asked)
 	if !due {
@@ -151,15 +151,15 @@ func (c *Candidate) look(asked bool) error {
 	return nil
 }
 
-// ShadowSummary tells what the candidate that workers try would change about the
+// ShadowSummary tells the changes that the candidate which workers try would make to the
 // ruleset that is current. If none tries any, it is about the last.
 func ShadowSummary(ctx context.Context, cluster *kafka.Cluster, s *published.Store) (*shadowlog.Summary, error) {
 	return shadowSummary(s, func(of shadowlog.Pair) (*shadowlog.Summary, error) { return shadowlog.Read(ctx, cluster, of) })
 }
 
 // ShadowSummary is the function ShadowSummary for many that ask.
-func (l *Live) ShadowSummary(cluster *kafka.Cluster) func(context.Context) (*shadowlog.Summary, error) {
-	r := shadowlog.NewReader(cluster)
+func (l *Live) ShadowSummary(cluster *kafka.Cluster, reg prometheus.Registerer) func(context.Context) (*shadowlog.Summary, error) {
+	r := shadowlog.NewReader(cluster, reg)
 	return func(ctx context.Context) (*shadowlog.Summary, error) {
 		return shadowSummary(l.store, func(of shadowlog.Pair) (*shadowlog.Summary, error) { return r.Summary(ctx, of) })
 	}

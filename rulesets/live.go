@@ -35,14 +35,14 @@ const (
 	leaveWithin   = 2 * time.Second
 )
 
-// Live keeps what this process runs equal to what the topic files names,
-// and publishes there what the configured directories hold (docs/design.md D7).
+// Live keeps the running ruleset of this process equal to the one that the topic files names,
+// and publishes there the content of the configured directories (docs/design.md D7).
 type Live struct {
 	cfg   Config
 	store *published.Store
 	log   *slog.Logger
 	// publishes says that the directories are this process's to publish: it
-	// analyzes. running tells which partitions are judged by what.
+	// analyzes. running tells how many partitions each version judges.
 	publishes bool
 	running   func() map[string]int
 	files     sources
@@ -74,7 +74,7 @@ type compiled struct {
 
 // NewLive prepares the rulesets of a process. own is the ruleset of its
 // directories; nil if that was refused. publishes says that the process analyzes:
-// then it publishes what its directories hold.
+// then it publishes the content of its directories.
 func NewLive(cfg Config, store *published.Store, own *Ruleset, publishes bool, log *slog.Logger, reg prometheus.Registerer) *Live {
 	l := &Live{
 		cfg: cfg, store: store, log: log, publishes: publishes,
@@ -126,7 +126,7 @@ func (l *Live) Current() string {
 	return l.current.Version
 }
 
-// Program returns what runs; nil before anything does.
+// Program returns the running program; nil before any runs.
 func (l *Live) Program() *program.Program {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -147,7 +147,7 @@ func (l *Live) Source() ruleset.Source {
 }
 
 // Excluded returns the rules and decoders of files that the configured ossec.conf
-// files exclude, as far as they compile beside what runs. They never run.
+// files exclude, as far as they compile beside the running ones. They never run.
 func (l *Live) Excluded() (rules []program.RuleInfo, decoders []program.DecoderInfo) {
 	l.mu.Lock()
 	current := l.current
@@ -198,7 +198,7 @@ func (l *Live) Excluded() (rules []program.RuleInfo, decoders []program.DecoderI
 	return rules, decoders
 }
 
-// Logtest returns the running ruleset for log tests, and what there is to say of it.
+// Logtest returns the running ruleset for log tests, and its warnings.
 func (l *Live) Logtest() (*engine.Engine, []string) {
 	l.mu.Lock()
 	c := l.current
@@ -260,7 +260,7 @@ func (l *Live) Err() error {
 	if l.current == nil && l.failed == nil {
 		return errors.New("no ruleset has been read yet")
 	}
-	return l.failed
+	return errors.Join(l.failed, l.store.Err())
 }
 
 // Engine implements analyze.Rulesets.
@@ -387,7 +387,7 @@ func (l *Live) Run(ctx context.Context) error {
 	}
 }
 
-// begin decides whether what the directories hold is to run. A version that was
+// begin decides whether the content of the directories is to run. A version that was
 // published before is older than the current one, unless that came from this
 // very node's directories: a node that was down while another published must not
 // bring the old one back.
@@ -423,7 +423,7 @@ func (l *Live) publish(ctx context.Context, r *Ruleset) error {
 	return nil
 }
 
-// obey runs what the topic names.
+// obey runs the version that the topic names.
 func (l *Live) obey(ctx context.Context) {
 	cur, ok, _ := l.store.Current()
 	if !ok || cur.Version == l.Current() {
@@ -448,7 +448,7 @@ func (l *Live) obey(ctx context.Context) {
 	}
 }
 
-// look reads the directories and publishes what changed. asked says that
+// look reads the directories and publishes a change. asked says that
 // somebody wants it now; else a change must have lasted from one look to the next.
 func (l *Live) look(ctx context.Context, asked bool) error {
 	src, version, due, err := l.files.look(asked)
@@ -481,7 +481,7 @@ func (l *Live) look(ctx context.Context, asked bool) error {
 }
 
 // Reload reads the directories at once, the candidate's too, and returns when
-// what they hold runs here, or why it does not.
+// their content runs here, or why it does not.
 func (l *Live) Reload(ctx context.Context) error {
 	if !l.publishes {
 		return errors.New("this process does not analyze; reload one that does")
@@ -509,7 +509,7 @@ func ask(ctx context.Context, looks chan<- chan error) error {
 	}
 }
 
-// report tells the others what this worker judges by, when that changed.
+// report tells the others by which versions this worker judges, when that changed.
 func (l *Live) report(ctx context.Context) {
 	if l.running == nil {
 		return

@@ -19,7 +19,7 @@ type Ruleset struct {
 	Source  ruleset.Source
 	Program *program.Program
 	Version string
-	// Warnings are what loading had to say without refusing.
+	// Warnings are the findings of loading that refuse nothing.
 	Warnings []ruleset.Problem
 
 	places *geoip.DB // nil without one
@@ -110,7 +110,7 @@ type sources struct {
 
 // look is load for those who ask again and again: due says that what is there,
 // good or broken, is to be decided upon, since it is new and two looks in a row
-// saw the same; or since it is asked for. What is broken has its error for a version.
+// saw the same; or since it is asked for. A broken ruleset has its error for a version.
 func (s *sources) look(asked bool) (src ruleset.Source, version string, due bool, err error) {
 	src, err = s.load()
 	if err == nil {

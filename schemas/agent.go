@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Bounds of what names an agent (spec/enrollment.md §2, §3 and §6).
+// Bounds of the names, ids, addresses and keys of agents (spec/enrollment.md §2, §3 and §6).
 const (
 	AgentNameMin = 2
 	AgentNameMax = 128
@@ -97,7 +97,7 @@ func ParseAddressRule(s string) (AddressRule, error) {
 	if s == AnyAddress {
 		return AddressRule{host: AnyAddress}, nil
 	}
-	// A normalised IPv6 address with a prefix is longer than what a request may carry.
+	// A normalized IPv6 address with a prefix is longer than a request may carry.
 	if len(s) > AddressMax {
 		return AddressRule{}, ErrAddress
 	}
@@ -169,7 +169,7 @@ func AddressText(a netip.Addr) string {
 // Any reports whether the rule matches every address.
 func (r AddressRule) Any() bool { return r.host == AnyAddress }
 
-// Host is the rule without its mask part: what event headers and messages show.
+// Host is the rule without its mask part, as event headers and messages show it.
 func (r AddressRule) Host() string { return r.host }
 
 // Requested is the rule as the enrollment reply repeats it, a dotted netmask kept.

@@ -24,7 +24,7 @@ type goldenRecord struct {
 	Value     json.RawMessage   `json:"value"`
 }
 
-// goldenFile compares a record with its file and returns what the file holds: a
+// goldenFile compares a record with its file and returns the file's record: a
 // reader must take the records of every version before it.
 func goldenFile(t *testing.T, name string, r Record) Record {
 	t.Helper()

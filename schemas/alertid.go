@@ -14,7 +14,7 @@ func AlertID(t time.Time, partition int32, offset int64, n int) string {
 	return string(AppendAlertID(make([]byte, 0, 40), t, partition, offset, n))
 }
 
-// AppendAlertID appends what AlertID returns.
+// AppendAlertID appends the result of AlertID.
 func AppendAlertID(b []byte, t time.Time, partition int32, offset int64, n int) []byte {
 	b = strconv.AppendInt(b, t.Unix(), 10)
 	b = append(b, '.')

@@ -116,7 +116,7 @@ func partitionKey(key []byte, prefix string) (partition int32, ok bool) {
 	return int32(n), true
 }
 
-// ErrCheckpoint says that a manifest is not what Record writes.
+// ErrCheckpoint says that a manifest does not have the form of Record.
 var ErrCheckpoint = errors.New("not a checkpoint's manifest")
 
 // ErrCheckpointVersion says that a manifest is of a version this program does not know.

@@ -13,7 +13,7 @@ const CommandVersion = 1
 
 // Bounds of commands and replies.
 const (
-	// MaxCommandText bounds what is sent to an agent: a payload less its mark.
+	// MaxCommandText bounds the text sent to an agent: a payload less its mark.
 	MaxCommandText = 65400
 	// MaxReplyText bounds an agent's answer.
 	MaxReplyText = 65536
@@ -21,7 +21,7 @@ const (
 	maxCommandBytes = 512 << 10
 )
 
-// CommandKind says what a command is for.
+// CommandKind is the purpose of a command.
 type CommandKind string
 
 // Kinds of commands.
@@ -48,7 +48,7 @@ type Command struct {
 	ID      string      `json:"id"`
 	Kind    CommandKind `json:"kind"`
 	AgentID string      `json:"agent_id"`
-	// Text is what is sent: the JSON message of an active response, `<target>
+	// Text is sent: the JSON message of an active response, `<target>
 	// <command>` of a request, a control message without its `#!-`.
 	Text string `json:"text,omitempty"`
 	// Legacy is the message of an active response for agents before 4.2.
@@ -67,10 +67,10 @@ type Command struct {
 	Upgrade *AgentUpgrade `json:"upgrade,omitempty"`
 }
 
-// AgentUpgrade says what an agent is upgraded by.
+// AgentUpgrade names the package that an agent is upgraded by.
 type AgentUpgrade struct {
 	// File is the package's name, SHA256 names its content in TopicFiles, and
-	// SHA1 is what the agent must have received.
+	// SHA1 is the sum of the file that the agent must have received.
 	File   string `json:"file"`
 	SHA256 string `json:"sha256"`
 	SHA1   string `json:"sha1"`
@@ -135,11 +135,8 @@ func ParseCommand(r *Record) (Command, error) {
 	if len(r.Value) > maxCommandBytes {
 		return c, fmt.Errorf("%w: too long", ErrCommand)
 	}
-	if err := json.Unmarshal(r.Value, &c); err != nil {
-		return c, fmt.Errorf("%w: %w", ErrCommand, err)
-	}
-	if c.V != CommandVersion {
-		return c, ErrCommandVersion
+	if err := decode(r.Value, CommandVersion, &c, ErrCommand, ErrCommandVersion); err != nil {
+		return c, err
 	}
 	if string(r.Key) != c.AgentID {
 		return c, fmt.Errorf("%w: key %q is not agent %q", ErrCommand, r.Key, c.AgentID)
@@ -147,11 +144,11 @@ func ParseCommand(r *Record) (Command, error) {
 	return c, c.check()
 }
 
-// ReplyStatus says what came of a command.
+// ReplyStatus is the outcome of a command.
 type ReplyStatus string
 
 // Outcomes of commands. Answered, Done, Failed, Refused, Expired and TimedOut
-// are final; Sent is so for what an agent does not answer.
+// are final; Sent is so for commands that an agent does not answer.
 const (
 	ReplySent     ReplyStatus = "sent"
 	ReplyAnswered ReplyStatus = "answered"
@@ -168,7 +165,7 @@ const (
 // says of its last upgrade, whose command it need not know.
 const UpgradeReport = "upgrade-report"
 
-// Reply is one record of TopicReplies, under the agent's id: what came of a
+// Reply is one record of TopicReplies, under the agent's id: the outcome of a
 // command. It repeats who asked and why, so that the topic can be read alone.
 type Reply struct {
 	V         int         `json:"v"`
@@ -209,11 +206,8 @@ func ParseReply(rec *Record) (Reply, error) {
 	if len(rec.Value) > maxCommandBytes {
 		return r, fmt.Errorf("%w: too long", ErrReply)
 	}
-	if err := json.Unmarshal(rec.Value, &r); err != nil {
-		return r, fmt.Errorf("%w: %w", ErrReply, err)
-	}
-	if r.V != CommandVersion {
-		return r, ErrCommandVersion
+	if err := decode(rec.Value, CommandVersion, &r, ErrReply, ErrCommandVersion); err != nil {
+		return r, err
 	}
 	if r.CommandID == "" || string(rec.Key) != r.AgentID {
 		return r, ErrReply

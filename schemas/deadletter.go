@@ -15,7 +15,7 @@ const MaxDeadLetterValueBytes = 512 << 10
 // indexer answered.
 const maxDeadLetterDetailBytes = 4 << 10
 
-// DeadLetter is what could not be processed: a record with the reason why, and
+// DeadLetter is a record that could not be processed, with the reason why, and
 // where it stood.
 type DeadLetter struct {
 	// Topic, Partition and Offset are the coordinates of the record, the topic
@@ -86,7 +86,7 @@ func (d *DeadLetter) Record() Record {
 	return Record{Topic: TopicDeadLetter, Key: []byte(d.Topic), Value: b}
 }
 
-// ErrDeadLetter says that a record of TopicDeadLetter is not what Record writes.
+// ErrDeadLetter says that a record of TopicDeadLetter does not have the form of Record.
 var ErrDeadLetter = errors.New("not a dead letter record")
 
 // ParseDeadLetter reads a record of TopicDeadLetter. Unknown members are ignored.

@@ -55,7 +55,7 @@ type Event struct {
 }
 
 // Key returns the record key under which an event is ordered and correlated:
-// the agent id, or `000/` and the source for what no agent sent.
+// the agent id, or `000/` and the source for events that no agent sent.
 func (e *Event) Key() string {
 	if e.AgentID != "" && e.AgentID != ManagerID {
 		return e.AgentID

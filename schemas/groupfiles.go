@@ -2,7 +2,6 @@ package schemas
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -14,7 +13,7 @@ import (
 // GroupFilesVersion is the version of GroupFiles that this program writes and reads.
 const GroupFilesVersion = 1
 
-// Bounds of what is shared with agents.
+// Bounds of the files shared with agents.
 const (
 	// MaxSharedFiles bounds the files of a group.
 	MaxSharedFiles = 4096
@@ -77,7 +76,7 @@ func ValidSharedPath(p string) bool {
 	return strings.IndexFunc(p, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd }) < 0
 }
 
-// Check refuses lists that are too large or name what no agent may be sent.
+// Check refuses lists that are too large or name files that no agent may be sent.
 func (g *GroupFiles) Check() error {
 	if !ValidGroupName(g.Group) {
 		return fmt.Errorf("%w: group %q", ErrGroupFiles, g.Group)
@@ -127,11 +126,8 @@ func ParseGroupFiles(r *Record) (GroupFiles, error) {
 	if len(r.Value) > MaxRulesetManifestBytes {
 		return GroupFiles{}, fmt.Errorf("%w: too long", ErrGroupFiles)
 	}
-	if err := json.Unmarshal(r.Value, &j); err != nil {
-		return GroupFiles{}, fmt.Errorf("%w: %w", ErrGroupFiles, err)
-	}
-	if j.V != GroupFilesVersion {
-		return GroupFiles{}, fmt.Errorf("%w: version %d", ErrGroupFiles, j.V)
+	if err := decode(r.Value, GroupFilesVersion, &j, ErrGroupFiles, ErrGroupFiles); err != nil {
+		return GroupFiles{}, err
 	}
 	g := GroupFiles{Group: j.Group, Node: j.Node, Time: time.UnixMilli(j.Time).UTC(), Files: j.Files}
 	if name, ok := GroupFilesOf(r.Key); !ok || name != g.Group {
@@ -140,7 +136,8 @@ func ParseGroupFiles(r *Record) (GroupFiles, error) {
 	return g, g.Check()
 }
 
-// SharedChunk returns the record of chunk n of a shared file's content, without its MAC.
+// SharedChunk returns the record of chunk n of a shared file's content in the old
+// form, which stands in TopicFiles (BlobOwner.Chunk), without its MAC.
 func SharedChunk(sha256 string, n int, data []byte) Record {
 	return Record{Topic: TopicFiles, Key: fmt.Appendf(nil, "%s%s/%d", sharedChunkPrefix, sha256, n), Value: data}
 }

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// NodeVersion is the version of announcements that this program writes; readers accept any.
+// NodeVersion is the version of announcements that this program writes; readers accept
+// any.
 const NodeVersion = 1
 
 // MaxNodeBytes bounds an announcement's value.
@@ -43,9 +44,9 @@ var ErrNodeShape = errors.New("not the announcement of a node")
 // Encode returns the record's value, over which the MAC is made.
 func (n *Node) Encode() ([]byte, error) { return json.Marshal(n) }
 
-// NodeRecord returns the record for an encoded announcement and its MAC.
-func NodeRecord(key string, value, mac []byte) Record {
-	return Record{Topic: TopicNodes, Key: []byte(key), Value: value, Headers: []Header{{Key: HeaderMAC, Value: mac}}}
+// NodeRecord returns the record for an encoded announcement, without its MAC.
+func NodeRecord(key string, value []byte) Record {
+	return Record{Topic: TopicNodes, Key: []byte(key), Value: value}
 }
 
 // NodeTombstone returns the record that says a process has ended.

@@ -2,7 +2,6 @@ package schemas
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -16,10 +15,9 @@ const PackageVersion = 1
 // MaxPackageBytes bounds an upgrade package.
 const MaxPackageBytes = 256 << 20
 
-// Package says that the content of an upgrade package stands in TopicFiles. Its
-// record has the key `package/<SHA-256>` and is written after the content's
-// chunks, `package/<SHA-256>/<n>`, and again whenever the package is put again.
-// Both carry HeaderMAC over MACInput.
+// Package says that an upgrade package can be had. Its record stands in TopicFiles
+// under the key `package/<SHA-256>`, with HeaderMAC over MACInput. It is written after
+// the content, and again whenever the package is put again.
 type Package struct {
 	// File is the package's name.
 	File   string
@@ -95,11 +93,8 @@ func ParsePackage(r *Record) (Package, error) {
 	if len(r.Value) > 64<<10 {
 		return Package{}, fmt.Errorf("%w: too long", ErrPackage)
 	}
-	if err := json.Unmarshal(r.Value, &j); err != nil {
-		return Package{}, fmt.Errorf("%w: %w", ErrPackage, err)
-	}
-	if j.V != PackageVersion {
-		return Package{}, fmt.Errorf("%w: version %d", ErrPackage, j.V)
+	if err := decode(r.Value, PackageVersion, &j, ErrPackage, ErrPackage); err != nil {
+		return Package{}, err
 	}
 	p := Package{File: j.File, SHA256: j.SHA256, Size: j.Size, Node: j.Node, Time: time.UnixMilli(j.Time).UTC()}
 	if string(r.Key) != packagePrefix+p.SHA256 {
@@ -108,8 +103,9 @@ func ParsePackage(r *Record) (Package, error) {
 	return p, p.check()
 }
 
-// PackageChunk returns the record of chunk n of a package's content, without its
-// MAC; without data it takes the chunk away.
+// PackageChunk returns the record of chunk n of a package's content in the old form,
+// which stands in TopicFiles (BlobOwner.Chunk), without its MAC; without data it takes
+// the chunk away.
 func PackageChunk(sha256 string, n int, data []byte) Record {
 	return Record{Topic: TopicFiles, Key: fmt.Appendf(nil, "%s%s/%d", packagePrefix, sha256, n), Value: data}
 }

@@ -40,7 +40,7 @@ const (
 	StatusResetByServer     StatusCode = 5
 )
 
-// Presence is what the gateways know of an agent that has connected, one record
+// Presence is the gateways' knowledge of an agent that has connected, one record
 // of TopicPresence per agent id, written on change and at most once a minute.
 type Presence struct {
 	V  int    `json:"v"`
@@ -77,7 +77,7 @@ type Presence struct {
 	// records of another session count for nothing (see Follows).
 	Session string `json:"session,omitempty"`
 	Claim   bool   `json:"claim,omitempty"`
-	// HeldBack is when the gateway last left what the agent had sent unread.
+	// HeldBack is when the gateway last left the agent's messages unread.
 	HeldBack int64 `json:"held_back,omitempty"`
 
 	// Sweep is set where the search for silent agents wrote the record, for an
@@ -122,7 +122,7 @@ type OS struct {
 
 // Compact makes p hold as little as it can: texts that many agents have in common
 // are held once in the process, the others without the text that they were cut
-// from. What nobody holds any longer is forgotten.
+// from. Texts that nobody holds any longer are forgotten.
 func (p *Presence) Compact() {
 	os := &p.OS
 	for _, s := range [...]*string{

@@ -15,7 +15,7 @@ const HeaderMAC = "mac"
 // MaxProposalBytes bounds a proposal's value.
 const MaxProposalBytes = 256 << 10
 
-// ProposalKind says what a proposal would change.
+// ProposalKind names the change that a proposal asks for.
 type ProposalKind string
 
 // Kinds of proposals.
@@ -30,6 +30,9 @@ const (
 	ProposalAgentGroups ProposalKind = "agent.groups"
 	ProposalActivate    ProposalKind = "registry.activate"
 	ProposalAccess      ProposalKind = "access.change"
+
+	// FormatBlobs is no proposal. Once it is active, contents stand in TopicBlobs.
+	FormatBlobs ProposalKind = "files.blobs"
 )
 
 // Formats maps kinds of proposals to the number of their newest format. A kind's
@@ -55,6 +58,7 @@ var proposalKinds = map[ProposalKind]struct {
 	// An activation is written only when every node knows it, so it needs none itself.
 	ProposalActivate: {1, 1, func(p *Proposal) bool { return p.Activate != nil }},
 	ProposalAccess:   {1, 0, func(p *Proposal) bool { return p.Access != nil }},
+	FormatBlobs:      {1, 0, func(*Proposal) bool { return false }},
 }
 
 // KnownFormats returns the newest format of each kind that this program reads.
@@ -111,13 +115,13 @@ type AgentAdd struct {
 	AgentID string `json:"agent_id,omitempty"`
 	// Key is the raw key, sealed under the cluster key with the proposal's ID.
 	Key []byte `json:"key"`
-	// KeyHash is what the agent sent to show that it holds a key already.
+	// KeyHash is the agent's proof that it holds a key already.
 	KeyHash string   `json:"key_hash,omitempty"`
 	Groups  []string `json:"groups,omitempty"`
 	// HostName is the server's own name, which no agent may take.
 	HostName string      `json:"host_name,omitempty"`
 	Force    ForcePolicy `json:"force"`
-	// Seen is what the proposer knew of the agents in the way.
+	// Seen is the proposer's knowledge of the agents in the way.
 	Seen []SeenAgent `json:"seen,omitempty"`
 }
 
@@ -158,7 +162,7 @@ type AgentRemove struct {
 	// Force removes even while a condition would keep it; reserved.
 	Force bool `json:"force,omitempty"`
 	// Seen is set where the agent is to be removed only because it has been
-	// disconnected for AfterSeconds: what the proposer knew of it.
+	// disconnected for AfterSeconds: the proposer's knowledge of it.
 	Seen         *SeenAgent `json:"seen,omitempty"`
 	AfterSeconds int64      `json:"after_seconds,omitempty"`
 }

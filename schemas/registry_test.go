@@ -91,11 +91,11 @@ func TestAProposalOfAnUnknownShapeIsRefused(t *testing.T) {
 		`{"v":1,"id":"short","kind":"agent.add","agent_add":{}}`:                            ErrProposalShape,
 		strings.Repeat(" ", MaxProposalBytes+1):                                             ErrProposalTooLarge,
 	} {
-		if _, err := KnownFormats().Parse([]byte(in)); err != want {
+		if _, err := KnownFormats().Parse([]byte(in)); !errors.Is(err, want) {
 			t.Errorf("%.60s: %v, want %v", in, err, want)
 		}
 	}
-	// What a later version writes is told apart from what nobody can have meant.
+	// Records of a later version are told apart from broken ones.
 	for _, in := range []string{
 		`{"v":2,"id":"00112233445566778899aabbccddeeff","kind":"agent.add","proposer":"n2","agent_add":{}}`,
 		`{"v":1,"id":"00112233445566778899aabbccddeeff","kind":"agent.fly","proposer":"n2"}`,
@@ -174,7 +174,7 @@ func TestTheGoldenPresenceDecodesAndRoundTrips(t *testing.T) {
 		t.Error("tombstone", p, gone, err)
 	}
 	rec.Key = []byte("002")
-	if _, _, err := ParsePresence(&rec); err != ErrPresence {
+	if _, _, err := ParsePresence(&rec); !errors.Is(err, ErrPresence) {
 		t.Error("a record under another agent's key was accepted")
 	}
 }

@@ -25,7 +25,7 @@ const (
 	MaxRulesetBytes = 512 << 20
 )
 
-// FileKind says what a file of a ruleset holds.
+// FileKind is the kind of a file of a ruleset.
 type FileKind string
 
 // Kinds of files.
@@ -39,7 +39,7 @@ const (
 // RulesetFile is one file of a version. Its content stands in chunks of its own.
 type RulesetFile struct {
 	Kind FileKind `json:"kind"`
-	// Name is what decides the load order; Path is what messages show.
+	// Name decides the load order; messages show Path.
 	Name   string `json:"name"`
 	Path   string `json:"path"`
 	Size   int64  `json:"size"`
@@ -84,7 +84,7 @@ type RulesetCurrent struct {
 	Time     time.Time
 }
 
-// RulesetWorker says what one worker judges by. Its record stands in TopicFiles
+// RulesetWorker names the versions by which one worker judges. Its record stands in TopicFiles
 // under the key `ruleset/worker/<node>`, with HeaderMAC over MACInput; a worker
 // writes it when that changes and once a minute, and takes it away at its end.
 type RulesetWorker struct {
@@ -100,7 +100,7 @@ type RulesetWorker struct {
 	Shadow, ShadowProblem string
 }
 
-// maxShadowProblemBytes bounds what a worker says of a ruleset that cannot run.
+// maxShadowProblemBytes bounds a worker's message about a ruleset that cannot run.
 const maxShadowProblemBytes = 4 << 10
 
 const (
@@ -184,7 +184,7 @@ func RulesetWorkerOf(key []byte) (node string, ok bool) {
 // ParseRulesetWorker reads the record of a worker. It does not verify the MAC.
 func ParseRulesetWorker(r *Record) (RulesetWorker, error) {
 	var j rulesetWorkerJSON
-	if err := unmarshalRuleset(r.Value, &j, &j.V); err != nil {
+	if err := unmarshalRuleset(r.Value, &j); err != nil {
 		return RulesetWorker{}, err
 	}
 	if node, ok := RulesetWorkerOf(r.Key); !ok || node != j.Node {
@@ -193,7 +193,8 @@ func ParseRulesetWorker(r *Record) (RulesetWorker, error) {
 	return RulesetWorker{Node: j.Node, Time: time.UnixMilli(j.Time).UTC(), Version: j.Version, Partitions: j.Partitions, Shadow: j.Shadow, ShadowProblem: j.ShadowProblem}, nil
 }
 
-// FileChunk returns the record of chunk n of a file's content, without its MAC.
+// FileChunk returns the record of chunk n of a file's content in the old form, which
+// stands in TopicFiles (BlobOwner.Chunk), without its MAC.
 func FileChunk(sha256 string, n int, data []byte) Record {
 	return Record{Topic: TopicFiles, Key: fmt.Appendf(nil, "%s%s/%d", filePrefix, sha256, n), Value: data}
 }
@@ -220,7 +221,7 @@ func IsRulesetCurrent(key []byte) bool { return string(key) == rulesetCurrentKey
 // ParseRulesetVersion reads the record of a version. It does not verify the MAC.
 func ParseRulesetVersion(r *Record) (RulesetVersion, error) {
 	var j rulesetVersionJSON
-	if err := unmarshalRuleset(r.Value, &j, &j.V); err != nil {
+	if err := unmarshalRuleset(r.Value, &j); err != nil {
 		return RulesetVersion{}, err
 	}
 	v := RulesetVersion{Version: j.Version, Node: j.Node, Time: time.UnixMilli(j.Time).UTC(), Files: j.Files}
@@ -244,7 +245,7 @@ func ParseRulesetVersion(r *Record) (RulesetVersion, error) {
 // not verify the MAC.
 func ParseRulesetCurrent(r *Record) (RulesetCurrent, error) {
 	var j rulesetCurrentJSON
-	if err := unmarshalRuleset(r.Value, &j, &j.V); err != nil {
+	if err := unmarshalRuleset(r.Value, &j); err != nil {
 		return RulesetCurrent{}, err
 	}
 	if !IsRulesetCurrent(r.Key) || j.Version == "" {
@@ -253,17 +254,11 @@ func ParseRulesetCurrent(r *Record) (RulesetCurrent, error) {
 	return RulesetCurrent{Version: j.Version, Previous: j.Previous, Origin: j.Origin, Node: j.Node, Time: time.UnixMilli(j.Time).UTC()}, nil
 }
 
-func unmarshalRuleset(value []byte, into any, v *int) error {
+func unmarshalRuleset(value []byte, into any) error {
 	if len(value) > MaxRulesetManifestBytes {
 		return fmt.Errorf("%w: too long", ErrRulesetRecord)
 	}
-	if err := json.Unmarshal(value, into); err != nil {
-		return fmt.Errorf("%w: %w", ErrRulesetRecord, err)
-	}
-	if *v != RulesetRecordVersion {
-		return ErrRulesetRecordVersion
-	}
-	return nil
+	return decode(value, RulesetRecordVersion, into, ErrRulesetRecord, ErrRulesetRecordVersion)
 }
 
 func validSHA256(s string) bool {
@@ -271,7 +266,7 @@ func validSHA256(s string) bool {
 	return err == nil && len(s) == 64 && strings.ToLower(s) == s
 }
 
-// mustMarshal encodes what cannot fail to encode.
+// mustMarshal encodes values that cannot fail to encode.
 func mustMarshal(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -334,7 +329,7 @@ func RulesetActivationOf(key []byte) (partition int32, ok bool) {
 // ParseRulesetActivation reads an activation's record. It does not verify the MAC.
 func ParseRulesetActivation(r *Record) (RulesetActivation, error) {
 	var j rulesetActivationJSON
-	if err := unmarshalRuleset(r.Value, &j, &j.V); err != nil {
+	if err := unmarshalRuleset(r.Value, &j); err != nil {
 		return RulesetActivation{}, err
 	}
 	a := RulesetActivation{Topic: j.Topic, TopicID: j.TopicID, Partition: j.Partition, Node: j.Node, Time: time.UnixMilli(j.Time).UTC(), Changes: j.Changes}

@@ -1,7 +1,6 @@
 package schemas
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -35,7 +34,7 @@ const (
 	ShadowChanged ShadowKind = "changed"
 )
 
-// ShadowVerdict is what a ruleset says of an event.
+// ShadowVerdict is a ruleset's verdict on an event.
 type ShadowVerdict struct {
 	Rule        int      `json:"rule"`
 	Level       int      `json:"level"`
@@ -43,7 +42,7 @@ type ShadowVerdict struct {
 	Description string   `json:"description"`
 }
 
-// ShadowDiff says what a shadow ruleset would change about one event.
+// ShadowDiff is the change that a shadow ruleset would make to one event's verdict.
 type ShadowDiff struct {
 	Kind ShadowKind
 	// Was is the running ruleset's alert, Now the shadow's; nil for none.
@@ -73,7 +72,7 @@ func (d *ShadowDiff) Verdict() *ShadowVerdict {
 	return d.Now
 }
 
-// ID names the difference: what is written again after a crash has the same.
+// ID names the difference: a record that is written again after a crash has the same.
 func (d *ShadowDiff) ID() string {
 	return AlertDocID(d.TopicID, d.Partition, d.Offset, 0) + "/" + d.Ruleset + "/" + d.Against
 }
@@ -105,7 +104,7 @@ type shadowAgent struct {
 
 const shadowTime = "2006-01-02T15:04:05.000Z"
 
-// Bounds of what comes from elsewhere and is no log.
+// Bounds of texts that come from elsewhere, beside the log.
 const (
 	maxShadowTextBytes   = 2 << 10
 	maxShadowGroupsBytes = 8 << 10
@@ -160,11 +159,8 @@ func ParseShadowDiff(r *Record) (ShadowDiff, error) {
 	if len(r.Value) > MaxShadowBytes {
 		return ShadowDiff{}, fmt.Errorf("%w: %d bytes", ErrShadow, len(r.Value))
 	}
-	if err := json.Unmarshal(r.Value, &j); err != nil {
-		return ShadowDiff{}, fmt.Errorf("%w: %w", ErrShadow, err)
-	}
-	if j.V != ShadowVersion {
-		return ShadowDiff{}, ErrShadowVersion
+	if err := decode(r.Value, ShadowVersion, &j, ErrShadow, ErrShadowVersion); err != nil {
+		return ShadowDiff{}, err
 	}
 	d := ShadowDiff{
 		Kind: j.Kind, Was: j.Was, Now: j.Now, Ruleset: j.Ruleset, Against: j.Against,

@@ -62,7 +62,7 @@ func SnapshotChunkRecord(id string, n int, sealed []byte) Record {
 	return Record{Topic: TopicSnapshots, Value: sealed, Headers: []Header{{Key: HeaderChunk, Value: []byte(SnapshotChunkName(id, n))}}}
 }
 
-// SnapshotChunkName is what a chunk is sealed under and named by.
+// SnapshotChunkName is the name of a chunk, which it is sealed under.
 func SnapshotChunkName(id string, n int) string { return id + "/" + strconv.Itoa(n) }
 
 // IsSnapshotManifest reports whether a record of TopicSnapshots claims to be a manifest.

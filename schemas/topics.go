@@ -6,9 +6,9 @@ import "time"
 type Topic struct {
 	// Name is the name without the configured prefix.
 	Name string
-	// Key says what the record key is, for people.
+	// Key describes the record key to people.
 	Key string
-	// Carries says what a record holds, for people.
+	// Carries describes the content of a record to people.
 	Carries string
 	// Compacted topics keep the newest record of each key.
 	Compacted bool
@@ -34,6 +34,7 @@ const (
 	TopicRegistry    = "registry"
 	TopicSnapshots   = "snapshots"
 	TopicFiles       = "files"
+	TopicBlobs       = "blobs"
 	TopicPresence    = "presence"
 	TopicNodes       = "nodes"
 	TopicCommands    = "commands"
@@ -56,7 +57,9 @@ func Topics() []Topic {
 		{Name: TopicStates, Key: "kind/agent/item", Carries: "inventory, FIM, SCA and vulnerability documents", Compacted: true},
 		{Name: TopicRegistry, Key: "none", Carries: "proposals that change agents, keys, groups and users", Single: true},
 		{Name: TopicSnapshots, Key: "none", Carries: "snapshots of the registry as chunks, manifest last", Single: true},
-		{Name: TopicFiles, Key: "path", Carries: "rules, decoders, lists, feeds, group files, ruleset versions", Compacted: true, Single: true},
+		{Name: TopicFiles, Key: "path", Carries: "control records: which files groups, rulesets and upgrades consist of", Compacted: true, Single: true},
+		// Contents that go make room once their segment is closed.
+		{Name: TopicBlobs, Key: "owner/SHA-256/chunk", Carries: "the contents of these files, in chunks", Compacted: true, Single: true, Segment: day, SegmentBytes: 64 << 20},
 		{Name: TopicPresence, Key: "agent id", Carries: "address, gateway, version, OS, config sum, last sign of life", Compacted: true},
 		{Name: TopicNodes, Key: "node/roles", Carries: "which processes run, and the formats they read", Compacted: true, Single: true},
 		{Name: TopicCommands, Key: "agent id", Carries: "orders to an agent", Retention: day},

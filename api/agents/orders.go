@@ -59,12 +59,12 @@ func (a *Service) Give(c *rest.Call, cmds []schemas.Command) error {
 	return err
 }
 
-// Order gives each agent the order that make says, or lists it as failed with
-// the code that make says.
-func (a *Service) Order(c *rest.Call, m rest.Messages, agents []*Agent, make func(x *Agent) (schemas.Command, problem.Code)) (rest.Answer, error) {
+// Order gives each agent its order, or lists it as failed with
+// the code of order.
+func (a *Service) Order(c *rest.Call, m rest.Messages, agents []*Agent, order func(x *Agent) (schemas.Command, problem.Code)) (rest.Answer, error) {
 	cmds, done := []schemas.Command{}, []string{}
 	for _, x := range agents {
-		cmd, refused := make(x)
+		cmd, refused := order(x)
 		if refused != 0 {
 			c.Fail(refused, x.ID)
 			continue

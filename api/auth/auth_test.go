@@ -54,7 +54,7 @@ func TestTokensComeBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	tok, err := NewToken(k, "u", nil, false, "white", now, 900*time.Second)
+	tok, err := NewToken(k, Claims{Subject: "u", Roles: []int{}, Mode: "white", NotBefore: now.Unix(), Expires: now.Unix() + 900})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,8 @@ type Claims struct {
 	RunAs     bool   `json:"run_as"`
 	Roles     []int  `json:"rbac_roles"`
 	Mode      string `json:"rbac_mode"`
+	// Context is the hash of the context of a login; only with RunAs.
+	Context string `json:"hash_auth_context,omitempty"`
 }
 
 // The methods of jwt.Claims; the library's own struct would write the audience
@@ -58,16 +60,10 @@ const (
 	audience = "Wazuh API REST"
 )
 
-// NewToken signs a token for a user.
-func NewToken(key *ecdsa.PrivateKey, user string, roles []int, runAs bool, mode string, now time.Time, life time.Duration) (string, error) {
-	if roles == nil {
-		roles = []int{}
-	}
-	return jwt.NewWithClaims(jwt.SigningMethodES512, &Claims{
-		Issuer: issuer, Audience: audience, Subject: user,
-		NotBefore: now.Unix(), Expires: now.Unix() + int64(life/time.Second),
-		RunAs: runAs, Roles: roles, Mode: mode,
-	}).SignedString(key)
+// NewToken signs a token. It sets issuer and audience.
+func NewToken(key *ecdsa.PrivateKey, c Claims) (string, error) {
+	c.Issuer, c.Audience = issuer, audience
+	return jwt.NewWithClaims(jwt.SigningMethodES512, &c).SignedString(key)
 }
 
 // ParseToken verifies signature, algorithm, audience and time.

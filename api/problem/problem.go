@@ -26,88 +26,111 @@ type Code int
 
 // The codes in use.
 const (
-	Internal         Code = 1000
-	FileMissing      Code = 1006
-	OrderFailed      Code = 1014
-	NotReady         Code = 1017
-	BodyNotJSON      Code = 1018
-	NoField          Code = 1103
-	NoSection        Code = 1106
-	BadXML           Code = 1113
-	BadConfig        Code = 1114
-	ConfigMissing    Code = 1116
-	ComponentDown    Code = 1117
-	NoCounters       Code = 1121
-	ComponentSilent  Code = 1118
-	ConfigPair       Code = 1128
-	NoStats          Code = 1308
-	OnlyRealAgents   Code = 1310
-	UnknownSort      Code = 1403
-	LimitTooHigh     Code = 1405
-	QuerySyntax      Code = 1407
-	QueryField       Code = 1408
-	QueryOperator    Code = 1409
-	QueryDate        Code = 1412
-	NoRuleFile       Code = 1415
-	NoDecoderFile    Code = 1503
-	NoCommand        Code = 1650
-	CommandUnknown   Code = 1652
-	NoAgent          Code = 1701
-	NotForServer     Code = 1703
-	AgentName        Code = 1705
-	AgentAddress     Code = 1706
-	AgentNotActive   Code = 1707
-	AgentID          Code = 1708
-	AgentKey         Code = 1709
-	NoGroup          Code = 1710
-	GroupExists      Code = 1711
-	GroupDefault     Code = 1712
-	GroupReserved    Code = 1713
-	GroupName        Code = 1722
-	UnknownSelect    Code = 1724
-	EnrolmentFailed  Code = 1725
-	EnrolmentDown    Code = 1726
-	NoNode           Code = 1730
-	AgentFilter      Code = 1731
-	GroupNotMember   Code = 1734
-	OldAgent         Code = 1735
-	TooManyGroups    Code = 1737
-	AgentNameLength  Code = 1738
-	ActiveOnly       Code = 1740
-	GroupOnlyDefault Code = 1745
-	ResponsesOff     Code = 1750
-	GroupMember      Code = 1751
-	NoList           Code = 1802
-	NoTask           Code = 1813
-	NoPackage        Code = 1819
-	Upgrading        Code = 1820
-	UpgradeVersion   Code = 1821
-	NotNewer         Code = 1822
-	NeedsForce       Code = 1823
-	GroupsTooLarge   Code = 2009
-	NotUTF8          Code = 1911
-	EmptyBody        Code = 1912
-	BadLevel         Code = 1203
-	NoRule           Code = 1208
-	NoDecoder        Code = 1504
-	ReloadFailed     Code = 1914
-	NoRuleset        Code = 1915
-	ShadowFailed     Code = 2004
-	StoreFailed      Code = 2003
-	NoCluster        Code = 3013
-	Timeout          Code = 3021
-	OtherNode        Code = 3023
-	PermissionDenied Code = 4000
-	NoRole           Code = 4002
-	NoPolicy         Code = 4007
-	NoSecurityRule   Code = 4022
-	NoUser           Code = 5001
-	AddressBlocked   Code = 6000
-	RequestLimit     Code = 6001
-	BodyType         Code = 6002
-	TokenKeyUnusable Code = 6003
-	LogtestFailed    Code = 7000
-	LogtestToken     Code = 7001
+	Internal            Code = 1000
+	FileMissing         Code = 1006
+	OrderFailed         Code = 1014
+	NotReady            Code = 1017
+	BodyNotJSON         Code = 1018
+	NoField             Code = 1103
+	NoSection           Code = 1106
+	BadXML              Code = 1113
+	BadConfig           Code = 1114
+	ConfigMissing       Code = 1116
+	ComponentDown       Code = 1117
+	ComponentSilent     Code = 1118
+	NoCounters          Code = 1121
+	ConfigPair          Code = 1128
+	NoStats             Code = 1308
+	OnlyRealAgents      Code = 1310
+	UnknownSort         Code = 1403
+	LimitTooHigh        Code = 1405
+	QuerySyntax         Code = 1407
+	QueryField          Code = 1408
+	QueryOperator       Code = 1409
+	QueryDate           Code = 1412
+	NoRuleFile          Code = 1415
+	NoDecoderFile       Code = 1503
+	NoCommand           Code = 1650
+	CommandUnknown      Code = 1652
+	NoAgent             Code = 1701
+	NotForServer        Code = 1703
+	AgentName           Code = 1705
+	AgentAddress        Code = 1706
+	AgentNotActive      Code = 1707
+	AgentID             Code = 1708
+	AgentKey            Code = 1709
+	NoGroup             Code = 1710
+	GroupExists         Code = 1711
+	GroupDefault        Code = 1712
+	GroupReserved       Code = 1713
+	GroupName           Code = 1722
+	UnknownSelect       Code = 1724
+	EnrolmentFailed     Code = 1725
+	EnrolmentDown       Code = 1726
+	NoNode              Code = 1730
+	AgentFilter         Code = 1731
+	GroupNotMember      Code = 1734
+	OldAgent            Code = 1735
+	TooManyGroups       Code = 1737
+	AgentNameLength     Code = 1738
+	ActiveOnly          Code = 1740
+	GroupOnlyDefault    Code = 1745
+	ResponsesOff        Code = 1750
+	GroupMember         Code = 1751
+	NoList              Code = 1802
+	NoTask              Code = 1813
+	NoPackage           Code = 1819
+	Upgrading           Code = 1820
+	UpgradeVersion      Code = 1821
+	NotNewer            Code = 1822
+	NeedsForce          Code = 1823
+	GroupsTooLarge      Code = 2009
+	NotUTF8             Code = 1911
+	EmptyBody           Code = 1912
+	BadLevel            Code = 1203
+	NoRule              Code = 1208
+	NoDecoder           Code = 1504
+	ReloadFailed        Code = 1914
+	NoRuleset           Code = 1915
+	ShadowFailed        Code = 2004
+	StoreFailed         Code = 2003
+	NoCluster           Code = 3013
+	Timeout             Code = 3021
+	OtherNode           Code = 3023
+	PermissionDenied    Code = 4000
+	NothingToChange     Code = 4001
+	NoRole              Code = 4002
+	BadRule             Code = 4003
+	RoleExists          Code = 4005
+	BadPolicy           Code = 4006
+	NoPolicy            Code = 4007
+	BuiltIn             Code = 4008
+	PolicyExists        Code = 4009
+	RolePolicyNotLinked Code = 4010
+	RolePolicyLinked    Code = 4011
+	NameExists          Code = 4013
+	UserRoleNotLinked   Code = 4016
+	UserRoleLinked      Code = 4017
+	BadPosition         Code = 4018
+	NoSecurityRule      Code = 4022
+	RoleRuleLinked      Code = 4023
+	RoleRuleNotLinked   Code = 4024
+	RequiredLink        Code = 4025
+	BadResources        Code = 4500
+	UserExists          Code = 5000
+	NoUser              Code = 5001
+	UserBuiltIn         Code = 5004
+	WeakPassword        Code = 5007
+	Oneself             Code = 5008
+	PasswordLength      Code = 5009
+	BuiltInUsersOnly    Code = 5011
+	RunAsDisabled       Code = 6004
+	AddressBlocked      Code = 6000
+	RequestLimit        Code = 6001
+	BodyType            Code = 6002
+	TokenKeyUnusable    Code = 6003
+	LogtestFailed       Code = 7000
+	LogtestToken        Code = 7001
 )
 
 // Def is one entry of the catalogue.
@@ -155,6 +178,29 @@ func init() {
 	def(NoPolicy, bad, "There is no such policy", "See GET /security/policies")
 	def(NoSecurityRule, bad, "There is no such security rule", "See GET /security/rules")
 	def(NoUser, bad, "There is no such user", "See GET /security/users")
+	def(NothingToChange, bad, "The request changes nothing", "Name at least one field to change")
+	def(BadRule, bad, "The security rule cannot be read", "Use an object with AND, OR, NOT, MATCH, MATCH$, FIND or FIND$")
+	def(RoleExists, bad, "There is a role or security rule with this name or this body", "Choose another one")
+	def(BadPolicy, bad, "The policy cannot be read", "Use actions such as agent:read, resources such as agent:id:001, and allow or deny")
+	def(BuiltIn, bad, "Built-in objects cannot be changed or removed", "Make one of your own")
+	def(PolicyExists, bad, "There is a policy with this name or this body", "Choose another one")
+	def(RolePolicyNotLinked, bad, "The role does not have this policy", "See GET /security/roles")
+	def(RolePolicyLinked, bad, "The role has this policy already", "See GET /security/roles")
+	def(NameExists, bad, "The name is taken", "Choose another one")
+	def(UserRoleNotLinked, bad, "The user does not have this role", "See GET /security/users")
+	def(UserRoleLinked, bad, "The user has this role already", "See GET /security/users")
+	def(BadPosition, bad, "The position must be 0 or more", "")
+	def(RoleRuleLinked, bad, "The role has this security rule already", "See GET /security/roles")
+	def(RoleRuleNotLinked, bad, "The role does not have this security rule", "See GET /security/roles")
+	def(RequiredLink, bad, "This link cannot be removed", "")
+	def(BadResources, bad, "The policy combines resources that cannot be combined", "Combine at most two resources with &")
+	def(UserExists, bad, "The user could not be added", "Choose another name: this one may be taken")
+	def(UserBuiltIn, bad, "Built-in users cannot be changed or removed", "Make a user of your own")
+	def(WeakPassword, bad, "The password is too weak", "Use a lower case and an upper case letter, a digit and a symbol")
+	def(Oneself, bad, "Nobody can remove oneself", "Ask another administrator")
+	def(PasswordLength, bad, "The password must have 8 to 64 characters", "")
+	def(BuiltInUsersOnly, bad, "Only built-in users can change the password of a built-in user", "")
+	def(RunAsDisabled, http.StatusForbidden, "The user may not log in with a context", "Ask an administrator for PUT /security/users/{user_id}/run_as")
 	def(NoPackage, bad, "There is no package for this agent", "Put one into agents.packages_dir")
 	def(Upgrading, bad, "The agent is being upgraded already", "See GET /agents/upgrade_result")
 	def(UpgradeVersion, bad, "Agents of this version cannot be upgraded from here", "Upgrade it by hand")

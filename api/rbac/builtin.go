@@ -1,11 +1,12 @@
 package rbac
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 )
 
-// Action of ours: 4.14 has no endpoint for alerts.
+// AlertRead is an action of ours: 4.14 has no endpoint for alerts.
 const AlertRead = "alert:read"
 
 var agents = []string{"agent:id:*", "agent:group:*"}
@@ -52,13 +53,13 @@ var policies = []Policy{
 }
 
 var roles = []Role{
-	{1, "administrator", []int{1, 2, 3, 6, 7, 8, 29, 30, 12, 14, 15, 18, 19, 21, 23, 24, 16, 25, 27, 28, 33, 34, 35, 36}},
-	{2, "readonly", []int{4, 5, 12, 31, 32, 13, 17, 20, 22, 16, 25, 26, 28, 36}},
-	{3, "users_admin", []int{9, 10}},
-	{4, "agents_readonly", []int{4, 5}},
-	{5, "agents_admin", []int{1, 2, 3}},
-	{6, "cluster_readonly", []int{31, 32}},
-	{7, "cluster_admin", []int{29, 30}},
+	{1, "administrator", []int{1, 2, 3, 6, 7, 8, 29, 30, 12, 14, 15, 18, 19, 21, 23, 24, 16, 25, 27, 28, 33, 34, 35, 36}, []int{1, 2}},
+	{2, "readonly", []int{4, 5, 12, 31, 32, 13, 17, 20, 22, 16, 25, 26, 28, 36}, nil},
+	{3, "users_admin", []int{9, 10}, nil},
+	{4, "agents_readonly", []int{4, 5}, nil},
+	{5, "agents_admin", []int{1, 2, 3}, nil},
+	{6, "cluster_readonly", []int{31, 32}, nil},
+	{7, "cluster_admin", []int{29, 30}, nil},
 }
 
 var none = []string{AnyResource}
@@ -102,6 +103,25 @@ func PoliciesOf(ids []int) []Policy {
 
 // Roles returns the built-in roles by id.
 func Roles() []Role { return slices.Clone(roles) }
+
+// securityRules are the built-in ones.
+//
+// Source: spec/api.md §7, "Built-in objects".
+var securityRules = []SecurityRule{
+	{1, "wui_elastic_admin", json.RawMessage(`{"FIND":{"username":"elastic"}}`)},
+	{2, "wui_opensearch_admin", json.RawMessage(`{"FIND":{"user_name":"admin"}}`)},
+}
+
+// SecurityRules returns the built-in security rules by id.
+func SecurityRules() []SecurityRule { return slices.Clone(securityRules) }
+
+// PolicyByID returns a built-in policy.
+func PolicyByID(id int) (Policy, bool) {
+	if id < 1 || id > len(policies) {
+		return Policy{}, false
+	}
+	return policies[id-1], true
+}
 
 // Policies returns the built-in policies by id.
 func Policies() []Policy { return slices.Clone(policies) }

@@ -1,12 +1,13 @@
 // Package rbac decides on permissions: policies fold into an ordered list
 // of resources per action, and a request's resources are tested against it.
 //
-// Not yet: resources combined with `&`, custom roles and policies.
+// Not yet: resources combined with `&` cover nothing.
 //
 // Source: spec/api.md §7.
 package rbac
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -27,6 +28,15 @@ type Role struct {
 	ID       int
 	Name     string
 	Policies []int
+	// Rules are the security rules that give the role.
+	Rules []int
+}
+
+// SecurityRule gives roles to logins whose context fits Rule, a JSON object.
+type SecurityRule struct {
+	ID   int
+	Name string
+	Rule json.RawMessage
 }
 
 // AnyResource is the resource of actions that have none.

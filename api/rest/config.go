@@ -92,16 +92,27 @@ type Users interface {
 	// Authenticate checks a password, in the same time for unknown users.
 	Authenticate(name, password string) (User, bool)
 	User(name string) (User, bool)
-	// Users returns all users by id.
-	Users() []User
+	// PoliciesOf returns the policies of roles, in order.
+	PoliciesOf(roles []int) []rbac.Policy
+	// NotBefore returns the time (Unix seconds) that ends tokens with any of these
+	// roles, or of a login with a context, which are not younger; 0 ends none.
+	NotBefore(roles []int, runAs bool) int64
+	Settings() Settings
 	// TokenKey returns the key that signs tokens on every node.
 	TokenKey(ctx context.Context) (*ecdsa.PrivateKey, error)
 }
 
+// Settings are those that operators change while the API runs.
+type Settings struct {
+	// Lifetime is how long tokens are good; 0 is the configured time.
+	Lifetime time.Duration
+	// Black allows all that no policy denies.
+	Black bool
+}
+
 // User is one API user.
 type User struct {
-	// ID is 1 for wazuh and 2 for wazuh-wui, as in 4.14; others have larger ones.
-	// Only Users.Users sets it.
+	// ID is 1 for wazuh and 2 for wazuh-wui, as in 4.14; others have 100 or more.
 	ID   int
 	Name string
 	// RunAs says that the user may log in for others.

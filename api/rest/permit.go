@@ -87,7 +87,7 @@ func (k *Kind[T]) some(c *Call, n need, ids []string) (any, error) {
 		t.All = c.perms.AllowsAll(n.action, n.resource)
 		return t, nil
 	}
-	t.Named = true
+	t.Named, t.asked = true, ids
 	wanted := make(map[string][]T, len(ids))
 	for _, id := range ids {
 		wanted[id] = nil
@@ -131,6 +131,7 @@ type Targets[T any] struct {
 	All bool
 
 	items []T
+	asked []string // the ids of the request, in its order
 	kind  *Kind[T]
 	call  *Call
 	need  need
@@ -146,6 +147,17 @@ func (t *Targets[T]) Items() []T {
 		return all
 	}
 	return slices.DeleteFunc(all, func(x T) bool { return !t.call.perms.Allows(t.need.action, t.kind.names(x)...) })
+}
+
+// InOrder returns the resources in the order in which the request names them.
+func (t *Targets[T]) InOrder() []T {
+	items := t.Items()
+	if t.Named {
+		slices.SortStableFunc(items, func(a, b T) int {
+			return slices.Index(t.asked, t.kind.ID(a)) - slices.Index(t.asked, t.kind.ID(b))
+		})
+	}
+	return items
 }
 
 func (*Targets[T]) element() reflect.Type { return reflect.TypeFor[T]() }

@@ -29,11 +29,13 @@ type Call struct {
 	User User
 	Common
 
-	gin    *gin.Context
-	frame  *Frame
-	op     *operation
-	perms  *rbac.Permissions
-	failed map[problem.Code][]string
+	gin   *gin.Context
+	frame *Frame
+	op    *operation
+	perms *rbac.Permissions
+	// context is the hash of the context of the login, for the log; often empty.
+	context string
+	failed  map[problem.Code][]string
 }
 
 // Log returns the API's log.

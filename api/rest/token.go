@@ -11,9 +11,6 @@ import (
 	"vedette/api/rbac"
 )
 
-// mode is how permissions are read; `black` comes with the security settings.
-const mode = "white"
-
 const keyPerms = "permissions"
 
 // authenticate takes the token of a request and loads the permissions of its user.
@@ -35,18 +32,49 @@ func (f *Frame) authenticate(k *Call) error {
 	if err != nil {
 		return k.NoToken("Invalid token")
 	}
-	if claims.Mode != mode || claims.Expires-claims.NotBefore != int64(f.cfg.TokenLifetime/time.Second) {
+	life, mode := f.tokenSettings()
+	if claims.Mode != mode || claims.Expires-claims.NotBefore != int64(life/time.Second) {
 		return k.NoToken("Token expired")
 	}
 	u, ok := f.users.User(claims.Subject)
-	if !ok || u.NotBefore > 0 && claims.NotBefore <= u.NotBefore || claims.RunAs || !slices.Equal(claims.Roles, rolesOf(u)) {
+	if !ok || !f.good(claims, &u) {
 		return k.NoToken("Invalid token")
 	}
-	k.User, k.perms = u, rbac.New(u.Policies, mode == "black")
+	policies := u.Policies
+	if claims.RunAs {
+		u.Roles = claims.Roles
+		policies = f.users.PoliciesOf(claims.Roles)
+	}
+	k.User, k.perms, k.context = u, rbac.New(policies, mode == black), claims.Context
 	k.SetUser(u.Name)
 	k.gin.Set(keyPerms, k.perms)
 	f.limit.used(u.Name)
 	return nil
+}
+
+// good reports whether the claims of a token still fit the user.
+func (f *Frame) good(c *auth.Claims, u *User) bool {
+	switch mark := max(u.NotBefore, f.users.NotBefore(c.Roles, c.RunAs)); {
+	case mark > 0 && c.NotBefore <= mark:
+		return false
+	case c.RunAs:
+		return u.RunAs
+	}
+	return slices.Equal(c.Roles, rolesOf(u.Roles))
+}
+
+const black, white = "black", "white"
+
+// tokenSettings returns how long tokens are good, and how permissions are read.
+func (f *Frame) tokenSettings() (life time.Duration, mode string) {
+	s := f.users.Settings()
+	if life, mode = f.cfg.TokenLifetime, white; s.Lifetime > 0 {
+		life = s.Lifetime
+	}
+	if s.Black {
+		mode = black
+	}
+	return life, mode
 }
 
 // Permissions returns the caller's permissions: for each action the effect on each
@@ -60,6 +88,7 @@ func (c *Call) Permissions() Ordered {
 		}
 		all = append(all, Member{action, on})
 	})
+	_, mode := c.frame.tokenSettings()
 	return append(all, Member{"rbac_mode", mode})
 }
 
@@ -82,8 +111,11 @@ func (c *Call) Endpoints() map[string][]string {
 // TokenSettings returns how long tokens are good, and how permissions are read:
 // white or black.
 func (c *Call) TokenSettings() (lifetime time.Duration, rbacMode string) {
-	return c.frame.cfg.TokenLifetime, mode
+	return c.frame.tokenSettings()
 }
+
+// DefaultTokenLifetime is the lifetime of tokens unless operators change it.
+func (c *Call) DefaultTokenLifetime() time.Duration { return c.frame.cfg.TokenLifetime }
 
 // NoToken counts a request whose token is not good and returns the answer.
 func (c *Call) NoToken(detail string) error {
@@ -91,20 +123,25 @@ func (c *Call) NoToken(detail string) error {
 	return problem.HTTP(http.StatusUnauthorized, detail)
 }
 
-// NewToken makes a token for a user whose password is right.
-func (c *Call) NewToken(u User) (string, error) {
+// NewToken makes a token for a user whose password is right. context is the hash of
+// the context of the login, which gave the user's roles; empty without one.
+func (c *Call) NewToken(u User, context string) (string, error) {
 	key, err := c.frame.users.TokenKey(c.Ctx)
 	if err != nil {
 		c.frame.log.Warn("token key not available", "err", err)
 		return "", problem.New(problem.TokenKeyUnusable, "")
 	}
-	return auth.NewToken(key, u.Name, rolesOf(u), false, mode, c.Now, c.frame.cfg.TokenLifetime)
+	life, mode := c.frame.tokenSettings()
+	return auth.NewToken(key, auth.Claims{
+		Subject: u.Name, Roles: rolesOf(u.Roles), RunAs: context != "", Context: context, Mode: mode,
+		NotBefore: c.Now.Unix(), Expires: c.Now.Unix() + int64(life/time.Second),
+	})
 }
 
 // rolesOf never gives nil, which JSON would write as null.
-func rolesOf(u User) []int {
-	if u.Roles == nil {
+func rolesOf(roles []int) []int {
+	if roles == nil {
 		return []int{}
 	}
-	return u.Roles
+	return roles
 }

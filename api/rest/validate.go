@@ -299,6 +299,9 @@ func depth(b []byte) int {
 
 // checkObject checks a body against its schema, in the words clients know.
 func checkObject(s *openapi3.Schema, obj map[string]any, prefix string) error {
+	if s.Properties == nil { // it may hold anything
+		return nil
+	}
 	var extra []string
 	for k := range obj {
 		if s.Properties[k] == nil {
@@ -324,10 +327,10 @@ func checkObject(s *openapi3.Schema, obj map[string]any, prefix string) error {
 
 // checkValue checks one member of a body, or one element of an array.
 func checkValue(s *openapi3.Schema, v any, name string) error {
-	ok := true
+	var ok bool
 	switch t := v.(type) {
 	case map[string]any:
-		if ok = s.Type.Is("object"); ok && s.Properties != nil { // without them it may hold anything
+		if ok = s.Type.Is("object"); ok {
 			return checkObject(s, t, name+".")
 		}
 	case []any:
@@ -342,9 +345,15 @@ func checkValue(s *openapi3.Schema, v any, name string) error {
 		ok = s.Type.Is("boolean")
 	case float64:
 		ok = s.Type.Is("number") || s.Type.Is("integer") && t == math.Trunc(t)
+		if ok && (s.Min != nil && t < *s.Min || s.Max != nil && t > *s.Max) {
+			return problem.Bad("%s is out of range - '%s'", short(v), name)
+		}
 	case string:
 		if ok = s.Type.Is("string"); ok && (s.Format != "" && !formats[s.Format](t) || uint64(len(t)) < s.MinLength || s.MaxLength != nil && uint64(len(t)) > *s.MaxLength) {
 			return problem.Bad("%s is not a '%s' - '%s'", short(v), s.Format, name)
+		}
+		if len(s.Enum) > 0 && !slices.Contains(s.Enum, any(t)) {
+			return problem.Bad("%s is not one of %v - '%s'", short(v), s.Enum, name)
 		}
 	default:
 		ok = false

@@ -1,6 +1,7 @@
 package security
 
 import (
+	"encoding/json"
 	"slices"
 	"strconv"
 
@@ -36,18 +37,10 @@ type PolicyEntry struct {
 
 // RuleEntry is a security rule: it gives roles to logins whose context fits.
 type RuleEntry struct {
-	ID    int            `json:"id"`
-	Name  string         `json:"name"`
-	Rule  map[string]any `json:"rule"`
-	Roles []int          `json:"roles"`
-}
-
-// builtinRules are there from the beginning. Nothing logs in with a context yet.
-//
-// Source: spec/api.md §7, "Built-in objects".
-var builtinRules = []RuleEntry{
-	{1, "wui_elastic_admin", map[string]any{"FIND": map[string]any{"username": "elastic"}}, []int{1}},
-	{2, "wui_opensearch_admin", map[string]any{"FIND": map[string]any{"user_name": "admin"}}, []int{1}},
+	ID    int             `json:"id"`
+	Name  string          `json:"name"`
+	Rule  json.RawMessage `json:"rule"`
+	Roles []int           `json:"roles"`
 }
 
 func (a *Service) userEntries() []*UserEntry {
@@ -61,16 +54,11 @@ func (a *Service) userEntries() []*UserEntry {
 func (a *Service) roleEntries() []*RoleEntry {
 	users := a.users.Users()
 	var out []*RoleEntry
-	for _, r := range rbac.Roles() {
-		e := &RoleEntry{ID: r.ID, Name: r.Name, Policies: r.Policies, Users: []int{}, Rules: []int{}}
+	for _, r := range a.users.Roles() {
+		e := &RoleEntry{ID: r.ID, Name: r.Name, Policies: append([]int{}, r.Policies...), Users: []int{}, Rules: append([]int{}, r.Rules...)}
 		for _, u := range users {
 			if slices.Contains(u.Roles, r.ID) {
 				e.Users = append(e.Users, u.ID)
-			}
-		}
-		for _, rule := range builtinRules {
-			if slices.Contains(rule.Roles, r.ID) {
-				e.Rules = append(e.Rules, rule.ID)
 			}
 		}
 		out = append(out, e)
@@ -79,10 +67,11 @@ func (a *Service) roleEntries() []*RoleEntry {
 }
 
 func (a *Service) policyEntries() []*PolicyEntry {
+	roles := a.users.Roles()
 	var out []*PolicyEntry
-	for _, p := range rbac.Policies() {
+	for _, p := range a.users.Policies() {
 		e := &PolicyEntry{ID: p.ID, Name: p.Name, Policy: bodyOf(&p), Roles: []int{}}
-		for _, r := range rbac.Roles() {
+		for _, r := range roles {
 			if slices.Contains(r.Policies, p.ID) {
 				e.Roles = append(e.Roles, r.ID)
 			}
@@ -93,10 +82,16 @@ func (a *Service) policyEntries() []*PolicyEntry {
 }
 
 func (a *Service) ruleEntries() []*RuleEntry {
+	roles := a.users.Roles()
 	var out []*RuleEntry
-	for i := range builtinRules {
-		r := builtinRules[i]
-		out = append(out, &r)
+	for _, x := range a.users.Rules() {
+		e := &RuleEntry{ID: x.ID, Name: x.Name, Rule: x.Rule, Roles: []int{}}
+		for _, r := range roles {
+			if slices.Contains(r.Rules, x.ID) {
+				e.Roles = append(e.Roles, r.ID)
+			}
+		}
+		out = append(out, e)
 	}
 	return out
 }

@@ -1,6 +1,8 @@
 package security
 
 import (
+	"encoding/json"
+	"slices"
 	"vedette/api/rbac"
 	"vedette/api/rest"
 )
@@ -13,13 +15,12 @@ type User struct {
 	Roles    []Role `json:"roles"`
 }
 
-// Role is a role of a user, with its policies in order. Security rules, which
-// give roles by the context of a login, are not there yet.
+// Role is a role of a user, with its policies and security rules in order.
 type Role struct {
-	ID       int        `json:"id"`
-	Name     string     `json:"name"`
-	Policies []Policy   `json:"policies"`
-	Rules    []struct{} `json:"rules"`
+	ID       int      `json:"id"`
+	Name     string   `json:"name"`
+	Policies []Policy `json:"policies"`
+	Rules    []Rule   `json:"rules"`
 }
 
 // Policy is a policy of a role.
@@ -27,6 +28,13 @@ type Policy struct {
 	ID     int        `json:"id"`
 	Name   string     `json:"name"`
 	Policy PolicyBody `json:"policy"`
+}
+
+// Rule is a security rule of a role.
+type Rule struct {
+	ID   int             `json:"id"`
+	Name string          `json:"name"`
+	Rule json.RawMessage `json:"rule"`
 }
 
 // PolicyBody holds the actions and resources that a policy allows or denies.
@@ -37,20 +45,23 @@ type PolicyBody struct {
 }
 
 func (a *Service) getUserMe(c *rest.Call, _ *rest.None) (rest.Answer, error) {
-	u := User{Username: c.User.Name, RunAs: c.User.RunAs, Roles: []Role{}}
-	for _, x := range a.users.Users() {
-		if x.Name == u.Username {
-			u.ID = x.ID
-		}
-	}
+	u := User{ID: c.User.ID, Username: c.User.Name, RunAs: c.User.RunAs, Roles: []Role{}}
+	roles, policies, rules := a.users.Roles(), a.users.Policies(), a.users.Rules()
 	for _, id := range c.User.Roles {
-		role, ok := rbac.RoleByID(id)
-		if !ok {
+		i := slices.IndexFunc(roles, func(r rbac.Role) bool { return r.ID == id })
+		if i < 0 {
 			continue
 		}
-		r := Role{ID: id, Name: role.Name, Policies: []Policy{}, Rules: []struct{}{}}
-		for _, p := range rbac.PoliciesOf([]int{id}) {
-			r.Policies = append(r.Policies, Policy{p.ID, p.Name, bodyOf(&p)})
+		r := Role{ID: id, Name: roles[i].Name, Policies: []Policy{}, Rules: []Rule{}}
+		for _, p := range roles[i].Policies {
+			if n := slices.IndexFunc(policies, func(x rbac.Policy) bool { return x.ID == p }); n >= 0 {
+				r.Policies = append(r.Policies, Policy{p, policies[n].Name, bodyOf(&policies[n])})
+			}
+		}
+		for _, x := range roles[i].Rules {
+			if n := slices.IndexFunc(rules, func(r rbac.SecurityRule) bool { return r.ID == x }); n >= 0 {
+				r.Rules = append(r.Rules, Rule(rules[n]))
+			}
 		}
 		u.Roles = append(u.Roles, r)
 	}

@@ -163,7 +163,7 @@ func (s *shell) agentsUpgrade() *cobra.Command {
 	var file, installer string
 	cmd := &cobra.Command{
 		Use: "upgrade ID… --package FILE", Short: "Upgrade agents, from 4.1 on, by a package", Args: cobra.MinimumNArgs(1),
-		Long: "Puts the package into the topic files, from where gateways read it, and upgrades one agent after the other.\nThe installer's own report follows as an event of the agent.",
+		Long: "Puts the package into the topic blobs, from where gateways read it, and upgrades one agent after the other.\nThe installer's own report follows as an event of the agent.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if file == "" {
 				return usageError{errors.New("--package FILE is needed")}

@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"vedette/forward/forwardtest"
+	"vedette/internal/leaktest"
 	"vedette/schemas"
 )
 
@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 		child(dir)
 		return
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // alert is the n-th of a partition, as analysis writes them.

@@ -25,13 +25,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"vedette/internal/leaktest"
 	"vedette/internal/retry"
 	"vedette/internal/secret"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // client sends to url; change may alter its settings.
 func client(t *testing.T, url string, change func(*Config)) *Client {

@@ -1,7 +1,6 @@
 package indexer
 
 import (
-	"io"
 	"log/slog"
 	"testing"
 
@@ -15,7 +14,7 @@ func TestConformance(t *testing.T) {
 	forwardtest.Run(t, func(t *testing.T) forwardtest.Subject {
 		cfg := embedded.Default()
 		cfg.Dir = t.TempDir()
-		s, err := embedded.Open(cfg, slog.New(slog.NewTextHandler(io.Discard, nil)), nil)
+		s, err := embedded.Open(cfg, slog.New(slog.DiscardHandler), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

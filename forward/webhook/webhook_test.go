@@ -20,16 +20,16 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"vedette/forward"
 	"vedette/forward/forwardtest"
+	"vedette/internal/leaktest"
 	"vedette/internal/secret"
 	"vedette/internal/store"
 	"vedette/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // receiver takes alerts, or answers as it is told.
 type receiver struct {

@@ -419,9 +419,9 @@ func (c *Conn) readEnd(err error, have int) Reason {
 	switch {
 	case over:
 		return reason
-	case err == io.EOF && have == 0:
+	case errors.Is(err, io.EOF) && have == 0:
 		return ReasonEOF
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return ReasonTruncated
 	case errors.As(err, &ne) && ne.Timeout() && draining:
 		return ReasonShutdown

@@ -270,10 +270,10 @@ func TestWhatIsSealedOpens(t *testing.T) {
 				}
 			}
 		}
-		if _, err := e.Append(nil, k, AES, "", 0, 0, 0, nil); err != ErrPayload {
+		if _, err := e.Append(nil, k, AES, "", 0, 0, 0, nil); !errors.Is(err, ErrPayload) {
 			t.Error("empty payload sealed")
 		}
-		if _, err := e.Append(nil, k, AES, "", 0, 0, 0, make([]byte, MaxPayload+1)); err != ErrPayload {
+		if _, err := e.Append(nil, k, AES, "", 0, 0, 0, make([]byte, MaxPayload+1)); !errors.Is(err, ErrPayload) {
 			t.Error("payload too long sealed")
 		}
 	}
@@ -297,16 +297,16 @@ func TestAZlibBombIsRefusedBeforeItGrows(t *testing.T) {
 		t.Fatal("the bomb does not fit a unit")
 	}
 	d := NewDecoder()
-	if _, err := d.Open(k, bomb); err != ErrTooLong {
+	if _, err := d.Open(k, bomb); !errors.Is(err, ErrTooLong) {
 		t.Errorf("err = %v", err)
 	}
 	if cap(d.text) > MaxText+1 {
 		t.Errorf("grew to %d bytes", cap(d.text))
 	}
-	if _, err := d.Open(k, sealText(t, k, make([]byte, MaxText+1))); err != ErrTooLong {
+	if _, err := d.Open(k, sealText(t, k, make([]byte, MaxText+1))); !errors.Is(err, ErrTooLong) {
 		t.Errorf("one byte too long: %v", err)
 	}
-	if _, err := d.Open(k, sealText(t, k, make([]byte, MaxText))); err != ErrChecksum {
+	if _, err := d.Open(k, sealText(t, k, make([]byte, MaxText))); !errors.Is(err, ErrChecksum) {
 		t.Errorf("exactly the limit: %v", err)
 	}
 }
@@ -335,10 +335,10 @@ func TestFramesAreCutWhateverTheReadsAre(t *testing.T) {
 		}
 	}
 	none := func([]byte) error { return nil }
-	if err := ReadFrames(bytes.NewReader(stream[:len(stream)-1]), MaxUnit, none); err != io.ErrUnexpectedEOF {
+	if err := ReadFrames(bytes.NewReader(stream[:len(stream)-1]), MaxUnit, none); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("truncated: %v", err)
 	}
-	if err := ReadFrames(bytes.NewReader([]byte{1, 0, 1, 0}), MaxUnit, none); err != ErrFrameTooLarge {
+	if err := ReadFrames(bytes.NewReader([]byte{1, 0, 1, 0}), MaxUnit, none); !errors.Is(err, ErrFrameTooLarge) {
 		t.Errorf("65537 bytes announced: %v", err)
 	}
 }

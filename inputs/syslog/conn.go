@@ -234,7 +234,7 @@ func (c *conn) ended(err error, split *Splitter, rest []byte, now time.Time) str
 	c.mu.Lock()
 	draining := c.draining
 	c.mu.Unlock()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		if msg, ok := split.Rest(rest); ok {
 			if c.message(msg, now) {
 				return closedEOF
@@ -249,7 +249,7 @@ func (c *conn) ended(err error, split *Splitter, rest []byte, now time.Time) str
 	var ne net.Error
 	timeout := errors.As(err, &ne) && ne.Timeout()
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return closedEOF
 	case draining:
 		return closedShutdown

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vedette/internal/kafka"
+	"vedette/internal/replica"
 	"vedette/internal/secret"
 	"vedette/schemas"
 )
@@ -25,18 +26,13 @@ const (
 	waitingMax = 4096
 	// DefaultExpiry is how long after it was given a command may be sent.
 	DefaultExpiry = time.Minute
-	// batchMax bounds the records that wait for acknowledgement together.
-	batchMax = 1000
 )
 
 // ErrBusy says that waitingMax commands are awaited already.
 var ErrBusy = errors.New("too many commands wait for an answer")
 
 // Seal gives a command's record its MAC.
-func Seal(box *secret.Box, rec schemas.Record) schemas.Record {
-	rec.Headers = append(rec.Headers, schemas.Header{Key: schemas.HeaderMAC, Value: box.MAC(purpose, schemas.MACInput(&rec))})
-	return rec
-}
+func Seal(box *secret.Box, rec schemas.Record) schemas.Record { return replica.Seal(box, purpose, rec) }
 
 // Verify reports whether a command's record was made under the cluster key.
 func Verify(box *secret.Box, rec *schemas.Record) bool {
@@ -45,11 +41,9 @@ func Verify(box *secret.Box, rec *schemas.Record) bool {
 
 // Client gives commands. It is safe for concurrent use.
 type Client struct {
-	box  *secret.Box
-	node string
-	prod *kafka.Producer
-	foll *kafka.Follower // of the replies
-	give *kafka.Follower // of the commands
+	node     string
+	commands *replica.Topic
+	replies  *replica.Topic
 
 	mu      sync.Mutex
 	waiting map[string]*await // by command id
@@ -64,53 +58,52 @@ type await struct {
 
 // Open prepares a client. Nothing is read before Run.
 func Open(cluster *kafka.Cluster, box *secret.Box, node string, log *slog.Logger, reg prometheus.Registerer) (*Client, error) {
-	p, err := cluster.NewProducer("commands", log, reg)
-	if err != nil {
+	c := &Client{node: node, waiting: map[string]*await{}}
+	var err error
+	if c.commands, err = replica.Open(cluster, box, replica.Config{Name: "commands", Topic: schemas.TopicCommands, Purpose: purpose, Apply: c.onCommand}, log, reg); err != nil {
 		return nil, err
 	}
-	c := &Client{box: box, node: node, prod: p, waiting: map[string]*await{}}
-	c.foll = cluster.Follow(schemas.TopicReplies, log, c.onReply)
-	c.give = cluster.Follow(schemas.TopicCommands, log, c.onCommand)
+	// Replies act on nothing, so they carry no MAC.
+	if c.replies, err = replica.Open(cluster, box, replica.Config{Name: "replies", Topic: schemas.TopicReplies, Apply: c.onReply}, log, reg); err != nil {
+		c.commands.Close()
+		return nil, err
+	}
 	return c, nil
 }
 
-// Run follows commands and replies until ctx ends, closes the producer and
-// returns nil.
+// Run follows commands and replies until ctx ends and returns nil.
 func (c *Client) Run(ctx context.Context) error {
-	defer c.prod.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	other := make(chan error, 1)
 	go func() {
 		defer cancel()
-		other <- c.give.Run(ctx)
+		other <- c.commands.Run(ctx)
 	}()
-	err := c.foll.Run(ctx)
+	err := c.replies.Run(ctx)
 	cancel()
 	return errors.Join(err, <-other)
 }
 
 // onCommand remembers that a command was given.
-func (c *Client) onCommand(rec schemas.Record) {
-	if !Verify(c.box, &rec) {
-		return // whoever would have sent it says so
-	}
-	cmd, err := schemas.ParseCommand(&rec)
+func (c *Client) onCommand(_ context.Context, rec *schemas.Record) error {
+	cmd, err := schemas.ParseCommand(rec)
 	if err != nil {
-		return
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.orders.given(&cmd)
+	return nil
 }
 
 // Ready is closed once the replies were read to the end they had when Run began.
-func (c *Client) Ready() <-chan struct{} { return c.foll.Ready() }
+func (c *Client) Ready() <-chan struct{} { return c.replies.Ready() }
 
-func (c *Client) onReply(rec schemas.Record) {
-	r, err := schemas.ParseReply(&rec)
+func (c *Client) onReply(_ context.Context, rec *schemas.Record) error {
+	r, err := schemas.ParseReply(rec)
 	if err != nil {
-		return // replies act on nothing; what is no reply is of no use to anybody
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,6 +112,7 @@ func (c *Client) onReply(rec schemas.Record) {
 		delete(c.waiting, r.CommandID)
 		w.ch <- r // has room for one
 	}
+	return nil
 }
 
 // Recent returns the orders of the last day for which keep is true, the newest
@@ -147,7 +141,8 @@ func (c *Client) fill(cmd *schemas.Command) {
 }
 
 // Give writes commands and returns when they are durable. It fills in id, time,
-// expiry and origin where they are missing.
+// expiry and origin where they are missing. It does not wait for this node's own
+// reading: the outcome of a command is its reply.
 func (c *Client) Give(ctx context.Context, cmds ...schemas.Command) error {
 	recs := make([]schemas.Record, len(cmds))
 	for i := range cmds {
@@ -156,14 +151,10 @@ func (c *Client) Give(ctx context.Context, cmds ...schemas.Command) error {
 		if err != nil {
 			return err
 		}
-		recs[i] = Seal(c.box, rec)
+		recs[i] = rec
 	}
-	for len(recs) > 0 {
-		n := min(len(recs), batchMax)
-		if _, err := c.prod.ProduceSync(ctx, recs[:n]...); err != nil {
-			return fmt.Errorf("write commands: %w", err)
-		}
-		recs = recs[n:]
+	if _, err := c.commands.Write(ctx, recs...); err != nil {
+		return fmt.Errorf("write commands: %w", err)
 	}
 	return nil
 }

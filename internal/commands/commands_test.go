@@ -10,15 +10,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"vedette/internal/kafka"
 	"vedette/internal/kafka/kafkatest"
+	"vedette/internal/leaktest"
 	"vedette/internal/secret"
 	"vedette/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func testBox(t *testing.T, b byte) *secret.Box {
 	t.Helper()
@@ -112,7 +111,12 @@ func TestAnOrderThatNobodySendsIsListedAndEndsWithItsTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.prod.ProduceSync(t.Context(), Seal(testBox(t, 2), rec)); err != nil {
+	stranger, err := cluster.NewProducer("stranger", slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	if _, err := stranger.ProduceSync(t.Context(), Seal(testBox(t, 2), rec)); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Give(t.Context(), schemas.Command{Kind: schemas.CommandControl, AgentID: "002", Text: "force_reconnect"}); err != nil {

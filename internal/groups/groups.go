@@ -1,15 +1,13 @@
-// Package groups keeps what agents of each group share, in the topic `files`,
-// and builds the merged files that agents are sent. Which groups there are and
-// which agents are in them is the registry's business.
+// Package groups keeps what agents of each group share, and builds the merged
+// files that agents are sent. Lists of files stand in the topic `files`, their
+// contents in `blobs`. Which groups there are and which agents are in them is the
+// registry's business.
 //
 // Source: spec/agent-protocol.md §9.
 package groups
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,13 +19,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"vedette/internal/blobs"
 	"vedette/internal/kafka"
+	"vedette/internal/replica"
+	"vedette/internal/retry"
 	"vedette/internal/secret"
 	"vedette/schemas"
 )
-
-// purpose under the cluster key.
-const purpose = "files"
 
 const (
 	// contentBytesMax bounds the content of all groups, which is held in memory.
@@ -36,32 +34,34 @@ const (
 	// built whenever they are asked for.
 	mergedMax      = 4096
 	mergedBytesMax = 256 << 20
-	// batchRecords bounds the chunks that wait for acknowledgement.
-	batchRecords = 32
-	publishTries = 3
+	// loadBytes is about how much content a start reads at once.
+	loadBytes = 32 << 20
+	// Pauses between tries to read contents.
+	loadPauseMin = 100 * time.Millisecond
+	loadPauseMax = 10 * time.Second
 )
 
 // ErrTooLarge says that all groups together hold more than fits in memory.
 var ErrTooLarge = errors.New("the groups' files are too large in all")
 
 // Store is one node's view of the groups' files. It is safe for concurrent use.
+//
+// Unlike other states it holds all contents in memory and is ready only when it has
+// read them: no agent may be sent an outdated merged file, and its sum follows from
+// every byte. It reads the contents of the newest lists only, nothing else.
 type Store struct {
-	box  *secret.Box
-	node string
-	log  *slog.Logger
+	node    string
+	log     *slog.Logger
+	content *blobs.Store
+	ready   chan struct{}
 
-	producer *kafka.Producer
-	follower *kafka.Follower
-	rejected *prometheus.CounterVec
-
-	mu      sync.Mutex // guards what follows; callbacks do not run under it
-	groups  map[string]*group
-	chunks  map[string][][]byte // by SHA-256, what has come of a content
-	given   Provided
-	merged  map[string]*Merged // by the list of groups
-	bytes   int                // of merged
-	changed chan struct{}      // closed at each change
-	subs    []func()
+	mu     sync.Mutex // guards what follows; callbacks do not run under it
+	lists  map[string]schemas.GroupFiles
+	groups map[string]*group
+	given  Provided
+	merged map[string]*Merged // by the list of groups
+	bytes  int                // of merged
+	subs   []func()
 }
 
 type group struct {
@@ -71,134 +71,187 @@ type group struct {
 
 // Open prepares a store and opens its producer. Nothing is read before Run.
 func Open(cluster *kafka.Cluster, box *secret.Box, node string, given Provided, log *slog.Logger, reg prometheus.Registerer) (*Store, error) {
-	p, err := cluster.NewProducer("groups", log, reg)
-	if err != nil {
-		return nil, err
-	}
 	s := &Store{
-		box: box, node: node, log: log, producer: p, given: given,
-		groups: map[string]*group{}, chunks: map[string][][]byte{}, merged: map[string]*Merged{}, changed: make(chan struct{}),
-		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "vedette_groups_rejected_total", Help: "Records of groups' files that were not applied, by cause.",
-		}, []string{"reason"}),
+		node: node, log: log, given: given, ready: make(chan struct{}),
+		lists: map[string]schemas.GroupFiles{}, groups: map[string]*group{}, merged: map[string]*Merged{},
 	}
-	if reg != nil {
-		if err := reg.Register(s.rejected); err != nil {
-			return nil, err
-		}
-	}
-	s.follower = cluster.Follow(schemas.TopicFiles, log, s.apply)
-	return s, nil
+	var err error
+	s.content, err = blobs.Open(cluster, box, blobs.Config{
+		Name: "groups", Owner: schemas.BlobShared, Apply: s.apply, Named: s.named,
+		Claims: func(key []byte) bool { _, ok := schemas.GroupFilesOf(key); return ok },
+	}, node, log, reg)
+	return s, err
 }
 
-// Run follows the topic until ctx ends, then closes the producer and returns nil.
+// Run follows the groups' files until ctx ends and returns nil.
 func (s *Store) Run(ctx context.Context) error {
-	defer s.producer.Close()
-	return s.follower.Run(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		defer cancel()
+		done <- s.content.Run(ctx)
+	}()
+	select {
+	case <-s.content.Ready():
+		s.begin(ctx)
+	case <-ctx.Done():
+	}
+	return <-done
 }
 
-// Ready is closed once the topic was read to the end it had when Run began.
-func (s *Store) Ready() <-chan struct{} { return s.follower.Ready() }
+// Ready is closed once the lists of files and their contents were read to the end
+// they had when Run began.
+func (s *Store) Ready() <-chan struct{} { return s.ready }
+
+// Err is nil unless a newer program wrote records that this one does not read.
+func (s *Store) Err() error { return s.content.Err() }
+
+// Activate lets every node write contents to the topic blobs; see blobs.Store.
+func (s *Store) Activate(ctx context.Context) error { return s.content.Activate(ctx) }
 
 // OnChange has fn called after each change of any group's files, where the topic
 // is read: it must not block. Call it before Run.
 func (s *Store) OnChange(fn func()) { s.subs = append(s.subs, fn) }
 
-// apply takes in one record of the topic.
-func (s *Store) apply(rec schemas.Record) {
-	name, isList := schemas.GroupFilesOf(rec.Key)
-	sum, n, isChunk := schemas.SharedChunkOf(rec.Key)
-	if !isList && !isChunk {
-		return // rulesets have readers of their own
-	}
-	if !s.box.Verify(purpose, schemas.MACInput(&rec), rec.Header(schemas.HeaderMAC)) {
-		s.reject(&rec, "mac", errors.New("the record was not made under this cluster key"))
-		return
-	}
-	if isChunk {
-		s.chunk(&rec, sum, n)
-		return
-	}
+// apply takes in the list of a group's files.
+func (s *Store) apply(ctx context.Context, rec *schemas.Record) error {
+	name, _ := schemas.GroupFilesOf(rec.Key)
 	if len(rec.Value) == 0 {
 		s.mu.Lock()
+		delete(s.lists, name)
 		delete(s.groups, name)
 		s.change()
-		return
+		return nil
 	}
-	list, err := schemas.ParseGroupFiles(&rec)
+	list, err := schemas.ParseGroupFiles(rec)
 	if err != nil {
-		s.reject(&rec, "shape", err)
-		return
+		return err
 	}
 	s.mu.Lock()
-	g, err := s.assemble(list)
-	if err != nil {
-		s.mu.Unlock()
-		s.reject(&rec, "content", err)
-		return
+	before, had := s.lists[name]
+	s.lists[name] = list
+	s.mu.Unlock()
+	select {
+	case <-s.content.Ready():
+	default:
+		return nil // a later list may take its place; begin reads the contents
 	}
-	s.groups[name] = g
+	if err := s.take(ctx, list); err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		// The contents of the files in use must stay.
+		if s.lists[name] = before; !had {
+			delete(s.lists, name)
+		}
+		return err
+	}
+	return nil
+}
+
+// begin reads the contents of the lists that stood in the topic.
+func (s *Store) begin(ctx context.Context) {
+	s.mu.Lock()
+	lists := slices.Collect(maps.Values(s.lists))
+	s.mu.Unlock()
+	for len(lists) > 0 {
+		n, bytes := 0, int64(0)
+		for n < len(lists) && (n == 0 || bytes < loadBytes) {
+			for _, c := range contents(lists[n]) {
+				bytes += c.Size
+			}
+			n++
+		}
+		if err := s.take(ctx, lists[:n]...); err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			s.log.Error("the files of some groups cannot be shared; publish them again", "err", err)
+		}
+		lists = lists[n:]
+	}
+	close(s.ready)
+}
+
+// take reads the contents of lists and lets agents have them. It waits for brokers
+// that do not answer; a content that is missing or damaged is a refusal of its list.
+func (s *Store) take(ctx context.Context, lists ...schemas.GroupFiles) error {
+	data, err := s.load(ctx, contents(lists...))
+	if refused := (*replica.Refusal)(nil); errors.As(err, &refused) && len(lists) > 1 {
+		var errs []error
+		for _, list := range lists {
+			errs = append(errs, s.take(ctx, list))
+		}
+		return errors.Join(errs...)
+	}
+	if err != nil {
+		return fmt.Errorf("files of the group %s: %w", lists[0].Group, err)
+	}
+	s.mu.Lock()
+	for _, list := range lists {
+		g := &group{list: list}
+		for i := range list.Files {
+			g.files = append(g.files, File{Path: list.Files[i].Path, Data: data[i]})
+		}
+		data = data[len(list.Files):]
+		// Another list may have taken its place meanwhile.
+		if now, ok := s.lists[list.Group]; ok && now.Time.Equal(list.Time) && slices.Equal(now.Files, list.Files) {
+			s.groups[list.Group] = g
+		}
+	}
 	s.change()
+	return nil
+}
+
+// load reads contents; brokers that do not answer are asked again.
+func (s *Store) load(ctx context.Context, want []schemas.Content) ([][]byte, error) {
+	pause := retry.Backoff{Min: loadPauseMin, Max: loadPauseMax}
+	var complaint retry.Log
+	for {
+		data, err := s.content.Load(ctx, want...)
+		if errors.Is(err, blobs.ErrMissing) || errors.Is(err, blobs.ErrDamaged) {
+			return nil, &replica.Refusal{Cause: "content", Err: err}
+		}
+		if err == nil {
+			return data, nil
+		}
+		if skipped, due := complaint.Due(); due && ctx.Err() == nil {
+			s.log.Warn("groups' files cannot be read from the topic blobs; tried again", "err", err, "not_logged", skipped)
+		}
+		if err := pause.Wait(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// contents returns the contents of lists, in their order.
+func contents(lists ...schemas.GroupFiles) []schemas.Content {
+	var out []schemas.Content
+	for _, list := range lists {
+		for i := range list.Files {
+			out = append(out, schemas.Content{SHA256: list.Files[i].SHA256, Size: list.Files[i].Size})
+		}
+	}
+	return out
+}
+
+// named returns the contents of all lists.
+func (s *Store) named() []schemas.Content {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []schemas.Content
+	for _, list := range s.lists {
+		out = append(out, contents(list)...)
+	}
+	return out
 }
 
 // change forgets what was built and tells of it. It unlocks mu.
 func (s *Store) change() {
 	s.merged, s.bytes = map[string]*Merged{}, 0
-	close(s.changed)
-	s.changed = make(chan struct{})
 	s.mu.Unlock()
 	for _, fn := range s.subs {
 		fn()
-	}
-}
-
-func (s *Store) chunk(rec *schemas.Record, sum string, n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(rec.Value) == 0 {
-		delete(s.chunks, sum)
-		return
-	}
-	if n >= schemas.MaxSharedBytes/schemas.MaxFileChunkBytes+1 || len(rec.Value) > schemas.MaxFileChunkBytes {
-		return
-	}
-	c := s.chunks[sum]
-	for len(c) <= n {
-		c = append(c, nil)
-	}
-	c[n] = rec.Value
-	s.chunks[sum] = c
-}
-
-// assemble puts the files of a list together. The caller holds mu.
-func (s *Store) assemble(list schemas.GroupFiles) (*group, error) {
-	g := &group{list: list}
-	for i := range list.Files {
-		f := &list.Files[i]
-		c := s.chunks[f.SHA256]
-		var data []byte
-		if c = c[:min(len(c), f.Chunks())]; len(c) == 1 {
-			data = c[0]
-		} else {
-			data = bytes.Join(c, nil)
-		}
-		if sum := sha256.Sum256(data); int64(len(data)) != f.Size || hex.EncodeToString(sum[:]) != f.SHA256 {
-			return nil, fmt.Errorf("the content of %s/%s is missing or broken", list.Group, f.Path)
-		}
-		g.files = append(g.files, File{Path: f.Path, Data: data})
-	}
-	return g, nil
-}
-
-// reject counts a record that is not applied, and keeps it in the dead letter.
-func (s *Store) reject(rec *schemas.Record, reason string, err error) {
-	s.rejected.WithLabelValues(reason).Inc()
-	s.log.Warn("a group's files were not taken over; those before stay", "key", string(rec.Key), "offset", rec.Offset, "reason", reason, "err", err)
-	select {
-	case <-s.Ready(): // what stood there before this start was kept when it was new
-		d := schemas.NewDeadLetter(rec, "files_"+reason, err.Error())
-		s.producer.Produce(d.Record(), nil)
-	default:
 	}
 }
 
@@ -269,13 +322,12 @@ func (s *Store) Publish(ctx context.Context, name string, files []File) error {
 		return err
 	}
 	list := schemas.GroupFiles{Group: name, Node: s.node, Time: time.Now()}
-	content := map[string][]byte{}
+	var data [][]byte
 	total := 0
 	for _, f := range files {
-		sum := sha256.Sum256(f.Data)
-		text := hex.EncodeToString(sum[:])
-		list.Files = append(list.Files, schemas.SharedFile{Path: f.Path, Size: int64(len(f.Data)), SHA256: text})
-		content[text] = f.Data
+		c := blobs.ContentOf(f.Data)
+		list.Files = append(list.Files, schemas.SharedFile{Path: f.Path, Size: c.Size, SHA256: c.SHA256})
+		data = append(data, f.Data)
 		total += len(f.Data)
 	}
 	rec, err := list.Record()
@@ -298,139 +350,21 @@ func (s *Store) Publish(ctx context.Context, name string, files []File) error {
 	if before != nil && slices.Equal(before.list.Files, list.Files) {
 		return nil
 	}
-	// Another node may take away content that its own last list named while it is
-	// published here; then it is written again.
-	for try := range publishTries {
-		if err := s.write(ctx, content, try > 0); err != nil {
-			return err
-		}
-		if _, err := s.producer.ProduceSync(ctx, s.seal(rec)); err != nil {
-			return err
-		}
-		if err = s.await(ctx, &list); err == nil || ctx.Err() != nil {
-			break
-		}
-	}
-	if err != nil {
+	if err := s.content.Publish(ctx, data, rec); err != nil {
 		return err
 	}
-	return s.forget(ctx, before)
+	s.content.Sweep(ctx)
+	return nil
 }
 
 // Remove takes a group's files away.
 func (s *Store) Remove(ctx context.Context, name string) error {
-	s.mu.Lock()
-	before := s.groups[name]
-	s.mu.Unlock()
-	if before == nil {
+	if _, ok := s.Published(name); !ok {
 		return nil
 	}
-	key := schemas.Record{Topic: schemas.TopicFiles, Key: []byte("group/" + name)}
-	if _, err := s.producer.ProduceSync(ctx, s.seal(key)); err != nil {
+	if err := s.content.Put(ctx, schemas.Record{Topic: schemas.TopicFiles, Key: []byte("group/" + name)}); err != nil {
 		return err
 	}
-	for {
-		s.mu.Lock()
-		_, there := s.groups[name]
-		changed := s.changed
-		s.mu.Unlock()
-		if !there {
-			return s.forget(ctx, before)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-changed:
-		}
-	}
-}
-
-// write produces the chunks of contents that do not stand in the topic yet.
-func (s *Store) write(ctx context.Context, content map[string][]byte, again bool) error {
-	var recs []schemas.Record
-	flush := func() error {
-		if len(recs) == 0 {
-			return nil
-		}
-		_, err := s.producer.ProduceSync(ctx, recs...)
-		recs = recs[:0]
-		return err
-	}
-	for _, sum := range slices.Sorted(maps.Keys(content)) {
-		s.mu.Lock()
-		_, there := s.chunks[sum]
-		s.mu.Unlock()
-		if there && !again {
-			continue
-		}
-		n := 0
-		for chunk := range slices.Chunk(content[sum], schemas.MaxFileChunkBytes) {
-			if recs = append(recs, s.seal(schemas.SharedChunk(sum, n, chunk))); len(recs) == batchRecords {
-				if err := flush(); err != nil {
-					return err
-				}
-			}
-			n++
-		}
-	}
-	return flush()
-}
-
-var errNotTaken = errors.New("the files were published but not taken over; see the log for why")
-
-// await waits until the store has taken the list over, or another one after it.
-func (s *Store) await(ctx context.Context, list *schemas.GroupFiles) error {
-	limit := time.NewTimer(10 * time.Second)
-	defer limit.Stop()
-	for {
-		s.mu.Lock()
-		g, changed := s.groups[list.Group], s.changed
-		s.mu.Unlock()
-		if g != nil && (slices.Equal(g.list.Files, list.Files) || g.list.Time.After(list.Time)) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-limit.C:
-			return errNotTaken
-		case <-changed:
-		}
-	}
-}
-
-// forget takes away content that only the former list named.
-func (s *Store) forget(ctx context.Context, before *group) error {
-	if before == nil {
-		return nil
-	}
-	s.mu.Lock()
-	needed := map[string]bool{}
-	for _, g := range s.groups {
-		for i := range g.list.Files {
-			needed[g.list.Files[i].SHA256] = true
-		}
-	}
-	var recs []schemas.Record
-	for i := range before.list.Files {
-		f := &before.list.Files[i]
-		if needed[f.SHA256] {
-			continue
-		}
-		needed[f.SHA256] = true // once
-		for n := range f.Chunks() {
-			recs = append(recs, s.seal(schemas.SharedChunk(f.SHA256, n, nil)))
-		}
-	}
-	s.mu.Unlock()
-	if len(recs) == 0 {
-		return nil
-	}
-	_, err := s.producer.ProduceSync(ctx, recs...)
-	return err
-}
-
-func (s *Store) seal(rec schemas.Record) schemas.Record {
-	rec.Headers = append(rec.Headers, schemas.Header{Key: schemas.HeaderMAC, Value: s.box.MAC(purpose, schemas.MACInput(&rec))})
-	return rec
+	s.content.Sweep(ctx)
+	return nil
 }

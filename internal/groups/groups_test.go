@@ -14,14 +14,17 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
+	"vedette/internal/blobs"
 	"vedette/internal/kafka"
 	"vedette/internal/kafka/kafkatest"
+	"vedette/internal/leaktest"
+	"vedette/internal/replica"
 	"vedette/internal/secret"
+	"vedette/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestMergedFilesAreThoseOfTheSpecification(t *testing.T) {
 	t.Parallel()
@@ -237,4 +240,69 @@ func TestWhatOneNodePublishesAnotherMerges(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the group's files are gone", func() bool { _, ok := late.Files("web"); return !ok })
+}
+
+func list(t *testing.T, name string, files ...File) schemas.Record {
+	t.Helper()
+	l := schemas.GroupFiles{Group: name, Node: "old", Time: time.Now()}
+	for _, f := range files {
+		c := blobs.ContentOf(f.Data)
+		l.Files = append(l.Files, schemas.SharedFile{Path: f.Path, Size: c.Size, SHA256: c.SHA256})
+	}
+	rec, err := l.Record()
+	if err != nil {
+		t.Fatalf("no list: %v", err)
+	}
+	return rec
+}
+
+func TestAListWithoutItsContentsChangesNothing(t *testing.T) {
+	t.Parallel()
+	c := kafkatest.New(t)
+	a := start(t, c, "a", 1)
+	good := File{Path: "x", Data: []byte("good")}
+	for _, name := range []string{"web", "db"} {
+		if err := a.Publish(t.Context(), name, []File{good}); err != nil {
+			t.Fatalf("Publish returned %v", err)
+		}
+	}
+	lost := list(t, "web", File{Path: "x", Data: []byte("never written")})
+	var refused *replica.Refusal
+	if err := a.content.Put(t.Context(), lost); !errors.As(err, &refused) || refused.Cause != "content" {
+		t.Errorf("a list without its contents gives %v, want a refusal by the cause content", err)
+	}
+	if files, _ := a.Files("web"); len(files) == 0 || string(files[len(files)-1].Data) != "good" {
+		t.Errorf("the group has the files %v, want those from before", files)
+	}
+	// A later start does not know the list before, but the other groups are whole.
+	late := start(t, c, "late", 1)
+	if _, ok := late.Files("web"); ok {
+		t.Error("a group without contents has files")
+	}
+	if got, want := late.Merged([]string{"db"}).Sum, a.Merged([]string{"db"}).Sum; got != want {
+		t.Errorf("the other group's merged file has the sum %s, want %s", got, want)
+	}
+	if err := late.Publish(t.Context(), "web", []File{good}); err != nil {
+		t.Errorf("the group cannot be published again: %v", err)
+	}
+}
+
+func TestAListOfALaterFormKeepsTheFiles(t *testing.T) {
+	t.Parallel()
+	c := kafkatest.New(t)
+	a := start(t, c, "a", 1)
+	if err := a.Publish(t.Context(), "web", []File{{Path: "x", Data: []byte("good")}}); err != nil {
+		t.Fatalf("Publish returned %v", err)
+	}
+	rec := list(t, "web")
+	rec.Value = []byte(`{"v":2,"group":"web","files":{"x":1}}`)
+	if err := a.content.Put(t.Context(), rec); !errors.Is(err, schemas.ErrNewer) {
+		t.Errorf("a list of a later form gives %v, want ErrNewer", err)
+	}
+	if err := a.Err(); !errors.Is(err, replica.ErrNewer) {
+		t.Errorf("Err is %v, want ErrNewer", err)
+	}
+	if _, ok := a.Files("web"); !ok {
+		t.Error("the files from before are gone")
+	}
 }

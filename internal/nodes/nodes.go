@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vedette/internal/kafka"
-	"vedette/internal/metrics"
+	"vedette/internal/replica"
 	"vedette/internal/retry"
 	"vedette/internal/secret"
 	"vedette/schemas"
@@ -36,58 +36,47 @@ const purpose = "node"
 
 // Nodes is one process's view of all processes. It is safe for concurrent use.
 type Nodes struct {
-	cluster *kafka.Cluster
-	box     *secret.Box
-	log     *slog.Logger
-	self    *schemas.Node // nil for a view that announces nothing
-	prod    *kafka.Producer
-	follow  *kafka.Follower
+	topic *replica.Topic
+	log   *slog.Logger
+	self  *schemas.Node // nil for a view that announces nothing
 
-	rejected *prometheus.CounterVec
-	every    time.Duration // the constant, shorter in tests
+	every time.Duration // the constant, shorter in tests
 
-	mu     sync.RWMutex
-	byKey  map[string]schemas.Node
-	reject func(rec schemas.Record, cause string)
+	mu    sync.RWMutex
+	byKey map[string]schemas.Node
 }
 
 // Open prepares the view. self is announced until Run ends; nil announces nothing.
 func Open(cluster *kafka.Cluster, box *secret.Box, self *schemas.Node, log *slog.Logger, reg prometheus.Registerer) (*Nodes, error) {
-	n := &Nodes{
-		cluster: cluster, box: box, log: log, self: self, every: every, byKey: map[string]schemas.Node{},
-		rejected: metrics.Set{Registerer: reg, Prefix: "vedette_nodes_"}.CounterVec("rejected_records_total", "Announcements of nodes that were not taken: mac, shape, full.", "reason"),
+	n := &Nodes{log: log, self: self, every: every, byKey: map[string]schemas.Node{}}
+	var err error
+	n.topic, err = replica.Open(cluster, box, replica.Config{Name: "nodes", Topic: schemas.TopicNodes, Purpose: purpose, Apply: n.apply}, log, reg)
+	if err != nil {
+		return nil, fmt.Errorf("open the list of nodes: %w", err)
 	}
-	if self != nil {
-		var err error
-		if n.prod, err = cluster.NewProducer("nodes", log, reg); err != nil {
-			return nil, fmt.Errorf("open the list of nodes: %w", err)
-		}
-	}
-	n.follow = cluster.Follow(schemas.TopicNodes, log, n.take)
 	return n, nil
 }
 
-// OnRejected sets the receiver of records that were not taken; cause is mac, shape
-// or full. Set it before Run. It must not block.
-func (n *Nodes) OnRejected(fn func(rec schemas.Record, cause string)) { n.reject = fn }
-
 // Ready is closed once the list was read to the end that it had when Run began.
-func (n *Nodes) Ready() <-chan struct{} { return n.follow.Ready() }
+func (n *Nodes) Ready() <-chan struct{} { return n.topic.Ready() }
 
 // Run follows the list and announces this process until ctx ends; then it says
 // that the process has ended, and returns nil.
 func (n *Nodes) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
-	if n.self != nil {
-		wg.Go(func() { n.announce(ctx) })
-	}
-	err := n.follow.Run(ctx)
-	wg.Wait()
-	return err
+	follow, end := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx by the tombstone
+	defer end()
+	followed := make(chan error, 1)
+	go func() { followed <- n.topic.Run(follow) }()
+	n.announce(ctx)
+	end()
+	return <-followed
 }
 
 func (n *Nodes) announce(ctx context.Context) {
-	defer n.prod.Close()
+	if n.self == nil {
+		<-ctx.Done()
+		return
+	}
 	for {
 		if err := n.write(ctx); err != nil && ctx.Err() == nil {
 			n.log.Warn("this node could not announce itself; it tries again", "err", err, "pause", n.every.String())
@@ -95,11 +84,11 @@ func (n *Nodes) announce(ctx context.Context) {
 		if retry.Sleep(ctx, n.every) != nil {
 			break
 		}
-		n.forget()
+		n.forget(ctx)
 	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	if _, err := n.prod.ProduceSync(end, schemas.NodeTombstone(n.self.Key())); err != nil {
+	if _, err := n.topic.Write(end, schemas.NodeTombstone(n.self.Key())); err != nil {
 		n.log.Warn("this node could not say that it has ended", "err", err)
 	}
 }
@@ -110,59 +99,48 @@ func (n *Nodes) write(ctx context.Context) error {
 	self := *n.self
 	self.Updated = time.Now().UnixMilli()
 	value, err := self.Encode()
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = n.topic.Write(ctx, schemas.NodeRecord(self.Key(), value))
 	}
-	rec := schemas.NodeRecord(self.Key(), value, nil)
-	rec.Headers[0].Value = n.box.MAC(purpose, schemas.MACInput(&rec))
-	_, err = n.prod.ProduceSync(ctx, rec)
 	return err
 }
 
 // forget removes announcements of processes that have been silent for long. Each
 // node does: a second tombstone does no harm.
-func (n *Nodes) forget() {
+func (n *Nodes) forget(ctx context.Context) {
 	before := time.Now().Add(-forgetAfter).UnixMilli()
+	var gone []schemas.Record
 	for _, x := range n.List() {
 		if x.Updated < before {
-			n.prod.Produce(schemas.NodeTombstone(x.Key()), nil)
+			gone = append(gone, schemas.NodeTombstone(x.Key()))
 		}
+	}
+	if _, err := n.topic.Write(ctx, gone...); err != nil && ctx.Err() == nil {
+		n.log.Warn("announcements of processes that are gone stay until the next try", "err", err)
 	}
 }
 
-// take runs on one goroutine, in the order of the topic.
-func (n *Nodes) take(rec schemas.Record) {
-	if len(rec.Value) == 0 {
-		n.mu.Lock()
-		delete(n.byKey, string(rec.Key))
-		n.mu.Unlock()
-		return
-	}
-	cause := ""
-	var node schemas.Node
-	if !n.box.Verify(purpose, schemas.MACInput(&rec), rec.Header(schemas.HeaderMAC)) {
-		cause = "mac"
-	} else if x, err := schemas.ParseNode(&rec); err != nil {
-		cause = "shape"
-	} else {
-		node = x
-	}
+// errFull says that too many processes announce themselves.
+var errFull = fmt.Errorf("more than %d processes announce themselves", nodesMax)
+
+// apply runs in the order of the topic.
+func (n *Nodes) apply(_ context.Context, rec *schemas.Record) error {
+	key := string(rec.Key)
 	n.mu.Lock()
-	_, known := n.byKey[string(rec.Key)]
-	if cause == "" && !known && len(n.byKey) >= nodesMax {
-		cause = "full"
+	defer n.mu.Unlock()
+	if len(rec.Value) == 0 {
+		delete(n.byKey, key)
+		return nil
 	}
-	if cause == "" {
-		n.byKey[string(rec.Key)] = node
+	node, err := schemas.ParseNode(rec)
+	if err != nil {
+		return err
 	}
-	n.mu.Unlock()
-	if cause == "" {
-		return
+	if _, known := n.byKey[key]; !known && len(n.byKey) >= nodesMax {
+		return &replica.Refusal{Cause: "full", Err: errFull}
 	}
-	n.rejected.WithLabelValues(cause).Inc()
-	if n.reject != nil {
-		n.reject(rec, cause)
-	}
+	n.byKey[key] = node
+	return nil
 }
 
 // List returns the announcements of all processes that have not ended, sorted by

@@ -1,15 +1,12 @@
-// Package packages keeps the packages that agents are upgraded by in the topic
-// `files`, and reads them back where an agent is connected.
+// Package packages keeps the packages that agents are upgraded by, and reads them
+// back where an agent is connected. A record in the topic `files` says which packages
+// there are; each content stands in `blobs` once, however many nodes put it.
 //
-// A package's chunks stand under its SHA-256, once, whoever put it; a record
-// behind them says that they are complete. Nothing of a package is held in memory
-// until an agent of this node is to have it.
+// Nothing of a package is held in memory until an agent of this node is to have it.
 package packages
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,13 +17,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"vedette/internal/blobs"
 	"vedette/internal/kafka"
 	"vedette/internal/secret"
 	"vedette/schemas"
 )
-
-// purpose under the cluster key, that of all content in the topic.
-const purpose = "files"
 
 const (
 	// cachedMax bounds the packages held in memory, each at most
@@ -35,14 +30,14 @@ const (
 	readsMax  = 2
 	// cachedFor is after how long without use a package leaves the memory.
 	cachedFor = 10 * time.Minute
-	// keptMax bounds the packages in the topic, and keptFor how long one stays
-	// that nobody puts again.
+	// keptMax bounds the packages there are, and keptFor how long one stays that
+	// nobody puts again.
 	keptMax = 8
 	keptFor = 24 * time.Hour
-	// batchRecords bounds the chunks that wait for acknowledgement together.
-	batchRecords = 32
-	// readTime bounds the reading of a package.
+	// readTime bounds the reading of a package, waitTime the wait for one that was
+	// ordered a moment before this node has heard of it.
 	readTime = 5 * time.Minute
+	waitTime = 10 * time.Second
 )
 
 // Errors of packages.
@@ -52,24 +47,26 @@ var (
 	ErrMissing  = errors.New("the package is not there, or not whole; order the upgrade again")
 )
 
-// Store puts and reads packages. It is safe for concurrent use.
+// Store puts and reads packages. It follows their records until Close. It is safe
+// for concurrent use.
 type Store struct {
-	cluster *kafka.Cluster
-	box     *secret.Box
-	node    string
-	log     *slog.Logger
-	prod    *kafka.Producer
-	reads   *prometheus.CounterVec
+	node  string
+	log   *slog.Logger
+	files *blobs.Store
+	reads *prometheus.CounterVec
 
 	ctx     context.Context // ends with the store
 	cancel  context.CancelFunc
-	reading sync.WaitGroup
-	putting sync.Mutex    // held by Put
-	slots   chan struct{} // one per package that is being read
+	running sync.WaitGroup // the follower, and the reading of packages
+	putting sync.Mutex     // held by Put
+	slots   chan struct{}  // one per package that is being read
+	wait    time.Duration  // waitTime, shorter in tests
 
-	mu     sync.Mutex
-	cached []*content          // the longest unused first
-	flying map[string]*reading // by SHA-256
+	mu      sync.Mutex
+	there   map[string]schemas.Package // by SHA-256
+	changed chan struct{}              // closed when there changes
+	cached  []*content                 // the longest unused first
+	flying  map[string]*reading        // by SHA-256
 }
 
 type content struct {
@@ -85,37 +82,44 @@ type reading struct {
 	err  error
 }
 
-// Open prepares a store and opens its producer.
+// Open begins to follow the packages' records.
 func Open(cluster *kafka.Cluster, box *secret.Box, node string, log *slog.Logger, reg prometheus.Registerer) (*Store, error) {
-	p, err := cluster.NewProducer("packages", log, reg)
-	if err != nil {
-		return nil, err
-	}
 	s := &Store{
-		cluster: cluster, box: box, node: node, log: log, prod: p, slots: make(chan struct{}, readsMax), flying: map[string]*reading{},
+		node: node, wait: waitTime, log: log, slots: make(chan struct{}, readsMax), flying: map[string]*reading{}, there: map[string]schemas.Package{}, changed: make(chan struct{}),
 		reads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "vedette_packages_reads_total", Help: "Upgrade packages asked for by gateways, by where they came from: memory, topic, missing.",
 		}, []string{"result"}),
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for _, r := range []string{"memory", "topic", "missing"} {
 		s.reads.WithLabelValues(r)
 	}
 	if reg != nil {
 		if err := reg.Register(s.reads); err != nil {
-			p.Close()
 			return nil, err
 		}
 	}
+	var err error
+	s.files, err = blobs.Open(cluster, box, blobs.Config{
+		Name: "packages", Owner: schemas.BlobPackage, Apply: s.apply, Named: s.named,
+		Claims: func(key []byte) bool { _, chunk, ok := schemas.PackageOf(key); return ok && chunk < 0 },
+	}, node, log, reg)
+	if err != nil {
+		return nil, err
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.running.Go(func() {
+		if err := s.files.Run(s.ctx); err != nil {
+			s.log.Error("upgrade packages are not followed any more; restart this process", "err", err)
+		}
+	})
 	return s, nil
 }
 
-// Close ends what is being read, closes the producer and forgets what is in
-// memory. No package may be asked for any more.
+// Close ends what is being read and forgets what is in memory. No package may be
+// asked for any more.
 func (s *Store) Close() {
 	s.cancel()
-	s.reading.Wait()
-	s.prod.Close()
+	s.running.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.cached {
@@ -124,9 +128,43 @@ func (s *Store) Close() {
 	s.cached = nil
 }
 
-// Put sees to it that a package stands in the topic and returns its SHA-256. What
-// stands there already is not written again. Packages that nobody has put for a
-// day go, and the oldest of too many.
+// Err is nil unless a newer program wrote records that this one does not read.
+func (s *Store) Err() error { return s.files.Err() }
+
+// apply takes in the record of a package.
+func (s *Store) apply(_ context.Context, rec *schemas.Record) error {
+	sum, _, _ := schemas.PackageOf(rec.Key)
+	var p schemas.Package
+	if len(rec.Value) > 0 {
+		var err error
+		if p, err = schemas.ParsePackage(rec); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.there[sum] = p; p.Size == 0 {
+		delete(s.there, sum)
+	}
+	close(s.changed)
+	s.changed = make(chan struct{})
+	return nil
+}
+
+// named returns the contents of all packages.
+func (s *Store) named() []schemas.Content {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []schemas.Content
+	for sum, p := range s.there {
+		out = append(out, schemas.Content{SHA256: sum, Size: p.Size})
+	}
+	return out
+}
+
+// Put makes a package available to all gateways and returns its SHA-256. A content
+// that is there already is not written again. Packages that nobody has put for a day go, and the
+// oldest of too many.
 func (s *Store) Put(ctx context.Context, file string, data []byte) (string, error) {
 	switch {
 	case len(data) == 0:
@@ -134,132 +172,42 @@ func (s *Store) Put(ctx context.Context, file string, data []byte) (string, erro
 	case len(data) > schemas.MaxPackageBytes:
 		return "", ErrTooLarge
 	}
-	hash := sha256.Sum256(data)
-	p := schemas.Package{File: file, SHA256: hex.EncodeToString(hash[:]), Size: int64(len(data)), Node: s.node, Time: time.Now()}
+	p := schemas.Package{File: file, SHA256: blobs.ContentOf(data).SHA256, Size: int64(len(data)), Node: s.node, Time: time.Now()}
 	rec, err := p.Record()
 	if err != nil {
 		return "", err
 	}
+	select {
+	case <-s.files.Ready():
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
 	s.putting.Lock()
 	defer s.putting.Unlock()
-	have, err := s.scan(ctx)
-	if err != nil {
-		return "", err
+	if err := s.files.Publish(ctx, [][]byte{data}, rec); err != nil {
+		return "", fmt.Errorf("write the package: %w", err)
 	}
-	var there map[int]bool
-	if x := have[p.SHA256]; x != nil {
-		there = x.chunks
-	}
-	var recs []schemas.Record
-	n := 0
-	for chunk := range slices.Chunk(data, schemas.MaxFileChunkBytes) {
-		if !there[n] {
-			recs = append(recs, schemas.PackageChunk(p.SHA256, n, chunk))
-		}
-		n++
-	}
-	if err := s.write(ctx, append(recs, rec)); err != nil {
-		return "", err
-	}
-	delete(have, p.SHA256)
-	if err := s.write(ctx, outdated(have, p.Time)); err != nil {
+	if err := s.files.Put(ctx, s.outdated(p.SHA256, p.Time)...); err != nil {
 		s.log.Warn("old packages were not taken away; tried again with the next one", "err", err)
 	}
+	s.files.Sweep(ctx)
 	return p.SHA256, nil
 }
 
-// write produces records in their order, sealed, a bounded number at a time.
-func (s *Store) write(ctx context.Context, recs []schemas.Record) error {
-	for batch := range slices.Chunk(recs, batchRecords) {
-		sealed := make([]schemas.Record, len(batch))
-		for i, rec := range batch {
-			rec.Headers = append(rec.Headers, schemas.Header{Key: schemas.HeaderMAC, Value: s.box.MAC(purpose, schemas.MACInput(&rec))})
-			sealed[i] = rec
-		}
-		if _, err := s.prod.ProduceSync(ctx, sealed...); err != nil {
-			return fmt.Errorf("write the package: %w", err)
-		}
-	}
-	return nil
-}
-
-// standing is what the topic holds of a package.
-type standing struct {
-	chunks map[int]bool
-	// time is when it was put last, or, of what was never completed, when its
-	// newest chunk was written.
-	time time.Time
-	put  bool
-}
-
-// scan reads what packages the topic holds.
-func (s *Store) scan(ctx context.Context) (map[string]*standing, error) {
-	out := map[string]*standing{}
-	err := s.read(ctx, func(rec *schemas.Record, sum string, chunk int) bool {
-		x := out[sum]
-		if x == nil {
-			x = &standing{chunks: map[int]bool{}}
-			out[sum] = x
-		}
-		switch {
-		case chunk >= 0 && len(rec.Value) == 0:
-			delete(x.chunks, chunk)
-		case chunk >= 0:
-			x.chunks[chunk] = true
-			if !x.put {
-				x.time = rec.Timestamp
-			}
-		case len(rec.Value) == 0:
-			x.put = false
-		default:
-			if p, err := schemas.ParsePackage(rec); err == nil {
-				x.put, x.time = true, p.Time
-			}
-		}
-		return true
-	})
-	maps.DeleteFunc(out, func(_ string, x *standing) bool { return !x.put && len(x.chunks) == 0 })
-	return out, err
-}
-
 // outdated returns the records that take away which packages are too old, and the
-// oldest beyond the number kept beside one more.
-func outdated(have map[string]*standing, now time.Time) []schemas.Record {
-	order := slices.SortedFunc(maps.Keys(have), func(a, b string) int { return have[b].time.Compare(have[a].time) }) // the newest first
+// oldest beyond the number kept. The package that was just put stays.
+func (s *Store) outdated(put string, now time.Time) []schemas.Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	order := slices.SortedFunc(maps.Keys(s.there), func(a, b string) int { return s.there[b].Time.Compare(s.there[a].Time) }) // the newest first
+	order = slices.DeleteFunc(order, func(sum string) bool { return sum == put })
 	var recs []schemas.Record
 	for i, sum := range order {
-		x := have[sum]
-		if i < keptMax-1 && now.Sub(x.time) <= keptFor {
-			continue
-		}
-		recs = append(recs, schemas.PackageTombstone(sum))
-		for _, n := range slices.Sorted(maps.Keys(x.chunks)) {
-			recs = append(recs, schemas.PackageChunk(sum, n, nil))
+		if i >= keptMax-1 || now.Sub(s.there[sum].Time) > keptFor {
+			recs = append(recs, schemas.PackageTombstone(sum))
 		}
 	}
 	return recs
-}
-
-// read passes the topic's records of packages that verify to fn, until it answers
-// false. chunk is -1 for the record that a package is there.
-func (s *Store) read(ctx context.Context, fn func(rec *schemas.Record, sum string, chunk int) bool) error {
-	ranges, err := s.cluster.Ranges(ctx, schemas.TopicFiles)
-	if err != nil {
-		return err
-	}
-	for p, r := range ranges {
-		err := s.cluster.Read(ctx, schemas.TopicFiles, int32(p), r, func(rec schemas.Record) bool {
-			sum, chunk, ok := schemas.PackageOf(rec.Key)
-			if !ok || !s.box.Verify(purpose, schemas.MACInput(&rec), rec.Header(schemas.HeaderMAC)) {
-				return true
-			}
-			return fn(&rec, sum, chunk)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Package returns a package's content by its SHA-256, from memory or the topic.
@@ -283,7 +231,7 @@ func (s *Store) Package(ctx context.Context, u *schemas.AgentUpgrade) ([]byte, e
 		r = &reading{done: make(chan struct{})}
 		s.flying[u.SHA256] = r
 		// Who asked first may go; the others still wait for it.
-		s.reading.Go(func() { s.fetch(u.SHA256, u.Size, r) })
+		s.running.Go(func() { s.fetch(u.SHA256, u.Size, r) })
 	}
 	s.mu.Unlock()
 	select {
@@ -297,12 +245,14 @@ func (s *Store) Package(ctx context.Context, u *schemas.AgentUpgrade) ([]byte, e
 func (s *Store) fetch(sum string, size int64, r *reading) {
 	ctx, cancel := context.WithTimeout(s.ctx, readTime)
 	defer cancel()
-	select {
-	case s.slots <- struct{}{}:
-		r.data, r.err = s.load(ctx, sum, size)
-		<-s.slots
-	case <-ctx.Done():
-		r.err = ctx.Err()
+	if r.err = s.await(ctx, sum); r.err == nil {
+		select {
+		case s.slots <- struct{}{}:
+			r.data, r.err = s.load(ctx, sum, size)
+			<-s.slots
+		case <-ctx.Done():
+			r.err = ctx.Err()
+		}
 	}
 	result := "topic"
 	if r.err != nil {
@@ -333,29 +283,42 @@ func (s *Store) keep(sum string, data []byte) {
 	}
 }
 
-// load reads a content from the topic. It ends at the last chunk that was
-// missing: what a tombstone behind it takes away is whole all the same.
-func (s *Store) load(ctx context.Context, sum string, size int64) ([]byte, error) {
-	data, missing := make([]byte, size), map[int]bool{}
-	for n := range schemas.PackageChunks(size) {
-		missing[n] = true
+// await waits until a package is there. A gateway may hear of an order before it
+// hears of the package, because the two stand in different topics.
+func (s *Store) await(ctx context.Context, sum string) error {
+	select {
+	case <-s.files.Ready():
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	err := s.read(ctx, func(rec *schemas.Record, of string, n int) bool {
-		if of != sum || !missing[n] {
-			return true
+	limit := time.NewTimer(s.wait)
+	defer limit.Stop()
+	for {
+		s.mu.Lock()
+		_, ok := s.there[sum]
+		changed := s.changed
+		s.mu.Unlock()
+		if ok {
+			return nil
 		}
-		room := data[n*schemas.MaxFileChunkBytes:]
-		if room = room[:min(len(room), schemas.MaxFileChunkBytes)]; len(rec.Value) == len(room) {
-			copy(room, rec.Value)
-			delete(missing, n)
+		select {
+		case <-changed:
+		case <-limit.C:
+			return ErrMissing
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		return len(missing) > 0
-	})
-	if err != nil {
+	}
+}
+
+// load reads a content.
+func (s *Store) load(ctx context.Context, sum string, size int64) ([]byte, error) {
+	data, err := s.files.Load(ctx, schemas.Content{SHA256: sum, Size: size})
+	switch {
+	case errors.Is(err, blobs.ErrMissing), errors.Is(err, blobs.ErrDamaged):
+		return nil, fmt.Errorf("%w: %w", ErrMissing, err)
+	case err != nil:
 		return nil, fmt.Errorf("read the package: %w", err)
 	}
-	if hash := sha256.Sum256(data); len(missing) > 0 || hex.EncodeToString(hash[:]) != sum {
-		return nil, ErrMissing
-	}
-	return data, nil
+	return data[0], nil
 }

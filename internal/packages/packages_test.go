@@ -12,15 +12,16 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"go.uber.org/goleak"
 
+	"vedette/internal/blobs"
 	"vedette/internal/kafka"
 	"vedette/internal/kafka/kafkatest"
+	"vedette/internal/leaktest"
 	"vedette/internal/secret"
 	"vedette/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func open(t *testing.T, cluster *kafka.Cluster, key byte) *Store {
 	t.Helper()
@@ -52,24 +53,24 @@ func put(t *testing.T, s *Store, data []byte) *schemas.AgentUpgrade {
 	return &schemas.AgentUpgrade{File: "x.wpk", SHA256: sum, Size: int64(len(data))}
 }
 
-// records counts the topic's records of packages: chunks, completions, tombstones.
-func records(t *testing.T, s *Store) (chunks, puts, gone int) {
+// chunks returns how many chunks the topic blobs ever got.
+func chunks(t *testing.T, cluster *kafka.Cluster) int64 {
 	t.Helper()
-	err := s.read(t.Context(), func(rec *schemas.Record, _ string, n int) bool {
-		switch {
-		case len(rec.Value) == 0:
-			gone++
-		case n < 0:
-			puts++
-		default:
-			chunks++
-		}
-		return true
-	})
+	r, err := cluster.Ranges(t.Context(), schemas.TopicBlobs)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("no range of the topic blobs: %v", err)
 	}
-	return chunks, puts, gone
+	return r[0].End
+}
+
+// holds waits until a store knows of n packages.
+func holds(t *testing.T, s *Store, n int) {
+	t.Helper()
+	for end := time.Now().Add(2 * time.Minute); len(s.named()) != n; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the store knows of %d packages, want %d", len(s.named()), n)
+		}
+	}
 }
 
 func TestAPackageIsWrittenOnceAndReadWholeElsewhere(t *testing.T) {
@@ -79,8 +80,8 @@ func TestAPackageIsWrittenOnceAndReadWholeElsewhere(t *testing.T) {
 	data := testPackage(1, 2*schemas.MaxFileChunkBytes+17)
 	u := put(t, a, data)
 	put(t, b, data)
-	if chunks, puts, gone := records(t, a); chunks != 3 || puts != 2 || gone != 0 {
-		t.Errorf("%d chunks, %d, %d", chunks, puts, gone)
+	if n := chunks(t, cluster); n != 3 {
+		t.Errorf("%d chunks were written for two puts of one package, want 3", n)
 	}
 	var wg sync.WaitGroup
 	for range 8 {
@@ -108,6 +109,7 @@ func TestWhatIsNotWholeIsNotGiven(t *testing.T) {
 	t.Parallel()
 	cluster := kafkatest.New(t)
 	s, stranger := open(t, cluster, 1), open(t, cluster, 2)
+	s.wait = 10 * time.Millisecond
 	data := testPackage(1, schemas.MaxFileChunkBytes+1)
 	u := put(t, stranger, data) // not under this cluster key
 	f := func(u schemas.AgentUpgrade, want error) {
@@ -137,48 +139,76 @@ func TestWhatIsNotWholeIsNotGiven(t *testing.T) {
 	}
 }
 
-func TestABrokenPutIsCompletedByTheNextOne(t *testing.T) {
+func TestABrokenPackageIsCompletedByTheNextPut(t *testing.T) {
 	t.Parallel()
-	s := open(t, kafkatest.New(t), 1)
+	cluster := kafkatest.New(t)
+	s := open(t, cluster, 1)
 	data := testPackage(1, 2*schemas.MaxFileChunkBytes)
 	u := put(t, s, data)
-	if err := s.write(t.Context(), []schemas.Record{schemas.PackageTombstone(u.SHA256), schemas.PackageChunk(u.SHA256, 1, nil)}); err != nil {
-		t.Fatal(err)
+	// Its chunks are gone, as when the topic was made anew.
+	broken := schemas.Blob{Owner: schemas.BlobPackage, Content: schemas.Content{SHA256: u.SHA256, Size: u.Size}, First: 100, Last: 101, Time: time.Now()}
+	if err := s.files.Put(t.Context(), broken.Record()); err != nil {
+		t.Fatalf("the record is not written: %v", err)
 	}
-	have, err := s.scan(t.Context())
-	if x := have[u.SHA256]; err != nil || x == nil || x.put || len(x.chunks) != 1 {
-		t.Fatalf("%+v, %v", have, err)
+	if _, err := s.Package(t.Context(), u); !errors.Is(err, ErrMissing) {
+		t.Errorf("a package that is gone gives %v, want ErrMissing", err)
 	}
 	put(t, s, data)
-	if chunks, _, _ := records(t, s); chunks != 3 {
-		t.Errorf("%d chunks written, want two and the one that was gone", chunks)
+	if got, err := s.Package(t.Context(), u); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("after another put it has %d bytes and the error %v", len(got), err)
+	}
+}
+
+func TestAPackageThatIsOrderedAMomentTooEarlyIsAwaited(t *testing.T) {
+	t.Parallel()
+	cluster := kafkatest.New(t)
+	a, b := open(t, cluster, 1), open(t, cluster, 1)
+	b.wait = 2 * time.Minute
+	data := testPackage(1, 100)
+	got := make(chan []byte, 1)
+	go func() {
+		c := blobs.ContentOf(data)
+		d, err := b.Package(t.Context(), &schemas.AgentUpgrade{SHA256: c.SHA256, Size: c.Size})
+		if err != nil {
+			t.Errorf("the package is not given: %v", err)
+		}
+		got <- d
+	}()
+	put(t, a, data)
+	if d := <-got; !bytes.Equal(d, data) {
+		t.Errorf("the package has %d bytes, want %d", len(d), len(data))
 	}
 }
 
 func TestOldPackagesAndTooManyGo(t *testing.T) {
 	t.Parallel()
 	s := open(t, kafkatest.New(t), 1)
+	select {
+	case <-s.files.Ready():
+	case <-time.After(2 * time.Minute):
+		t.Fatal("the store does not become ready")
+	}
 	old := schemas.Package{File: "old.wpk", SHA256: fmt.Sprintf("%064x", 1), Size: 3, Node: "n1", Time: time.Now().Add(-25 * time.Hour)}
 	rec, err := old.Record()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.write(t.Context(), []schemas.Record{schemas.PackageChunk(old.SHA256, 0, []byte("abc")), rec}); err != nil {
+	if err := s.files.Put(t.Context(), rec); err != nil {
 		t.Fatal(err)
 	}
+	holds(t, s, 1)
 	first := put(t, s, testPackage(0, 10))
-	have, err := s.scan(t.Context())
-	if err != nil || len(have) != 1 || have[old.SHA256] != nil {
-		t.Fatalf("%v, %v", have, err)
+	holds(t, s, 1)
+	if named := s.named(); named[0].SHA256 != first.SHA256 {
+		t.Errorf("%s stayed, want the new package", named[0].SHA256)
 	}
 	for i := range uint64(keptMax) {
 		put(t, s, testPackage(1+i, 10))
 	}
-	have, err = s.scan(t.Context())
-	if err != nil || len(have) != keptMax || have[first.SHA256] != nil {
-		t.Errorf("%d packages, %v", len(have), err)
-	}
-	if got := outdated(map[string]*standing{"x": {chunks: map[int]bool{1: true}, time: time.Now().Add(-26 * time.Hour)}}, time.Now()); len(got) != 2 {
-		t.Errorf("%d records take away what was never completed", len(got))
+	holds(t, s, keptMax)
+	for _, c := range s.named() {
+		if c.SHA256 == first.SHA256 {
+			t.Error("the oldest of too many packages stayed")
+		}
 	}
 }

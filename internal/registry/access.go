@@ -543,13 +543,18 @@ func drop(list *[]int, x int) bool {
 
 // Access returns who may do what, and whether changes of it are active. It is not
 // to be changed.
+func (s *State) Access() (*Access, bool) {
+	if s.access == nil {
+		return newAccess(), false
+	}
+	return s.access, true
+}
+
+// Access returns the State's access.
 func (r *Registry) Access() (*Access, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if r.state.access == nil {
-		return newAccess(), false
-	}
-	return r.state.access, true
+	return r.state.Access()
 }
 
 // ChangeAccess proposes a change and waits for the outcome. secret is a password

@@ -12,7 +12,7 @@ import (
 	"vedette/schemas"
 )
 
-// accessState is a state with active access, a user 100 and what changes added.
+// accessState is a state with active access and a user 100.
 type accessState struct {
 	t *testing.T
 	s *State

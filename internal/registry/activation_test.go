@@ -112,7 +112,7 @@ func TestAGatewayThatAnnouncesNothingIsMissing(t *testing.T) {
 	}
 }
 
-// What a node proposes against the rule is refused by all nodes alike.
+// All nodes alike refuse a proposal that breaks the rule.
 func TestTheStateRefusesAFormatThatIsNotActive(t *testing.T) {
 	t.Parallel()
 	s := NewState()
@@ -137,7 +137,7 @@ func TestTheStateRefusesAFormatThatIsNotActive(t *testing.T) {
 }
 
 // A snapshot with formats that a program does not read is not used by it: the next
-// one it wrote would lack what they hold.
+// one it wrote would lack their content.
 func TestASnapshotOfLaterFormatsIsNotUsed(t *testing.T) {
 	t.Parallel()
 	cluster, box := kafkatest.New(t), testBox(t, 7)

@@ -287,7 +287,7 @@ func (w *writer) proposalID(id string) {
 	w.text(id)
 }
 
-// reader takes apart what writer wrote; bad is set once something is missing.
+// reader takes the bytes of a writer apart; bad is set once something is missing.
 type reader struct {
 	b   []byte
 	bad bool
@@ -316,9 +316,9 @@ func (r *reader) int() int64 {
 }
 
 // count reads a number of entries, each of which takes a byte at least.
-func (r *reader) count(max uint64) int {
+func (r *reader) count(limit uint64) int {
 	n := r.uint()
-	if n > max || n > uint64(len(r.b)) {
+	if n > limit || n > uint64(len(r.b)) {
 		r.fail()
 		return 0
 	}

@@ -121,7 +121,7 @@ func TestEveryReaderComesToTheSameStateByteForByte(t *testing.T) {
 	for seed := range uint64(10) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		log := commands(rng, 600)
-		// The log is what the brokers made of several proposers: any order is one.
+		// The brokers order the records of several proposers: any order is possible.
 		rng.Shuffle(len(log), func(i, j int) { log[i], log[j] = log[j], log[i] })
 		straight := NewState()
 		readers := []*State{NewState(), NewState(), NewState()}

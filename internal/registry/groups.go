@@ -204,7 +204,7 @@ func (r *Registry) SetGroups(ctx context.Context, agentID string, mode schemas.G
 }
 
 // AssignDefault puts an agent that has no group into default and leaves others
-// alone: what a first keepalive does.
+// alone, as a first keepalive does.
 //
 // Source: spec/agent-protocol.md §7.
 func (r *Registry) AssignDefault(ctx context.Context, agentID string) error {

@@ -52,7 +52,7 @@ func ParseClientKeys(r io.Reader) ([]KeyLine, error) {
 				out = append(out, k)
 			}
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out, errors.Join(errs...)
 		}
 		if err != nil {
@@ -69,7 +69,7 @@ func readLine(br *bufio.Reader) (string, error) {
 		if room := keyLineMax - sb.Len(); room > 0 {
 			sb.Write(part[:min(len(part), room)])
 		}
-		if err == bufio.ErrBufferFull {
+		if errors.Is(err, bufio.ErrBufferFull) {
 			continue
 		}
 		return strings.TrimRight(sb.String(), "\r\n"), err

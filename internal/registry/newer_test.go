@@ -74,7 +74,7 @@ func TestANodeStopsAtARecordOfALaterProgram(t *testing.T) {
 		if _, err := young.Snapshot(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		addAgents(t, young, int(young.Status().Agents), int(young.Status().Agents)+3)
+		addAgents(t, young, young.Status().Agents, young.Status().Agents+3)
 	}
 	upgraded, _ := startWith(t, cluster, box, "old", 0, later)
 	ready(t, upgraded)

@@ -18,7 +18,7 @@ type AddRequest struct {
 	// ID and Key are given by imports; empty means the next id, a random key.
 	ID  string
 	Key secret.String
-	// KeyHash is what the requester showed of the key it holds.
+	// KeyHash is the requester's proof of the key it holds.
 	KeyHash string
 	Groups  []string
 	Force   schemas.ForcePolicy

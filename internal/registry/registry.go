@@ -29,7 +29,7 @@ const (
 	pendingMax = 4096
 	// presencesMax bounds the presence records kept.
 	presencesMax = 2 * agentsMax
-	// flushTimeout bounds the wait at the end for what was handed to the brokers.
+	// flushTimeout bounds the wait at the end for records handed to the brokers.
 	flushTimeout = 5 * time.Second
 )
 
@@ -48,7 +48,7 @@ const (
 	ChangeGroups
 )
 
-// Change tells a subscriber what happened to an agent.
+// Change tells a subscriber of one change to an agent.
 type Change struct {
 	Kind ChangeKind
 	// Agent is the agent as it is now; Removed when it may no longer connect.
@@ -84,7 +84,7 @@ type Registry struct {
 	// formats are the ones that this program reads; a test puts others in their place.
 	formats schemas.Formats
 
-	// mu guards what follows. Callbacks never run under it.
+	// mu guards the fields below. Callbacks never run under it.
 	mu        sync.RWMutex
 	state     *State
 	presences map[string]schemas.Presence
@@ -118,7 +118,7 @@ func Open(cluster *kafka.Cluster, box *secret.Box, node string, log *slog.Logger
 // agent 000, and the name of this machine. Call it before Run.
 func (r *Registry) Reserve(names ...string) { r.reserved = names }
 
-// OnRejected sets what is told of records that were not applied; cause is mac,
+// OnRejected sets the receiver of records that were not applied; cause is mac,
 // shape, sealed or presence. Set it before Run. It must not block.
 func (r *Registry) OnRejected(fn func(rec schemas.Record, cause string)) {
 	r.mu.Lock()
@@ -127,7 +127,7 @@ func (r *Registry) OnRejected(fn func(rec schemas.Record, cause string)) {
 }
 
 // Run loads the newest snapshot and follows the topics until ctx ends, then
-// writes out what was produced, closes the producer and returns nil.
+// flushes the producer, closes it and returns nil.
 func (r *Registry) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -296,7 +296,7 @@ var ErrNewer = errors.New("the registry needs a newer version of this program")
 
 // halt stops the state in front of a record that a newer program wrote. Passing
 // over it would lose it: the next snapshot would lack it, and the log is cut behind
-// snapshots. What is known already stays in use. After an upgrade the next start
+// snapshots. The state so far stays in use. After an upgrade the next start
 // goes on here.
 func (r *Registry) halt(offset int64, unknown *schemas.UnknownProposalError) {
 	err := fmt.Errorf("%w: it does not know the record at offset %d (%w). Upgrade this node to the version of that node", ErrNewer, offset, unknown)
@@ -383,7 +383,7 @@ func sealedField(p *schemas.Proposal) (sealed []byte, has bool) {
 	return nil, false
 }
 
-// changes are what subscribers are told of an accepted proposal, in order.
+// changes are the messages to subscribers about an accepted proposal, in order.
 func changes(kind schemas.ProposalKind, out *Outcome) []Change {
 	var cs []Change
 	if kind == schemas.ProposalAgentAdd || kind == schemas.ProposalAgentRemove {
@@ -454,7 +454,7 @@ func (r *Registry) Agents() []Agent {
 	return r.state.Agents()
 }
 
-// Presence returns what the gateways know of an agent; false when it never connected.
+// Presence returns an agent's presence; false when the agent never connected.
 func (r *Registry) Presence(id string) (schemas.Presence, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

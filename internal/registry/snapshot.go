@@ -36,7 +36,7 @@ const purposeSnapshot = "registry snapshot"
 
 // Snapshot writes the whole state to TopicSnapshots, so that a node which starts
 // need not read the registry from its beginning, and returns the offset it holds.
-// What lies behind the snapshot before it is then removed from the registry, as
+// Records that the snapshot before it holds are then removed from the registry, as
 // are older snapshots. Snapshots by several nodes at once do no harm.
 //
 // It is sealed and authenticated under the first cluster key.
@@ -78,7 +78,7 @@ func (r *Registry) Snapshot(ctx context.Context) (int64, error) {
 		}
 		m.Chunks = append(m.Chunks, done[0].Offset)
 	}
-	// Another node that was faster may have removed what was before its own.
+	// Another node that was faster may have removed the records before its own.
 	ranges, err := r.cluster.Ranges(ctx, schemas.TopicSnapshots)
 	if err != nil {
 		return 0, err
@@ -102,7 +102,7 @@ func (r *Registry) Snapshot(ctx context.Context) (int64, error) {
 	return offset, nil
 }
 
-// cut removes what two snapshots hold from the registry, and the snapshots before those.
+// cut removes records that two snapshots hold from the registry, and the snapshots before those.
 func (r *Registry) cut(ctx context.Context, topicID string) error {
 	r.mu.RLock()
 	var own []schemas.SnapshotManifest
@@ -193,7 +193,7 @@ func (r *Registry) load(ctx context.Context) (from int64, err error) {
 // errInSnapshot says why the outcome of a proposal is not known.
 var errInSnapshot = errors.New("this node read it as part of a snapshot")
 
-// errGone says that the log begins behind what the snapshots hold.
+// errGone says that the log begins behind the end of the snapshots.
 var errGone = errors.New("records of the registry are gone and no snapshot holds them")
 
 func (r *Registry) tryLoad(ctx context.Context) (from int64, err error) {
@@ -368,7 +368,7 @@ func (r *Registry) install(s *State) {
 	r.tell(difference(old, s))
 }
 
-// difference is what subscribers must know when one state takes another's place.
+// difference lists the changes for subscribers when one state takes another's place.
 func difference(old, now *State) []Change {
 	var cs []Change
 	for _, a := range old.Agents() {
@@ -426,7 +426,7 @@ func (r *Registry) snapshotDue() bool {
 	return r.state.offset-last >= int64(r.snapshotEvery)
 }
 
-// Status is what people ask of the registry.
+// Status describes the registry to people.
 type Status struct {
 	// Agents may connect; Removed entries are kept, not purged.
 	Agents, Removed, Groups, Users int
@@ -438,7 +438,7 @@ type Status struct {
 	Snapshots []schemas.SnapshotManifest
 }
 
-// Status returns counts of what this node holds.
+// Status returns the counts of this node.
 func (r *Registry) Status() Status {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

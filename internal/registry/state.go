@@ -43,7 +43,7 @@ type Agent struct {
 	seq  int64 // order of addition
 }
 
-// KeyHash is what an agent shows to prove that it holds its key.
+// KeyHash proves that an agent holds its key.
 func (a *Agent) KeyHash() string {
 	sum := sha1.Sum([]byte(a.ID + a.Name + a.Key.Reveal()))
 	return hex.EncodeToString(sum[:])
@@ -108,7 +108,7 @@ const (
 // Refusal is the error of a proposal that was refused.
 type Refusal struct {
 	Reason Reason
-	// Arg is what the reason is about: a name, an address, an id.
+	// Arg is the subject of the reason: a name, an address, an id.
 	Arg string
 	// Why explains, for the server's log, why an existing agent was not replaced.
 	Why string
@@ -125,7 +125,7 @@ func (r *Refusal) Error() string {
 	return s
 }
 
-// Outcome is what a proposal came to.
+// Outcome is the outcome of a proposal.
 type Outcome struct {
 	// Refusal is nil when the proposal was accepted.
 	Refusal *Refusal
@@ -175,7 +175,7 @@ func NewState() *State {
 // field in clear text. Refused proposals change nothing but the memory of
 // their id.
 //
-// A change of what Apply decides needs a format of its own: nodes of two versions
+// A change of the decisions of Apply needs a format of its own: nodes of two versions
 // would part (docs/design.md D13). A format that is not active is refused.
 func (s *State) Apply(p *schemas.Proposal, opened secret.String, offset int64) Outcome {
 	s.offset = offset

@@ -18,14 +18,19 @@ func (r *Registry) User(name string) (User, bool) {
 }
 
 // Users returns the API users sorted by name.
+func (s *State) Users() []User {
+	out := make([]User, 0, len(s.users))
+	for _, name := range slices.Sorted(maps.Keys(s.users)) {
+		out = append(out, s.users[name])
+	}
+	return out
+}
+
+// Users returns the API users sorted by name.
 func (r *Registry) Users() []User {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	out := make([]User, 0, len(r.state.users))
-	for _, name := range slices.Sorted(maps.Keys(r.state.users)) {
-		out = append(out, r.state.users[name])
-	}
-	return out
+	return r.state.Users()
 }
 
 // AddUser proposes an API user and waits for the outcome. Of two nodes that add
@@ -41,10 +46,13 @@ func (r *Registry) AddUser(ctx context.Context, u User) error {
 }
 
 // TokenKey returns the key that signs API tokens, as PEM, and whether there is one.
+func (s *State) TokenKey() ([]byte, bool) { return []byte(s.token.Reveal()), s.token != "" }
+
+// TokenKey returns the key that signs API tokens, as PEM, and whether there is one.
 func (r *Registry) TokenKey() ([]byte, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return []byte(r.state.token.Reveal()), r.state.token != ""
+	return r.state.TokenKey()
 }
 
 // SetTokenKey offers a key for API tokens and returns the one that counts on

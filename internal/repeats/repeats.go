@@ -15,7 +15,7 @@ const (
 	// streamMax bounds the name of a stream; events of a longer one are not
 	// looked at.
 	streamMax = 128
-	// repeatsMagic begins what AppendSnapshot writes; its last byte is the version
+	// repeatsMagic begins a snapshot; its last byte is the version
 	// of the form. The engine's snapshot begins otherwise.
 	repeatsMagic = "vedette repeats\x00\x01"
 )
@@ -153,12 +153,12 @@ func (r *Memory) AppendSnapshot(dst []byte) []byte {
 	return dst
 }
 
-// ErrBroken says that bytes begin like what AppendSnapshot writes, and
+// ErrBroken says that bytes begin like a snapshot, and
 // are not.
 var ErrBroken = errors.New("what is remembered of repeats is broken")
 
-// Restore reads what AppendSnapshot wrote at the begin of data, and
-// returns what follows it. Data that begins otherwise remembers nothing.
+// Restore reads the snapshot at the begin of data, and
+// returns the bytes behind it. Data that begins otherwise remembers nothing.
 func Restore(data []byte) (r Memory, rest []byte, err error) {
 	if len(data) < len(repeatsMagic) || string(data[:len(repeatsMagic)]) != repeatsMagic {
 		return Memory{}, data, nil

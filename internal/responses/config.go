@@ -70,7 +70,7 @@ type Response struct {
 type Set struct {
 	bound []Bound
 	white whiteList
-	// Warnings tell of what is allowed and has no effect.
+	// Warnings tell of settings that are allowed and have no effect.
 	Warnings []string
 	commands map[string]Command
 }
@@ -228,7 +228,7 @@ func matches(p *regex.Pattern, s string) bool {
 	return m.Match(p, s, regex.Lower(s))
 }
 
-// arHead is what every agent's list begins with: how it is restarted.
+// arHead begins every agent's list: how the agent is restarted.
 const arHead = "restart-ossec0 - restart-ossec.sh - 0\n" +
 	"restart-ossec0 - restart-ossec.cmd - 0\n" +
 	"restart-wazuh0 - restart-ossec.sh - 0\n" +
@@ -250,7 +250,7 @@ func (s *Set) ARConf() []byte {
 	return []byte(b.String())
 }
 
-// whiteList holds what no response is sent about.
+// whiteList holds the addresses that no response is sent about.
 type whiteList struct {
 	nets  []netip.Prefix
 	names []*regex.Pattern

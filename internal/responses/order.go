@@ -17,7 +17,7 @@ type Order struct {
 	Text, Legacy string
 }
 
-// Alert is what decides about responses.
+// Alert holds the parts of an alert that decide about responses.
 type Alert struct {
 	ID      string // alert.id
 	AgentID string
@@ -178,7 +178,7 @@ func Message(command, node string, args []string, alert []byte) (string, error) 
 	return message(command, node, ModuleAPI, args, alert)
 }
 
-// shorten leaves out of an alert what is longest and never acted on: a message
+// shorten leaves out the longest members of an alert that are never acted on: a message
 // that is cut would be no JSON.
 func shorten(document []byte) ([]byte, error) {
 	var m map[string]json.RawMessage

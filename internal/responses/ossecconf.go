@@ -62,7 +62,7 @@ func WithOssecConf(cfg Config) (Config, error) {
 	return cfg, errors.Join(f.errs...)
 }
 
-// ossecConf collects what a file says.
+// ossecConf collects the settings of a file.
 type ossecConf struct {
 	file string
 	out  Config

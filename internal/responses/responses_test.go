@@ -104,7 +104,7 @@ func TestMessagesAreWordedAsAgentsExpect(t *testing.T) {
 	if a.AgentID != "005" || a.RuleID != "5712" {
 		t.Errorf("%+v", a)
 	}
-	// What is too long is left out, not cut.
+	// A member that is too long is left out, not cut.
 	long := strings.Replace(alert, `"full_log":"x"`, `"full_log":"`+strings.Repeat("y", 70_000)+`"`, 1)
 	_, orders, _ = s.Orders([]byte(long), "node01")
 	if len(orders) != 1 || len(orders[0].Text) > 65_000 || !json.Valid([]byte(orders[0].Text)) || !strings.Contains(orders[0].Text, `"srcip":"10.2.3.4"`) {

@@ -23,7 +23,7 @@ const (
 	// at an orderly end.
 	DefaultRunTime = 30 * time.Second
 	endTime        = 10 * time.Second
-	// lineMax bounds what a script may say.
+	// lineMax bounds a line of a script's output.
 	lineMax = 64 << 10
 	// countsMax bounds the state keys that are remembered as offenders.
 	countsMax = 65_536
@@ -34,7 +34,7 @@ const (
 // time is over. It is safe for concurrent use.
 //
 // A script gets no shell, no arguments and nothing of this process's environment
-// but a path; it and what it starts end with the run time.
+// but a path; it and the processes that it starts end with the run time.
 //
 // Source: spec/active-response.md §4.
 type Runner struct {
@@ -189,7 +189,7 @@ func (r *Runner) slot(ctx context.Context) error {
 
 func (r *Runner) free() { <-r.slots }
 
-// stateKey names what a response has put in force.
+// stateKey names an effect of a response that is in force.
 func stateKey(name, line string) string {
 	var q struct {
 		Command    string `json:"command"`
@@ -203,7 +203,7 @@ func stateKey(name, line string) string {
 	return strings.Join(append([]string{name}, q.Parameters.Keys...), "-")
 }
 
-// hold remembers what is to be undone, and reports whether it was not in force;
+// hold remembers an effect to be undone, and reports whether it was not in force;
 // if it was, its time begins anew.
 func (r *Runner) hold(key, name string, message map[string]any, timeout time.Duration) (fresh bool) {
 	r.mu.Lock()
@@ -229,7 +229,7 @@ func (r *Runner) hold(key, name string, message map[string]any, timeout time.Dur
 	return true
 }
 
-// save writes what is to be undone. The caller holds mu.
+// save writes the effects to be undone. The caller holds mu.
 func (r *Runner) save() {
 	if r.file == "" {
 		return
@@ -246,7 +246,7 @@ func (r *Runner) save() {
 	}
 }
 
-// Tick undoes what is due, looked at every second, until ctx ends.
+// Tick undoes effects that are due, every second, until ctx ends.
 func (r *Runner) Tick(ctx context.Context) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
@@ -271,7 +271,7 @@ func (r *Runner) due(which func(*undo) bool) (keys []string) {
 	return keys
 }
 
-// undo undoes what stands under keys and still is as which says.
+// undo undoes the effects under keys that still are as which says.
 func (r *Runner) undo(ctx context.Context, keys []string, which func(*undo) bool) {
 	var wg sync.WaitGroup
 	for _, key := range keys {

@@ -1,13 +1,11 @@
-// Package rulesets keeps the versions of the ruleset in the topic `files` and
-// knows which of them workers are to run (docs/design.md D7). It does not look
-// into the files; compiling them is its users' work.
+// Package rulesets keeps the versions of the ruleset and knows which of them
+// workers are to run (docs/design.md D7). Lists of files stand in the topic `files`,
+// their contents in `blobs`, from where they are read when a version is compiled. It
+// does not look into the files; compiling them is its users' work.
 package rulesets
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,27 +16,19 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"vedette/internal/blobs"
 	"vedette/internal/kafka"
-	"vedette/internal/retry"
 	"vedette/internal/secret"
 	"vedette/schemas"
 )
 
-// purpose under the cluster key.
-const purpose = "files"
-
 const (
 	// Kept is how many versions stay; older ones go when a new one is published.
 	Kept = 32
-	// batchRecords bounds the chunks that wait for acknowledgement.
-	batchRecords = 32
 	// silentAfter is when a worker that writes nothing counts as gone; it writes
 	// every ReportEvery. workersMax bounds those remembered.
 	silentAfter = 3 * ReportEvery
 	workersMax  = 10_000
-	// readTries is how often the content of a version is read anew, when
-	// compaction moved it meanwhile.
-	readTries = 3
 )
 
 // ReportEvery is how often a worker repeats what it runs.
@@ -61,141 +51,133 @@ type File struct {
 
 // Store is one node's view of the published versions. It is safe for concurrent use.
 type Store struct {
-	cluster *kafka.Cluster
-	box     *secret.Box
 	node    string
-	log     *slog.Logger
-
-	producer *kafka.Producer
-	follower *kafka.Follower
-	rejected *prometheus.CounterVec
+	content *blobs.Store
 
 	mu       sync.Mutex
 	versions map[string]schemas.RulesetVersion
-	order    []string            // of versions, as first seen
-	chunks   map[string]struct{} // keys of the content that stands in the topic
+	order    []string // of versions, as first seen
 	workers  map[string]schemas.RulesetWorker
 	current  *schemas.RulesetCurrent
-	changed  chan struct{} // closed at each record
+	changed  chan struct{} // closed when the versions or the current one change
 }
 
 // Open prepares a store and opens its producer. Nothing is read before Run.
 func Open(cluster *kafka.Cluster, box *secret.Box, node string, log *slog.Logger, reg prometheus.Registerer) (*Store, error) {
-	p, err := cluster.NewProducer("rulesets", log, reg)
-	if err != nil {
-		return nil, err
-	}
 	s := &Store{
-		cluster: cluster, box: box, node: node, log: log, producer: p,
-		versions: map[string]schemas.RulesetVersion{}, chunks: map[string]struct{}{},
-		workers: map[string]schemas.RulesetWorker{}, changed: make(chan struct{}),
-		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "vedette_files_rejected_total", Help: "Records of the topic files that were not applied, by cause.",
-		}, []string{"reason"}),
+		node: node, versions: map[string]schemas.RulesetVersion{}, workers: map[string]schemas.RulesetWorker{}, changed: make(chan struct{}),
 	}
-	if reg != nil {
-		reg.MustRegister(s.rejected)
-	}
-	s.follower = cluster.Follow(schemas.TopicFiles, log, s.apply)
-	return s, nil
+	var err error
+	s.content, err = blobs.Open(cluster, box, blobs.Config{
+		Name: "rulesets", Owner: schemas.BlobRuleset, Claims: claims, Apply: s.apply, Named: s.named,
+	}, node, log, reg)
+	return s, err
 }
 
-// Run follows the topic until ctx ends, then closes the producer and returns nil.
-func (s *Store) Run(ctx context.Context) error {
-	defer s.producer.Close()
-	return s.follower.Run(ctx)
-}
+// Run follows the topic until ctx ends and returns nil.
+func (s *Store) Run(ctx context.Context) error { return s.content.Run(ctx) }
 
 // Ready is closed once the topic was read to the end it had when Run began.
-func (s *Store) Ready() <-chan struct{} { return s.follower.Ready() }
+func (s *Store) Ready() <-chan struct{} { return s.content.Ready() }
 
-// apply takes in one record of the topic.
-func (s *Store) apply(rec schemas.Record) {
-	key := string(rec.Key)
+// Err is nil unless a newer program wrote records that this one does not read.
+func (s *Store) Err() error { return s.content.Err() }
+
+func claims(key []byte) bool {
+	_, isVersion := schemas.RulesetVersionOf(key)
+	_, isWorker := schemas.RulesetWorkerOf(key)
+	return isVersion || isWorker || schemas.IsRulesetCurrent(key)
+}
+
+// apply takes in one record.
+func (s *Store) apply(_ context.Context, rec *schemas.Record) error {
+	if node, ok := schemas.RulesetWorkerOf(rec.Key); ok {
+		return s.applyWorker(node, rec)
+	}
 	version, isVersion := schemas.RulesetVersionOf(rec.Key)
-	_, _, isChunk := schemas.FileChunkOf(rec.Key)
-	isCurrent := schemas.IsRulesetCurrent(rec.Key)
-	node, isWorker := schemas.RulesetWorkerOf(rec.Key)
-	if !isVersion && !isChunk && !isCurrent && !isWorker {
-		return // group files and feeds have readers of their own
+	apply := s.applyCurrent
+	if isVersion {
+		apply = func(rec *schemas.Record) error { return s.applyVersion(version, rec) }
 	}
-	if !s.verify(&rec) {
-		return
-	}
-	if len(rec.Value) == 0 {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.chunks, key)
-		delete(s.workers, node)
-		if isVersion {
-			delete(s.versions, version)
-			s.order = slices.DeleteFunc(s.order, func(v string) bool { return v == version })
-		}
-		s.notify()
-		return
-	}
-	var v schemas.RulesetVersion
-	var c schemas.RulesetCurrent
-	var w schemas.RulesetWorker
-	var err error
-	switch {
-	case isWorker:
-		w, err = schemas.ParseRulesetWorker(&rec)
-	case isVersion:
-		v, err = schemas.ParseRulesetVersion(&rec)
-	case isCurrent:
-		c, err = schemas.ParseRulesetCurrent(&rec)
-	}
-	if err != nil {
-		s.reject(&rec, "shape", err)
-		return
+	if err := apply(rec); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case isChunk:
-		s.chunks[key] = struct{}{}
-		return
-	case isWorker:
-		if _, known := s.workers[node]; known || len(s.workers) < workersMax {
-			s.workers[node] = w
-		}
-		return
-	case isVersion:
-		if _, again := s.versions[version]; !again {
-			s.order = append(s.order, version)
-		}
-		s.versions[version] = v
-	case isCurrent:
-		s.current = &c
-	}
-	s.notify()
-}
-
-// notify wakes all who wait for a change. The caller holds mu.
-func (s *Store) notify() {
 	close(s.changed)
 	s.changed = make(chan struct{})
+	return nil
 }
 
-func (s *Store) verify(rec *schemas.Record) bool {
-	if s.box.Verify(purpose, schemas.MACInput(rec), rec.Header(schemas.HeaderMAC)) {
-		return true
+func (s *Store) applyWorker(node string, rec *schemas.Record) error {
+	if len(rec.Value) == 0 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.workers, node)
+		return nil
 	}
-	s.reject(rec, "mac", errors.New("the record was not made under this cluster key"))
-	return false
+	w, err := schemas.ParseRulesetWorker(rec)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.workers[node]; known || len(s.workers) < workersMax {
+		s.workers[node] = w
+	}
+	return nil
 }
 
-// reject counts a record that is not applied, and keeps it in the dead letter.
-func (s *Store) reject(rec *schemas.Record, reason string, err error) {
-	s.rejected.WithLabelValues(reason).Inc()
-	s.log.Warn("a record of files was not applied", "key", string(rec.Key), "offset", rec.Offset, "reason", reason, "err", err)
-	select {
-	case <-s.Ready(): // what stood there before this start was kept when it was new
-		d := schemas.NewDeadLetter(rec, "files_"+reason, err.Error())
-		s.producer.Produce(d.Record(), nil)
-	default:
+func (s *Store) applyVersion(version string, rec *schemas.Record) error {
+	if len(rec.Value) == 0 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.versions, version)
+		s.order = slices.DeleteFunc(s.order, func(v string) bool { return v == version })
+		return nil
 	}
+	v, err := schemas.ParseRulesetVersion(rec)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, again := s.versions[version]; !again {
+		s.order = append(s.order, version)
+	}
+	s.versions[version] = v
+	return nil
+}
+
+func (s *Store) applyCurrent(rec *schemas.Record) error {
+	c, err := schemas.ParseRulesetCurrent(rec)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current = &c
+	return nil
+}
+
+// named returns the contents of all versions.
+func (s *Store) named() []schemas.Content {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []schemas.Content
+	for _, v := range s.versions {
+		out = append(out, contents(&v)...)
+	}
+	return out
+}
+
+// contents returns the contents of a version, in load order.
+func contents(v *schemas.RulesetVersion) []schemas.Content {
+	out := make([]schemas.Content, len(v.Files))
+	for i := range v.Files {
+		out[i] = schemas.Content{SHA256: v.Files[i].SHA256, Size: v.Files[i].Size}
+	}
+	return out
 }
 
 // Current returns the version that workers are to run, if one was published, and
@@ -228,8 +210,7 @@ func (s *Store) Report(ctx context.Context, w schemas.RulesetWorker) error {
 	if w.Version == "" {
 		rec.Value = nil
 	}
-	_, err := s.producer.ProduceSync(ctx, s.seal(rec))
-	return err
+	return s.content.Put(ctx, rec)
 }
 
 // Workers returns what the workers have reported lately, by node.
@@ -258,48 +239,17 @@ func (s *Store) Known(version string) bool {
 // it. Content that stands there already is not written again.
 func (s *Store) Publish(ctx context.Context, version string, files []File, origin schemas.RulesetOrigin) error {
 	v := schemas.RulesetVersion{Version: version, Node: s.node, Time: time.Now()}
-	var recs []schemas.Record
-	flush := func() error {
-		if len(recs) == 0 {
-			return nil
-		}
-		_, err := s.producer.ProduceSync(ctx, recs...)
-		recs = recs[:0]
-		return err
-	}
-	for _, f := range files {
-		sum := sha256.Sum256(f.Data)
-		v.Files = append(v.Files, schemas.RulesetFile{Kind: f.Kind, Name: f.Name, Path: f.Path, Size: int64(len(f.Data)), SHA256: hex.EncodeToString(sum[:])})
+	data := make([][]byte, len(files))
+	for i, f := range files {
+		c := blobs.ContentOf(f.Data)
+		v.Files = append(v.Files, schemas.RulesetFile{Kind: f.Kind, Name: f.Name, Path: f.Path, Size: c.Size, SHA256: c.SHA256})
+		data[i] = f.Data
 	}
 	list, err := v.Record() // refuses what is too large before anything is written
 	if err != nil {
 		return err
 	}
-	for i := range files {
-		n := 0
-		for chunk := range slices.Chunk(files[i].Data, schemas.MaxFileChunkBytes) {
-			rec := schemas.FileChunk(v.Files[i].SHA256, n, chunk)
-			n++
-			s.mu.Lock()
-			_, there := s.chunks[string(rec.Key)]
-			s.mu.Unlock()
-			if there {
-				continue
-			}
-			if recs = append(recs, s.seal(rec)); len(recs) == batchRecords {
-				if err := flush(); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	if err := flush(); err != nil {
-		return err
-	}
-	if _, err := s.producer.ProduceSync(ctx, s.seal(list)); err != nil {
-		return err
-	}
-	if err := s.await(ctx, func() bool { return s.Known(version) }); err != nil {
+	if err := s.content.Publish(ctx, data, list); err != nil {
 		return err
 	}
 	if err := s.Promote(ctx, version, origin); err != nil {
@@ -320,69 +270,30 @@ func (s *Store) Promote(ctx context.Context, version string, origin schemas.Rule
 			c.Previous = old.Previous
 		}
 	}
-	if _, err := s.producer.ProduceSync(ctx, s.seal(c.Record())); err != nil {
-		return err
-	}
-	return s.await(ctx, func() bool {
-		now, ok, _ := s.Current()
-		return ok && now.Version == version
-	})
+	return s.content.Put(ctx, c.Record())
 }
 
-// await waits until the store has read what makes seen true.
-func (s *Store) await(ctx context.Context, seen func() bool) error {
-	for {
-		_, _, changed := s.Current()
-		if seen() {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-changed:
-		}
-	}
-}
-
-func (s *Store) seal(rec schemas.Record) schemas.Record {
-	rec.Headers = append(rec.Headers, schemas.Header{Key: schemas.HeaderMAC, Value: s.box.MAC(purpose, schemas.MACInput(&rec))})
-	return rec
-}
-
-// forget takes away the oldest versions beyond Kept, and content that none of
-// the others names.
+// forget takes away the oldest versions beyond Kept, and contents that none of the
+// others names.
 func (s *Store) forget(ctx context.Context) error {
 	s.mu.Lock()
 	var recs []schemas.Record
-	tombstone := func(key string) {
-		recs = append(recs, s.seal(schemas.Record{Topic: schemas.TopicFiles, Key: []byte(key)}))
-	}
-	needed := map[string]bool{}
 	for i, name := range s.order {
 		v := s.versions[name]
-		if len(s.order)-i > Kept && (s.current == nil || name != s.current.Version && name != s.current.Previous) {
-			if rec, err := v.Record(); err == nil {
-				tombstone(string(rec.Key))
-			}
+		if len(s.order)-i <= Kept || s.current != nil && (name == s.current.Version || name == s.current.Previous) {
 			continue
 		}
-		for f := range v.Files {
-			needed[v.Files[f].SHA256] = true
-		}
-	}
-	if len(recs) > 0 {
-		for key := range s.chunks {
-			if sum, _, _ := schemas.FileChunkOf([]byte(key)); !needed[sum] {
-				tombstone(key)
-			}
+		if rec, err := v.Record(); err == nil {
+			rec.Value = nil
+			recs = append(recs, rec)
 		}
 	}
 	s.mu.Unlock()
-	if len(recs) == 0 {
-		return nil
+	if err := s.content.Put(ctx, recs...); err != nil {
+		return err
 	}
-	_, err := s.producer.ProduceSync(ctx, recs...)
-	return err
+	s.content.Sweep(ctx)
+	return nil
 }
 
 // Files reads the content of a version, in load order.
@@ -393,57 +304,17 @@ func (s *Store) Files(ctx context.Context, version string) ([]File, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: %s", ErrUnknown, version)
 	}
-	var err error
-	pause := retry.Backoff{Min: 100 * time.Millisecond, Max: time.Second}
-	for range readTries {
-		var files []File
-		if files, err = s.read(ctx, &v); err == nil {
-			return files, nil
-		}
-		if err := pause.Wait(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return nil, fmt.Errorf("ruleset %s: %w", version, err)
-}
-
-// read goes through the topic once and picks what v needs. Where the content
-// stands is not remembered: the topic is small, and versions are seldom read.
-func (s *Store) read(ctx context.Context, v *schemas.RulesetVersion) ([]File, error) {
-	want := map[string]*schemas.RulesetFile{}
-	for i := range v.Files {
-		want[v.Files[i].SHA256] = &v.Files[i]
-	}
-	chunks := map[string][][]byte{}
-	ranges, err := s.cluster.Ranges(ctx, schemas.TopicFiles)
-	if err != nil {
-		return nil, err
-	}
-	for p, r := range ranges {
-		err := s.cluster.Read(ctx, schemas.TopicFiles, int32(p), r, func(rec schemas.Record) bool {
-			sum, n, ok := schemas.FileChunkOf(rec.Key)
-			f := want[sum]
-			if !ok || f == nil || len(rec.Value) == 0 || n >= f.Chunks() || !s.verify(&rec) {
-				return true
-			}
-			if chunks[sum] == nil {
-				chunks[sum] = make([][]byte, f.Chunks())
-			}
-			chunks[sum][n] = rec.Value
-			return true
-		})
-		if err != nil {
-			return nil, err
-		}
+	data, err := s.content.Load(ctx, contents(&v)...)
+	switch {
+	case errors.Is(err, blobs.ErrMissing), errors.Is(err, blobs.ErrDamaged):
+		return nil, fmt.Errorf("ruleset %s: %w: %w", version, ErrContent, err)
+	case err != nil:
+		return nil, fmt.Errorf("ruleset %s: %w", version, err)
 	}
 	out := make([]File, len(v.Files))
 	for i := range v.Files {
 		f := &v.Files[i]
-		data := bytes.Join(chunks[f.SHA256], nil)
-		if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != f.SHA256 {
-			return nil, fmt.Errorf("%w: %s", ErrContent, f.Path)
-		}
-		out[i] = File{Kind: f.Kind, Name: f.Name, Path: f.Path, Data: data}
+		out[i] = File{Kind: f.Kind, Name: f.Name, Path: f.Path, Data: data[i]}
 	}
 	return out, nil
 }

@@ -6,19 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"vedette/internal/kafka"
 	"vedette/internal/kafka/kafkatest"
+	"vedette/internal/leaktest"
 	"vedette/internal/secret"
 	"vedette/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // start runs a store until the test ends; key is the cluster key's only byte.
 func start(t *testing.T, c *kafka.Cluster, node string, key byte) *Store {
@@ -178,7 +179,12 @@ func TestRecordsUnderAnotherKeyAreNotApplied(t *testing.T) {
 		_ = foreign.Publish(t.Context(), "v2", files("two"), schemas.OriginCommand)
 	}()
 	tomb := schemas.Record{Topic: schemas.TopicFiles, Key: []byte("ruleset/version/v1")}
-	if _, err := s.producer.ProduceSync(t.Context(), tomb); err != nil {
+	p, err := c.NewProducer("evil", slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if _, err := p.ProduceSync(t.Context(), tomb); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "they are in the dead letter", func() bool {
@@ -204,8 +210,13 @@ func TestBrokenContentIsNoticed(t *testing.T) {
 	if err := s.Publish(t.Context(), "v1", files("one"), schemas.OriginDirectories); err != nil {
 		t.Fatal(err)
 	}
-	other := schemas.FileChunk(s.versions["v1"].Files[1].SHA256, 0, []byte("two"))
-	if _, err := s.producer.ProduceSync(t.Context(), s.seal(other)); err != nil {
+	v := s.versions["v1"]
+	rec, err := v.Record()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.Value = bytes.Replace(rec.Value, []byte(v.Files[1].SHA256), []byte(strings.Repeat("0a", 32)), 1)
+	if err := s.content.Put(t.Context(), rec); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Files(t.Context(), "v1"); !errors.Is(err, ErrContent) {

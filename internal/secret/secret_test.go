@@ -3,6 +3,7 @@ package secret
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -47,7 +48,7 @@ func TestASealedValueOpensOnlyUnderItsKeyPurposeAndData(t *testing.T) {
 		"cut":           func() ([]byte, error) { return a.Open("agent key", sealed[:10], []byte("id")) },
 		"empty":         func() ([]byte, error) { return a.Open("agent key", nil, []byte("id")) },
 	} {
-		if _, err := open(); err != ErrOpen {
+		if _, err := open(); !errors.Is(err, ErrOpen) {
 			t.Errorf("%s: err = %v, want ErrOpen", name, err)
 		}
 	}

@@ -1,5 +1,9 @@
 // Package shadowlog sums up, for people, what the topic shadow holds: what a
 // candidate ruleset would change about the alerts of the one that runs.
+//
+// It is no replica.Topic. Nothing acts on these records, so they carry no MAC and
+// nobody waits for them, and a node that followed the topic would hold a gigabyte
+// of differences for a summary that is seldom asked for.
 package shadowlog
 
 import (
@@ -8,6 +12,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"vedette/internal/kafka"
 	"vedette/schemas"
@@ -42,10 +48,12 @@ type Summary struct {
 	// Differences are those of the pair among the records read, Others those of
 	// other pairs, from before either ruleset changed. Cut says that older records
 	// were left out.
-	Differences int64  `json:"differences"`
-	Others      int64  `json:"others"`
-	Cut         bool   `json:"cut"`
-	Rules       []Rule `json:"rules"`
+	Differences int64 `json:"differences"`
+	Others      int64 `json:"others"`
+	Cut         bool  `json:"cut"`
+	// Unread counts the records that this program cannot read.
+	Unread int64  `json:"-"`
+	Rules  []Rule `json:"rules"`
 }
 
 // Rule is what would change about a rule's alerts. A change counts for the rule
@@ -101,6 +109,7 @@ func Read(ctx context.Context, c *kafka.Cluster, of Pair) (*Summary, error) {
 			return nil, err
 		}
 	}
+	s.Unread = t.unread
 	if of == (Pair{}) {
 		s.Ruleset, s.Against = t.last.Ruleset, t.last.Against
 	}
@@ -143,6 +152,7 @@ type tally struct {
 	pairs  map[Pair]*sums
 	last   Pair
 	lastAt time.Time
+	unread int64
 }
 
 type sums struct {
@@ -152,8 +162,12 @@ type sums struct {
 
 func (t *tally) add(rec *schemas.Record) {
 	d, err := schemas.ParseShadowDiff(rec)
-	if err != nil || t.seen[d.ID()] {
-		return // what another version wrote, or what came again after a crash
+	if err != nil {
+		t.unread++
+		return
+	}
+	if t.seen[d.ID()] {
+		return // written again after a crash
 	}
 	t.seen[d.ID()] = true
 	pair := Pair{d.Ruleset, d.Against}
@@ -198,16 +212,21 @@ func (t *tally) add(rec *schemas.Record) {
 
 // Reader is Read for many that ask. It is safe for concurrent use.
 type Reader struct {
-	c    *kafka.Cluster
-	busy chan struct{} // held while reading; guards what follows
-	of   Pair
-	at   time.Time
-	got  *Summary
+	c      *kafka.Cluster
+	unread prometheus.Gauge
+	busy   chan struct{} // held while reading; guards what follows
+	of     Pair
+	at     time.Time
+	got    *Summary
 }
 
 // NewReader returns a reader.
-func NewReader(c *kafka.Cluster) *Reader {
-	return &Reader{c: c, busy: make(chan struct{}, 1)}
+func NewReader(c *kafka.Cluster, reg prometheus.Registerer) *Reader {
+	r := &Reader{c: c, busy: make(chan struct{}, 1), unread: prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "vedette_shadow_unread_records", Help: "Records of the topic shadow that the last summary could not read; a newer program may have written them.",
+	})}
+	reg.MustRegister(r.unread)
+	return r
 }
 
 // Summary is Read, or its answer of a few seconds ago.
@@ -225,6 +244,7 @@ func (r *Reader) Summary(ctx context.Context, of Pair) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.unread.Set(float64(s.Unread))
 	r.of, r.at, r.got = of, time.Now(), s
 	return s, nil
 }

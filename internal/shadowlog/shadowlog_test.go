@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"vedette/internal/kafka"
 	"vedette/internal/kafka/kafkatest"
@@ -56,7 +57,7 @@ func TestDifferencesAreSummedUpByRule(t *testing.T) {
 			}
 		}
 	}
-	reader := NewReader(c)
+	reader := NewReader(c, prometheus.NewRegistry())
 	if s, err := reader.Summary(t.Context(), Pair{}); err != nil || s.Ruleset != "" || len(s.Rules) != 0 || s.Lag != nil {
 		t.Errorf("%+v, %v", s, err)
 	}
@@ -74,7 +75,7 @@ func TestDifferencesAreSummedUpByRule(t *testing.T) {
 	sample := func(d schemas.ShadowDiff) Sample {
 		return Sample{Kind: d.Kind, Time: d.Time, AgentID: "001", AgentName: "web", Location: "/x", Offset: d.Offset, Was: d.Was, Now: d.Now, FullLog: d.FullLog}
 	}
-	want := &Summary{Ruleset: "v2", Against: "v1", Lag: new(int64), Differences: 3, Others: 1, Rules: []Rule{
+	want := &Summary{Ruleset: "v2", Against: "v1", Lag: new(int64), Differences: 3, Others: 1, Unread: 1, Rules: []Rule{
 		{ID: 7, Level: 5, Description: "rule 7 at 3", Added: 1, Removed: 1, Last: sample(removed)},
 		{ID: 8, Level: 5, Description: "rule 8 at 2", Changed: 1, Last: sample(changed)},
 	}}
@@ -89,6 +90,9 @@ func TestDifferencesAreSummedUpByRule(t *testing.T) {
 	}
 	if s, err := reader.Summary(t.Context(), Pair{"v2", "v1"}); err != nil || s.Differences != 3 {
 		t.Errorf("another pair gets the answer of the first: %+v, %v", s, err)
+	}
+	if n := testutil.ToFloat64(reader.unread); n != 1 {
+		t.Errorf("%v records count as unread, want 1", n)
 	}
 }
 

@@ -13,16 +13,16 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"go.uber.org/goleak"
 
 	"vedette/internal/kafka"
 	"vedette/internal/kafka/kafkatest"
+	"vedette/internal/leaktest"
 	"vedette/internal/secret"
 	"vedette/internal/stage"
 	"vedette/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 var quiet = slog.New(slog.DiscardHandler)
 
@@ -128,7 +128,7 @@ func start(t *testing.T, c *kafka.Cluster, name string, v stage.Versions, refuse
 	return r
 }
 
-func any(string) error { return nil }
+func every(string) error { return nil }
 
 func produce(t *testing.T, c *kafka.Cluster, values ...string) {
 	t.Helper()
@@ -183,14 +183,14 @@ func TestEachStageGoesOnFromItsOwnCheckpoint(t *testing.T) {
 	t.Parallel()
 	c := kafkatest.New(t)
 	v := newVersions("v1")
-	one := start(t, c, "one", v, any)
+	one := start(t, c, "one", v, every)
 	produce(t, c, "a", "b")
 	equal(t, output(t, c, 2), "a is number 1 by v1", "b is number 2 by v1")
 	one.stop()
-	two := start(t, c, "two", v, any)
+	two := start(t, c, "two", v, every)
 	output(t, c, 4) // it begins at the start of the topic, with a count of its own
 	two.stop()
-	one = start(t, c, "one", v, any)
+	one = start(t, c, "one", v, every)
 	produce(t, c, "c")
 	got := output(t, c, 5)
 	equal(t, got[4:], "c is number 3 by v1")

@@ -16,7 +16,7 @@ const (
 	ArchiveName = "archive.schema.json"
 )
 
-// Base is what stands before a schema's name in its $id.
+// Base is the part of a schema's $id before its name.
 const Base = "https://vedette.invalid/schemas/"
 
 var (

@@ -35,7 +35,7 @@ func (n *node) start() {
 	n.p.Endpoints(n.in.t, time.Minute)
 }
 
-// written is what the gateway counts as acknowledged.
+// written is the gateway's count of acknowledged events.
 func (n *node) metrics(prefix string) map[string]string {
 	n.in.t.Helper()
 	return harness.Metrics(n.in.t, n.p.Endpoints(n.in.t, time.Minute).Metrics, prefix)

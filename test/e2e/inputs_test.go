@@ -52,7 +52,7 @@ func (in *installation) judgedLines() map[string]int {
 
 // Two nodes take a topic that others write, and messages of devices. The nodes
 // are killed in turn while they read the topic: each of its lines raises one
-// alert, and a replay of it all finds what was recorded.
+// alert, and a replay of it all finds the recorded alerts.
 func TestATopicOfOthersAndSyslogBecomeAlertsThoughNodesAreKilled(t *testing.T) {
 	const lines, messages, kills = 60_000, 500, 3
 	in := install(t, "inputs", 6)

@@ -16,7 +16,7 @@ import (
 	"vedette/test/harness"
 )
 
-// eventually waits until ok, and fails with what.
+// eventually waits until ok, and fails with the given text.
 func eventually(t *testing.T, within time.Duration, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(within); !ok(); time.Sleep(200 * time.Millisecond) {

@@ -59,7 +59,7 @@ func install(t *testing.T, name string, partitions int) *installation {
 	return in
 }
 
-// vedette runs a command to its end and returns what it printed.
+// vedette runs a command to its end and returns its output.
 func (in *installation) vedette(stdin []byte, args ...string) []byte {
 	in.t.Helper()
 	cmd := exec.Command(bin, args...)

@@ -71,7 +71,7 @@ func (in *installation) awaitChanges(n int) {
 
 // Under load, with a worker killed while the change is on its way: each alert is
 // that of the ruleset which the log of changes names for its event, judged with
-// what was remembered before.
+// the memory from before.
 func TestARulesetChangesUnderLoadAndWorkersThatDie(t *testing.T) {
 	// The fleet sends until every change is seen to apply, at most for two minutes.
 	const lines, eps = 144_000, 1200

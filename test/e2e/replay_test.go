@@ -114,7 +114,7 @@ func editedRuleset(t *testing.T, dir string) {
 	}
 }
 
-// replayReport is what these tests read of a report.
+// replayReport is the part of a report that these tests read.
 type replayReport struct {
 	Events      int64        `json:"events"`
 	Differences []difference `json:"differences"`
@@ -261,8 +261,8 @@ func (r *replayReport) counted() (differences map[difference]int64, kinds map[st
 	return differences, kinds
 }
 
-// What workers wrote is what a replay finds by their ruleset; by another it
-// finds exactly what differs.
+// A replay by the workers' ruleset finds their alerts; by another it
+// finds exactly the differences.
 func TestAReplayAgreesWithWhatWorkersRecorded(t *testing.T) {
 	const n = 40_000
 	in := install(t, "recorded", 6)

@@ -80,7 +80,7 @@ func TestAnAlertBlocksAnAddressForAWhile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What came of each command, by the topic.
+	// The outcome of each command, by the topic.
 	sent := map[string]int{}
 	outcomes := map[schemas.ReplyStatus]int{}
 	alertOf := map[string]string{}
@@ -111,7 +111,7 @@ func TestAnAlertBlocksAnAddressForAWhile(t *testing.T) {
 			t.Errorf("command %s was sent %d times", id, n)
 		}
 	}
-	// What the script did, address by address.
+	// The script's work, address by address.
 	actions := map[string]int{}
 	blocked := map[string]int64{} // until when at the earliest
 	seen := map[string]bool{}

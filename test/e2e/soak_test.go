@@ -142,7 +142,7 @@ func residentBytes(pid int) int64 {
 
 // Analysis must lag behind truthfully, never stand still in silence, and judge
 // every event once, while members come and go, starve, and stop, and a broker is
-// killed. SOAK sets how long; the default is what CI can afford.
+// killed. SOAK sets how long; CI can afford the default.
 func TestSoak(t *testing.T) {
 	if !servers.Owned() {
 		t.Skip("the servers come from outside and cannot be stopped")

@@ -156,7 +156,7 @@ func TestAKilledProcessDoublesNothingAndLosesAtMostItsWindow(t *testing.T) {
 		t.Errorf("sent − written = %d is not in 0…%d", lost, bound)
 	}
 
-	// Every alert of the topic, each once, is what the API answers.
+	// The API answers with every alert of the topic, each once.
 	ids := map[string]bool{}
 	deadline := time.Now().Add(2 * time.Minute) // of a time in which neither grows
 	for stored := 0; ; {
@@ -279,7 +279,7 @@ func TestCommandsTalkToTheRunningProcess(t *testing.T) {
 // zero lets a process choose its ports.
 var zero datadir.Endpoints
 
-// current is what the API lists as the current version of the ruleset.
+// current is the version of the ruleset that the API lists as current.
 func current(t *testing.T, dir string, e datadir.Endpoints) string {
 	t.Helper()
 	var list page

@@ -62,10 +62,10 @@ func TestTheHistoryIsLongerThanTheLog(t *testing.T) {
 			t.Fatalf("retention leaves %d events", left)
 		}
 	}
-	// A killed process loses nothing of what its files hold.
+	// A killed process loses nothing from its files.
 	p.Kill()
 	p, _ = run()
-	// What the log no longer has is replayed from the files, while they are written.
+	// Events that the log no longer has are replayed from the files, while they are written.
 	cmd := exec.CommandContext(t.Context(), bin, "replay", "--out", "none", "--stats", "json")
 	cmd.Env = append(os.Environ(), "VEDETTE_DATA_DIR="+dir)
 	var stats struct {

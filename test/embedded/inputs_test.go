@@ -25,7 +25,7 @@ import (
 	"vedette/test/harness"
 )
 
-// inputRules alert at each line of the test, and at what differs on a device.
+// inputRules alert at each line of the test, and at each difference on a device.
 func inputRules(t *testing.T, base string) string {
 	t.Helper()
 	dir := filepath.Join(base, "rules")

@@ -158,7 +158,7 @@ func TestARulesetIsReplacedWhileItRuns(t *testing.T) {
 	vedette(true, "ruleset", "promote", two)
 	vedette(false, "ruleset", "promote", "0000000000000000")
 
-	// A restart with broken files runs what was published.
+	// A restart with broken files runs the published ruleset.
 	if err := p.Stop(30 * time.Second); err != nil {
 		t.Fatal(err)
 	}

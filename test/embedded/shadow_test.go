@@ -16,7 +16,7 @@ import (
 	"vedette/test/harness"
 )
 
-// shadowAnswer is what GET /shadow says.
+// shadowAnswer is the answer of GET /shadow.
 type shadowAnswer struct {
 	Data struct {
 		Items []struct {
@@ -98,7 +98,7 @@ func TestACandidateIsTriedOnLiveTraffic(t *testing.T) {
 		t.Error(out)
 	}
 
-	// Mended, it is tried on what comes from now on.
+	// Mended, it is tried on events from now on.
 	write("next/rules/app.xml", fmt.Sprintf(rule, 100001, 9, "louder"))
 	if status, body := request(t, dir, e, "PUT", "/manager/analysisd/reload"); status != 200 {
 		t.Fatalf("%d %s", status, body)

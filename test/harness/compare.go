@@ -106,7 +106,7 @@ func call(ctx context.Context, method, url string, body, into any) error {
 	return json.Unmarshal(raw, into)
 }
 
-// ReadTopic returns what stands in a topic, by partition and offset.
+// ReadTopic returns the records of a topic, by partition and offset.
 func ReadTopic(ctx context.Context, c *kafka.Cluster, topic string) ([]schemas.Record, error) {
 	var recs []schemas.Record
 	f := c.Follow(topic, discard, func(r schemas.Record) { recs = append(recs, r) })

@@ -1,4 +1,4 @@
-// Package harness starts what the end-to-end tests run against: real Kafka, real
+// Package harness starts the servers of the end-to-end tests: real Kafka, real
 // OpenSearch, and the vedette binary as separate processes.
 //
 // TEST_SERVERS chooses: "native" (default) runs the scripts under servers/;

@@ -123,7 +123,7 @@ func (p *Process) Endpoints(t testing.TB, timeout time.Duration) datadir.Endpoin
 	return datadir.Endpoints{}
 }
 
-// Ready asks a process's own readiness; the error tells what is not.
+// Ready asks a process's own readiness; the error names the parts that are not.
 func Ready(metricsAddr string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()

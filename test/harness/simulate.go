@@ -17,7 +17,7 @@ import (
 	"vedette/simulate"
 )
 
-// SimulateConfig says what simulated agents do.
+// SimulateConfig describes the behavior of simulated agents.
 type SimulateConfig struct {
 	Agents       int
 	Count        int64

@@ -387,7 +387,7 @@ func BenchmarkFleet(b *testing.B) {
 		time.Sleep(time.Second)
 	}
 	time.Sleep(10 * time.Second)
-	fleets, took = connect(2)
+	_, took = connect(2)
 	b.ReportMetric(took.Seconds(), "s-until-all-connected-again")
 	time.Sleep(60 * time.Second) // all are active, and their presences written once
 	const keepalives, presences = `vedette_ingest_control_messages_total{kind="keepalive"}`, `vedette_ingest_presence_writes_total{result="written"}`

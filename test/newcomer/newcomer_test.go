@@ -98,7 +98,7 @@ var (
 	inline  = regexp.MustCompile("`((?:bin/)?vedette [^`]+)`")
 )
 
-// commands returns what a document shows: the lines of blocks that are commands,
+// commands returns the commands of a document: the lines of blocks that are commands,
 // and the program's own commands within the text.
 func commands(t *testing.T, name, text string) (out []string) {
 	t.Helper()
@@ -204,7 +204,7 @@ func (s *site) write(name, text string) {
 	}
 }
 
-// start runs a command until the test ends and returns what it has printed.
+// start runs a command until the test ends and returns its output.
 func (s *site) start(line string) (printed func() string) {
 	s.t.Helper()
 	log := filepath.Join(s.dir, fmt.Sprintf("log-%d", time.Now().UnixNano()))

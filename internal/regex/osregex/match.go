@@ -178,7 +178,7 @@ func (a *alternative) possible(sub string, at int) int {
 	runs := a.runs
 	if rest := sub[at:]; !strings.HasPrefix(rest, a.need) {
 		// A hint may be the position before.
-		i := -1
+		var i int
 		if len(rest) > 0 && strings.HasPrefix(rest[1:], a.need) {
 			i = 1
 		} else {

@@ -20,10 +20,10 @@ import (
 	"github.com/maxmind/mmdbwriter/mmdbtype"
 	"github.com/opensearch-project/opensearch-go/v2/opensearchapi"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 
 	"vedette/internal/geoip"
 	"vedette/internal/geoip/geoiptest"
+	"vedette/internal/leaktest"
 	"vedette/internal/retry"
 	"vedette/internal/store"
 	"vedette/internal/store/storetest"
@@ -31,9 +31,9 @@ import (
 	templates "vedette/schemas/opensearch"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var quiet = slog.New(slog.DiscardHandler)
 
 // TestConformance runs against a real indexer, whose alert indices it removes.
 func TestConformance(t *testing.T) {
