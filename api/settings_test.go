@@ -24,6 +24,7 @@ func testSettings() manager.Settings {
 		Sections: []manager.Section{{Name: "global", Value: rest.Ordered{{Key: "white_list", Value: []string{"a & <b>"}}, {Key: "logall_json", Value: "no"}}}, {Name: "remote", Value: remote}},
 		Components: []manager.Component{
 			{Component: "request", Configuration: "remote", Role: "ingest", Value: rest.Ordered{{Key: "remote", Value: remote}}},
+			{Component: "auth", Configuration: "auth", Value: rest.Ordered{{Key: "auth", Value: rest.Ordered{{Key: "use_password", Value: "yes"}}}}},
 			{Component: "wmodules", Configuration: "wmodules", Value: rest.Ordered{{Key: "wmodules", Value: []string{}}}},
 		},
 	}
@@ -118,7 +119,7 @@ func TestComponentsAnswerForTheirConfiguration(t *testing.T) {
 		t.Errorf("agent 000 answers %d %s", r.status, r.body)
 	}
 	// Pairs that 4.14 refuses, and daemons that are not there.
-	for pair, code := range map[string]int{"analysis/logging": 1128, "monitor/logging": 1128, "auth/remote": 1128, "mail/global": 1117, "csyslog/csyslog": 1117, "auth/auth": 1117} {
+	for pair, code := range map[string]int{"analysis/logging": 1128, "monitor/logging": 1128, "auth/remote": 1128, "mail/global": 1117, "csyslog/csyslog": 1117, "monitor/global": 1117} {
 		s.refused(s.do("GET", "/manager/configuration/"+pair, ""), 400, "Bad Request", code, "")
 	}
 	s.refused(s.do("GET", "/manager/configuration/other/remote", ""), 400, "Bad Request", 0, "")
