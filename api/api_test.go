@@ -126,7 +126,10 @@ func (f *fakes) cluster() {
 	f.nodes = []schemas.Node{
 		{Name: "node1", Host: "host1", Roles: []string{"api", "enroll"}, Updated: at},
 		{Name: "node1", Host: "host1", Roles: []string{"analyze"}, Updated: at},
-		{Name: "outside-node", Host: "host2", Roles: []string{"ingest"}, Updated: at},
+		{
+			Name: "outside-node", Host: "host2", Roles: []string{"ingest"}, Updated: at, Started: now.UnixMilli(),
+			Counters: map[string]float64{"ingest.events": 5, "ingest.connections": 2, "ingest.control": 3, "ingest.control.keepalive": 3, "later.than.this": 1},
+		},
 	}
 }
 

@@ -3,8 +3,11 @@ package api
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"vedette/schemas"
 )
 
 func TestStatisticsAreThisProcessesCounters(t *testing.T) {
@@ -20,8 +23,18 @@ func TestStatisticsAreThisProcessesCounters(t *testing.T) {
 	s.fakes.cluster()
 	s.shows("/cluster/node1/stats/remoted", remoted)
 	s.shows("/cluster/node1/stats/analysisd", analysisd)
-	for _, path := range []string{"/cluster/outside-node/stats/remoted", "/cluster/outside-node/stats/analysisd", "/cluster/outside-node/daemons/stats", "/cluster/outside-node/stats", "/cluster/outside-node/stats/weekly"} {
-		s.refused(s.do("GET", path, ""), 400, "Bad Request", 3023, "")
+	// What another node has counted, it has announced.
+	s.shows("/cluster/outside-node/stats/remoted", `[{"tcp_sessions":2,"evt_count":5,"ctrl_msg_count":3}]`)
+	s.refused(s.do("GET", "/cluster/outside-node/stats/analysisd", ""), 400, "Bad Request", 1308, "analyze")
+	seen := time.UnixMilli(s.fakes.nodes[2].Updated).UTC().Format("2006-01-02T15:04:05+00:00")
+	s.shows("/cluster/outside-node/daemons/stats", `[{"name":"wazuh-remoted","timestamp":"`+seen+`","uptime":"`+now.Format("2006-01-02T15:04:05+00:00")+`",`+
+		`"metrics":{"bytes":{},"messages":{"received_breakdown":{"control":3,"control_breakdown":{"keepalive":3},"event":5}},"queues":{"received":{}},"tcp_sessions":2}}]`)
+	s.refused(s.do("GET", "/cluster/outside-node/daemons/stats?daemons_list=wazuh-analysisd", ""), 400, "Bad Request", 1121, "")
+	// A node may have several processes.
+	s.fakes.nodes = append(s.fakes.nodes, schemas.Node{Name: "outside-node", Roles: []string{"analyze"}, Updated: time.Now().UnixMilli(), Counters: map[string]float64{"analyze.events": 8, "ingest.events": 1}})
+	s.shows("/cluster/outside-node/stats/analysisd", `[{"total_events_decoded":8,"events_processed":8}]`)
+	if r := s.do("GET", "/cluster/outside-node/stats/remoted", ""); !strings.Contains(r.body, `"evt_count":6`) {
+		t.Errorf("two processes of a node have counted %s, want 6 events", r.body)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"vedette/api/manager"
 	"vedette/config"
 	"vedette/internal/buildinfo"
 	"vedette/internal/nodes"
@@ -40,11 +41,21 @@ func (a *App) openNodes(names []string) error {
 	if err != nil {
 		return err
 	}
+	n.OnAnnounce(a.counters)
 	a.infra["nodes"], a.nodes = n, n
 	if a.registry != nil {
 		a.infra["activation"] = activation{a}
 	}
 	return nil
+}
+
+// counters are what this process tells the API on other nodes.
+func (a *App) counters() map[string]float64 {
+	counters, err := manager.ReadCounters(a.reg)
+	if err != nil {
+		a.log.Warn("some metrics were not read for the announcement of this node", "err", err)
+	}
+	return counters
 }
 
 // otherNodes returns the announcements of all processes. With the embedded broker

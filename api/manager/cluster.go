@@ -26,7 +26,10 @@ const (
 type node struct {
 	Name, Host string
 	Roles      []string
-	Updated    time.Time
+	// Started and Updated are of the process that announced itself last.
+	Started, Updated time.Time
+	// Counters are what its processes had counted by then.
+	Counters map[string]float64
 }
 
 // all returns the nodes by their names, this one always among them: also those
@@ -41,9 +44,10 @@ func (a *Service) all() []*node {
 				n = &node{Name: x.Name}
 				by[x.Name] = n
 			}
+			n.add(x.Counters)
 			n.Roles = append(n.Roles, x.Roles...)
 			if t := time.UnixMilli(x.Updated); t.After(n.Updated) {
-				n.Updated, n.Host = t, x.Host
+				n.Updated, n.Started, n.Host = t, time.UnixMilli(x.Started), x.Host
 			}
 		}
 	}
@@ -52,6 +56,26 @@ func (a *Service) all() []*node {
 		out = append(out, by[name])
 	}
 	return out
+}
+
+// add adds the counters of one more process of the node.
+func (n *node) add(counters map[string]float64) {
+	if n.Counters == nil && len(counters) > 0 {
+		n.Counters = map[string]float64{}
+	}
+	for name, v := range counters {
+		n.Counters[name] += v
+	}
+}
+
+// self returns this node.
+func (a *Service) self() *node {
+	for _, n := range a.all() {
+		if n.Name == a.Identity.Node {
+			return n
+		}
+	}
+	return &node{Name: a.Identity.Node}
 }
 
 // running returns the nodes that have announced themselves of late.
