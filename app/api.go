@@ -29,6 +29,18 @@ func (a *App) buildAPI(alerts store.Store) error {
 	cfg.Identity = rest.Identity{
 		Manager: a.cfg.Cluster.Name, Node: a.node, InstallationID: a.installationID(), Path: a.cfg.DataDir, Started: time.Now(),
 	}
+	p, err := a.cluster.NewProducer("api-audit", a.log, a.reg)
+	if err != nil {
+		return err
+	}
+	a.cleanup = append(a.cleanup, p.Close)
+	cfg.Audit = api.Audit(a.cfg.Cluster.Name, a.node, func(rec schemas.Record) {
+		p.Produce(rec, func(err error) {
+			if err != nil {
+				a.log.Error("the event about a change over the API was not written", "err", err)
+			}
+		})
+	})
 	deps, err := a.apiDeps(alerts)
 	if err != nil {
 		return err

@@ -611,10 +611,9 @@ func TestAPartitionThatEndsInTheMarkOfATransactionEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	begin := time.Now()
 	r := judgeAll(t, Options{Source: &Topic{Cluster: c, Topic: schemas.TopicEvents}, Ruleset: now})
-	if r.Events != 2 || r.Total.Alerts != 2 || len(r.Refused) != 0 || time.Since(begin) > 4*time.Second {
-		t.Errorf("%d events, %+v, refused %v, after %s", r.Events, r.Total, r.Refused, time.Since(begin))
+	if r.Events != 2 || r.Total.Alerts != 2 || len(r.Refused) != 0 {
+		t.Errorf("%d events, %+v, refused %v; want two events with an alert each", r.Events, r.Total, r.Refused)
 	}
 }
 

@@ -91,8 +91,7 @@ func (l *loader) decoder(f *File, e *xmlfile.Element) *Problem {
 
 func (l *loader) decoderElement(dd *decoderDraft, c *xmlfile.Element) *Problem {
 	f, d := dd.file, &dd.d
-	name := strings.ToLower(c.Name)
-	switch name {
+	switch strings.ToLower(c.Name) {
 	case "parent":
 		d.Parent = c.Content
 	case "program_name":
@@ -102,34 +101,9 @@ func (l *loader) decoderElement(dd *decoderDraft, c *xmlfile.Element) *Problem {
 	case "regex":
 		return l.draftDecoderPattern(dd, c, &dd.regex, &dd.offsetRegex, regex.OSRegex)
 	case "order":
-		if dd.order {
-			d.Order = nil
-		}
-		dd.order = true
-		for n := range strings.SplitSeq(c.Content, ",") {
-			n = strings.TrimLeft(n, " \t\r\n")
-			n, _, _ = cutAny(n, " \t\r\n")
-			if n == "" {
-				return fatal(f, c, "empty name in <order>")
-			}
-			if len(d.Order) == program.OrderMax {
-				return fatal(f, c, "more than %d names in <order>", program.OrderMax)
-			}
-			s, ok := program.ParseStatic(n)
-			d.Order = append(d.Order, program.OrderField{Name: n, Static: s, Dynamic: !ok})
-		}
+		return decoderOrder(dd, c)
 	case "plugin_decoder":
-		p, ok := plugins[c.Content]
-		if !ok {
-			return fatal(f, c, "unknown plugin %q", c.Content)
-		}
-		d.Plugin = p
-		if o, ok := c.Attr("offset"); ok {
-			if o != "after_parent" && o != "after_prematch" {
-				return fatal(f, c, "offset %q of a plugin; only after_parent and after_prematch are possible", o)
-			}
-			d.PluginOffset = offsets[o]
-		}
+		return decoderPlugin(dd, c)
 	case "use_own_name":
 		dd.usesOwnName = c.Content == "true"
 	case "type":
@@ -144,28 +118,66 @@ func (l *loader) decoderElement(dd *decoderDraft, c *xmlfile.Element) *Problem {
 		d.FTSComment += c.Content
 	case "accumulate":
 		d.Accumulate = true
-	case "json_null_field":
-		switch strings.ToLower(c.Content) {
-		case "string":
-		case "discard":
-			d.DiscardNull = true
-		case "empty":
-			l.warn(f, c, 0, codeJSONEmpty, "json_null_field empty is deprecated and read as string", "")
-		default:
-			l.warn(f, c, 0, codeJSONOption, "unknown json_null_field, string is used", "")
-		}
-	case "json_array_structure":
-		switch strings.ToLower(c.Content) {
-		case "array":
-		case "csv":
-			d.CSVArrays = true
-		default:
-			l.warn(f, c, 0, codeJSONOption, "unknown json_array_structure, array is used", "")
-		}
+	case "json_null_field", "json_array_structure":
+		l.decoderJSON(dd, c)
 	default:
 		return fatal(f, c, "unknown element <%s> of a decoder", c.Name)
 	}
 	return nil
+}
+
+// decoderOrder reads <order>; a later one replaces the names of those before.
+func decoderOrder(dd *decoderDraft, c *xmlfile.Element) *Problem {
+	d := &dd.d
+	dd.order, d.Order = true, nil
+	for n := range strings.SplitSeq(c.Content, ",") {
+		n = strings.TrimLeft(n, " \t\r\n")
+		n, _, _ = cutAny(n, " \t\r\n")
+		if n == "" {
+			return fatal(dd.file, c, "empty name in <order>")
+		}
+		if len(d.Order) == program.OrderMax {
+			return fatal(dd.file, c, "more than %d names in <order>", program.OrderMax)
+		}
+		s, ok := program.ParseStatic(n)
+		d.Order = append(d.Order, program.OrderField{Name: n, Static: s, Dynamic: !ok})
+	}
+	return nil
+}
+
+func decoderPlugin(dd *decoderDraft, c *xmlfile.Element) *Problem {
+	p, ok := plugins[c.Content]
+	if !ok {
+		return fatal(dd.file, c, "unknown plugin %q", c.Content)
+	}
+	dd.d.Plugin = p
+	if o, ok := c.Attr("offset"); ok {
+		if o != "after_parent" && o != "after_prematch" {
+			return fatal(dd.file, c, "offset %q of a plugin; only after_parent and after_prematch are possible", o)
+		}
+		dd.d.PluginOffset = offsets[o]
+	}
+	return nil
+}
+
+// decoderJSON reads the options of the JSON plugin.
+func (l *loader) decoderJSON(dd *decoderDraft, c *xmlfile.Element) {
+	option := strings.ToLower(c.Name)
+	switch value := strings.ToLower(c.Content); option + " " + value {
+	case "json_null_field string", "json_array_structure array":
+	case "json_null_field discard":
+		dd.d.DiscardNull = true
+	case "json_null_field empty":
+		l.warn(dd.file, c, 0, codeJSONEmpty, "json_null_field empty is deprecated and read as string", "")
+	case "json_array_structure csv":
+		dd.d.CSVArrays = true
+	default:
+		used := "string"
+		if option == "json_array_structure" {
+			used = "array"
+		}
+		l.warn(dd.file, c, 0, codeJSONOption, "unknown "+option+", "+used+" is used", "")
+	}
 }
 
 func cutAny(s, chars string) (before, after string, found bool) {
@@ -290,6 +302,13 @@ func checkDecoder(dd *decoderDraft) *Problem {
 	case d.Plugin != program.NoPlugin && d.Regex != nil:
 		return fatal(f, e, "decoder %q has both a plugin and a regex", d.OwnName)
 	}
+	return checkOffsets(dd)
+}
+
+// checkOffsets reads the offsets, each of which needs the pattern that it names.
+func checkOffsets(dd *decoderDraft) *Problem {
+	f, e, d := dd.file, dd.element, &dd.d
+	child := d.Parent != ""
 	if dd.offsetPrematch != "" {
 		if dd.offsetPrematch != "after_parent" {
 			return fatal(f, dd.prematch.e, "offset %q of a prematch; only after_parent is possible", dd.offsetPrematch)
@@ -343,17 +362,8 @@ func (l *loader) attachDecoder(dd *decoderDraft) *Problem {
 		}
 		return p
 	}
-	earlier := false
-	for _, s := range parents[0].Children {
-		earlier = earlier || s.OwnName == d.OwnName
-	}
-	switch {
-	case earlier && (d.Prematch != nil || d.FTS != nil):
-		return fatal(f, e, "only the first decoder %q below %q may have prematch and fts", d.OwnName, d.Parent)
-	case earlier && d.Regex == nil && d.Plugin == program.NoPlugin:
-		return fatal(f, e, "decoder %q below %q needs a regex or a plugin", d.OwnName, d.Parent)
-	case !earlier && d.RegexOffset == program.AfterRegex:
-		return fatal(f, e, "after_regex in decoder %q, which is the first of its name below %q", d.OwnName, d.Parent)
+	if p := checkSiblings(dd, parents[0]); p != nil {
+		return p
 	}
 	// Own names are known to decoded_as even where no event can show them.
 	l.decoderID(d.OwnName)
@@ -370,6 +380,25 @@ func (l *loader) attachDecoder(dd *decoderDraft) *Problem {
 			c = &dup
 		}
 		p.Children = append(p.Children, c)
+	}
+	return nil
+}
+
+// checkSiblings refuses elements that only the first decoder of its name below a
+// parent may have, or may not.
+func checkSiblings(dd *decoderDraft, parent *program.Decoder) *Problem {
+	f, e, d := dd.file, dd.element, &dd.d
+	earlier := false
+	for _, s := range parent.Children {
+		earlier = earlier || s.OwnName == d.OwnName
+	}
+	switch {
+	case earlier && (d.Prematch != nil || d.FTS != nil):
+		return fatal(f, e, "only the first decoder %q below %q may have prematch and fts", d.OwnName, d.Parent)
+	case earlier && d.Regex == nil && d.Plugin == program.NoPlugin:
+		return fatal(f, e, "decoder %q below %q needs a regex or a plugin", d.OwnName, d.Parent)
+	case !earlier && d.RegexOffset == program.AfterRegex:
+		return fatal(f, e, "after_regex in decoder %q, which is the first of its name below %q", d.OwnName, d.Parent)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"vedette/internal/regex"
 	"vedette/internal/xmlfile"
+	"vedette/ruleset/condition"
 	"vedette/ruleset/program"
 )
 
@@ -103,18 +104,9 @@ func (l *loader) ruleFile(f *File, roots []*xmlfile.Element) *Problem {
 	return nil
 }
 
-// text is the joint content of the elements of one name.
-type text struct {
-	value   string
-	kind    regex.Kind
-	hasKind bool
-	negate  bool
-	e       *xmlfile.Element
-}
-
 // ruleMeta is the part of a rule that only loading needs.
 type ruleMeta struct {
-	texts      map[string]*text
+	texts      map[string]*condition.Written
 	orderLevel int
 	last       bool // accuracy="0"
 }
@@ -132,12 +124,8 @@ type ruleDraft struct {
 	hasFrequency bool
 	timeframe    time.Duration
 
-	texts     map[string]*text
+	texts     map[string]*condition.Written
 	conds     []rankedCond
-	fields    []*xmlfile.Element
-	srcips    []*xmlfile.Element
-	dstips    []*xmlfile.Element
-	lists     []*xmlfile.Element
 	same      []string // names of same_… elements, without prefix
 	different []string
 	sameField []string
@@ -147,8 +135,6 @@ type ruleDraft struct {
 	desc      strings.Builder
 	info, cve strings.Builder
 	mitre     mitreDraft
-	checkDiff bool
-	fts       bool
 	hasDesc   bool
 	skip      bool // with a warning given
 }
@@ -164,34 +150,8 @@ func (d *ruleDraft) fatal(e *xmlfile.Element, format string, args ...any) *Probl
 	return p
 }
 
-// number reads an attribute that is a number of at most n digits.
-func number(s string, n int) (int, bool) {
-	if s == "" || len(s) > n {
-		return 0, false
-	}
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return 0, false
-		}
-	}
-	v, err := strconv.Atoi(s)
-	return v, err == nil
-}
-
-// leading reads the first digits of an attribute, at most n.
-func leading(s string, n int) (int, bool) {
-	i := 0
-	for i < len(s) && '0' <= s[i] && s[i] <= '9' {
-		i++
-	}
-	if i < len(s) {
-		return 0, false
-	}
-	return number(s[:min(i, n)], n)
-}
-
 func (l *loader) rule(f *File, group string, e *xmlfile.Element) *Problem {
-	d := &ruleDraft{f: f, e: e, r: &program.Rule{}, attrs: map[string]string{}, texts: map[string]*text{}, timeframe: program.DefaultTimeframe}
+	d := &ruleDraft{f: f, e: e, r: &program.Rule{}, attrs: map[string]string{}, texts: map[string]*condition.Written{}, timeframe: program.DefaultTimeframe}
 	d.meta = &ruleMeta{texts: d.texts}
 	if p := l.ruleAttrs(d); p != nil {
 		return p
@@ -213,59 +173,26 @@ func (l *loader) ruleAttrs(d *ruleDraft) *Problem {
 	if !ok {
 		return d.fatal(e, "rule has no id")
 	}
-	if r.ID, ok = number(id, 6); !ok {
+	if r.ID, ok = xmlfile.Number(id, 6); !ok {
 		return d.fatal(e, "id %q is not a number of at most 6 digits", id)
 	}
 	hasLevel := false
 	for _, a := range e.Attrs {
 		name := strings.ToLower(a.Name)
 		d.attrs[name] = a.Value
-		n := 0
-		ok := true
-		switch name {
-		case "id":
-		case "level":
-			hasLevel = true
-			if r.Level, ok = number(a.Value, 3); ok {
-				ok = r.Level <= 16
+		hasLevel = hasLevel || name == "level"
+		if read := ruleAttributes[name]; read != nil {
+			if !read(l, d, a.Value) {
+				return d.fatal(e, "bad value %q of attribute %s", a.Value, name)
 			}
-		case "maxsize":
-			if n, ok = leading(a.Value, 4); ok {
-				d.conds = append(d.conds, rankedCond{rankMaxSize, program.Condition{Op: program.OpMaxSize, Number: n}})
-			}
-		case "frequency":
-			if d.frequency, ok = number(a.Value, 4); ok {
-				ok, d.hasFrequency = d.frequency >= 2, true
-			}
-		case "timeframe":
-			if n, ok = leading(a.Value, 5); ok {
-				d.timeframe = time.Duration(n) * time.Second
-			}
-		case "ignore":
-			if n, ok = leading(a.Value, 6); ok {
-				r.Ignore = time.Duration(n) * time.Second
-			}
-		case "overwrite":
-			if d.overwrite = strings.EqualFold(a.Value, "yes"); !d.overwrite {
-				ok = strings.EqualFold(a.Value, "no")
-			}
-		case "noalert":
-			switch a.Value {
-			case "0":
-			case "1":
-				r.NoAlert = true
-			default:
-				l.warn(d.f, e, r.ID, codeNone, "noalert is neither 0 nor 1 and is ignored", "")
-			}
-		case "accuracy":
-			if n, ok = leading(a.Value, 6); ok {
-				d.meta.last = n == 0
-			}
-		default:
+			continue
+		}
+		k, rank := condition.Find(name, true)
+		if k == nil {
 			return d.fatal(e, "unknown attribute %s of a rule", a.Name)
 		}
-		if !ok {
-			return d.fatal(e, "bad value %q of attribute %s", a.Value, name)
+		if p := l.condition(d, k, rank, &condition.Written{Value: a.Value}); p != nil {
+			return p
 		}
 	}
 	if !hasLevel {
@@ -274,72 +201,55 @@ func (l *loader) ruleAttrs(d *ruleDraft) *Problem {
 	return nil
 }
 
-// The ranks of conditions in order of evaluation (§6.2).
-const (
-	rankDecodedAs = iota
-	rankProgramName
-	rankID
-	rankSystemName
-	rankProtocol
-	rankMatch
-	rankRegex
-	rankAction
-	rankURL
-	rankLocation
-	rankField
-	rankSrcIP
-	rankDstIP
-	rankSrcPort
-	rankDstPort
-	rankCompiled
-	rankUser
-	rankGeoIP
-	rankMaxSize
-	rankTime
-	rankWeekday
-	rankData
-	rankExtraData
-	rankHostname
-	rankStatus
-	rankCheckDiff
-	rankFTS
-	rankList
-)
-
-// textCond describes an element that tests one text with a pattern.
-type textCond struct {
-	rank   int
-	op     program.Op
-	static program.Static
-	kind   regex.Kind
+// ruleAttributes read the attributes of a rule that are no conditions. They return
+// false for a bad value.
+var ruleAttributes = map[string]func(l *loader, d *ruleDraft, value string) bool{
+	"id": func(*loader, *ruleDraft, string) bool { return true }, // is read before
+	"level": func(_ *loader, d *ruleDraft, value string) (ok bool) {
+		d.r.Level, ok = xmlfile.Number(value, 3)
+		return ok && d.r.Level <= 16
+	},
+	"frequency": func(_ *loader, d *ruleDraft, value string) (ok bool) {
+		d.frequency, ok = xmlfile.Number(value, 4)
+		d.hasFrequency = ok
+		return ok && d.frequency >= 2
+	},
+	"timeframe": func(_ *loader, d *ruleDraft, value string) bool { return seconds(&d.timeframe, value, 5) },
+	"ignore":    func(_ *loader, d *ruleDraft, value string) bool { return seconds(&d.r.Ignore, value, 6) },
+	"overwrite": func(_ *loader, d *ruleDraft, value string) bool {
+		d.overwrite = strings.EqualFold(value, "yes")
+		return d.overwrite || strings.EqualFold(value, "no")
+	},
+	"noalert": func(l *loader, d *ruleDraft, value string) bool {
+		switch value {
+		case "0":
+		case "1":
+			d.r.NoAlert = true
+		default:
+			l.warn(d.f, d.e, d.r.ID, codeNone, "noalert is neither 0 nor 1 and is ignored", "")
+		}
+		return true
+	},
+	"accuracy": func(_ *loader, d *ruleDraft, value string) bool {
+		n, ok := xmlfile.LeadingNumber(value, 6)
+		d.meta.last = ok && n == 0
+		return ok
+	},
 }
 
-var textConds = map[string]textCond{
-	"program_name": {rankProgramName, program.OpProgramName, 0, regex.OSMatch},
-	"id":           {rankID, program.OpStatic, program.ID, regex.OSMatch},
-	"system_name":  {rankSystemName, program.OpStatic, program.SystemName, regex.OSMatch},
-	"protocol":     {rankProtocol, program.OpStatic, program.Protocol, regex.OSMatch},
-	"match":        {rankMatch, program.OpLog, 0, regex.OSMatch},
-	"regex":        {rankRegex, program.OpLog, 0, regex.OSRegex},
-	"action":       {rankAction, program.OpStatic, program.Action, regex.String},
-	"url":          {rankURL, program.OpStatic, program.URL, regex.OSMatch},
-	"location":     {rankLocation, program.OpLocation, 0, regex.OSMatch},
-	"srcport":      {rankSrcPort, program.OpStatic, program.SrcPort, regex.OSMatch},
-	"dstport":      {rankDstPort, program.OpStatic, program.DstPort, regex.OSMatch},
-	"user":         {rankUser, program.OpUser, 0, regex.OSMatch},
-	"srcgeoip":     {rankGeoIP, program.OpGeoIP, program.SrcIP, regex.OSMatch},
-	"dstgeoip":     {rankGeoIP, program.OpGeoIP, program.DstIP, regex.OSMatch},
-	"data":         {rankData, program.OpStatic, program.Data, regex.OSMatch},
-	"extra_data":   {rankExtraData, program.OpStatic, program.ExtraData, regex.OSMatch},
-	"hostname":     {rankHostname, program.OpHostname, 0, regex.OSMatch},
-	"status":       {rankStatus, program.OpStatic, program.Status, regex.OSMatch},
+// seconds reads a number of at most that many digits.
+func seconds(to *time.Duration, value string, digits int) bool {
+	n, ok := xmlfile.LeadingNumber(value, digits)
+	if ok {
+		*to = time.Duration(n) * time.Second
+	}
+	return ok
 }
 
-// plainTexts are elements whose text is read when the rule is complete.
+// plainTexts are elements that place a rule; their text is read when the rule is complete.
 var plainTexts = map[string]bool{
-	"decoded_as": true, "category": true, "if_sid": true, "if_level": true, "if_group": true,
+	"category": true, "if_sid": true, "if_level": true, "if_group": true,
 	"if_matched_sid": true, "if_matched_group": true, "if_matched_regex": true,
-	"time": true, "weekday": true, "compiled_rule": true,
 }
 
 // correlated maps the names behind same_ and different_ to the compared value.
@@ -369,25 +279,10 @@ var correlated = map[string]program.Source{
 
 func (l *loader) ruleElement(d *ruleDraft, c *xmlfile.Element) *Problem {
 	name := strings.ToLower(c.Name)
-	if _, ok := textConds[name]; ok || plainTexts[name] {
-		return l.ruleText(d, name, c)
+	if k, _ := condition.Find(name, false); k != nil || plainTexts[name] {
+		return l.ruleText(d, name, k, c)
 	}
 	switch name {
-	case "field":
-		if len(d.fields) == program.OrderMax {
-			return d.fatal(c, "more than %d <field>", program.OrderMax)
-		}
-		d.fields = append(d.fields, c)
-	case "srcip":
-		d.srcips = append(d.srcips, c)
-	case "dstip":
-		d.dstips = append(d.dstips, c)
-	case "list":
-		d.lists = append(d.lists, c)
-	case "if_fts":
-		d.fts = true
-	case "check_diff":
-		d.checkDiff = true
 	case "ignore", "check_if_ignored":
 		// They suppress nothing in 4.14 (§8.3); names are not checked either.
 	case "description":
@@ -446,32 +341,40 @@ func (l *loader) correlation(d *ruleDraft, name string, c *xmlfile.Element) *Pro
 	return nil
 }
 
-// ruleText adds one element to the text of its name.
-func (l *loader) ruleText(d *ruleDraft, name string, c *xmlfile.Element) *Problem {
-	t := d.texts[name]
-	if t == nil {
-		t = &text{e: c}
-		d.texts[name] = t
+// ruleText adds one element to those of its name; k is the condition that it makes,
+// nil if it places the rule.
+func (l *loader) ruleText(d *ruleDraft, name string, k *condition.Kind, c *xmlfile.Element) *Problem {
+	w := d.texts[name]
+	if w == nil {
+		w = &condition.Written{}
+		d.texts[name] = w
 	}
-	t.hasKind, t.negate = false, false
-	l.patternAttrs(d, c, t)
-	if len(t.value)+len(c.Content) > ruleTextMax {
+	if k != nil && k.Most > 0 && len(w.Elements) == k.Most {
+		return d.fatal(c, "more than %d <%s>", k.Most, name)
+	}
+	w.Elements = append(w.Elements, c)
+	if k != nil && k.Form == condition.Each {
+		return nil
+	}
+	w.HasKind, w.Negate = false, false
+	l.patternAttrs(d, c, w)
+	if len(w.Value)+len(c.Content) > ruleTextMax {
 		return d.fatal(c, "text of <%s> is longer than %d bytes", c.Name, ruleTextMax)
 	}
-	t.value += c.Content
+	w.Value += c.Content
 	return nil
 }
 
 // patternAttrs reads type and negate; attributes in also are known too.
-func (l *loader) patternAttrs(d *ruleDraft, c *xmlfile.Element, t *text, also ...string) {
+func (l *loader) patternAttrs(d *ruleDraft, c *xmlfile.Element, t *condition.Written, also ...string) {
 	for _, a := range c.Attrs {
 		switch n := strings.ToLower(a.Name); n {
 		case "type":
-			if t.kind, t.hasKind = regex.ParseKind(a.Value); !t.hasKind {
+			if t.Kind, t.HasKind = regex.ParseKind(a.Value); !t.HasKind {
 				l.warn(d.f, c, d.r.ID, codeAttributeDefault, "unknown type "+a.Value+" of <"+c.Name+">, the default is used", "")
 			}
 		case "negate":
-			if t.negate = strings.EqualFold(a.Value, "yes"); !t.negate && !strings.EqualFold(a.Value, "no") {
+			if t.Negate = strings.EqualFold(a.Value, "yes"); !t.Negate && !strings.EqualFold(a.Value, "no") {
 				l.warn(d.f, c, d.r.ID, codeAttributeDefault, "negate of <"+c.Name+"> is neither yes nor no, no is used", "")
 			}
 		default:

@@ -8,6 +8,8 @@ import (
 
 	"vedette/internal/regex"
 	"vedette/internal/regex/osmatch"
+	"vedette/internal/xmlfile"
+	"vedette/ruleset/condition"
 	"vedette/ruleset/program"
 )
 
@@ -103,7 +105,7 @@ func (l *loader) place(d *ruleDraft, parents []*program.Rule) *Problem {
 func (l *loader) category(d *ruleDraft) {
 	d.r.Category = program.Syslog
 	if t := d.texts["category"]; t != nil {
-		if c, ok := program.ParseCategory(t.value); ok {
+		if c, ok := program.ParseCategory(t.Value); ok {
 			d.r.Category = c
 		}
 	}
@@ -126,81 +128,25 @@ func (l *loader) parents(d *ruleDraft) (parents []*program.Rule, ok bool) {
 	if r.ID >= 1 && r.ID <= rootMax {
 		return nil, true
 	}
-	under := func(rules []*program.Rule) []*program.Rule {
-		if len(rules) > 0 {
-			r.Category = rules[0].Category
+	for _, x := range []struct {
+		element string
+		find    func(*ruleDraft, *condition.Written) []*program.Rule
+	}{
+		{"if_sid", l.parentsBySid},
+		{"if_level", l.parentsByLevel},
+		{"if_group", l.parentsByGroup},
+		{"if_matched_group", l.parentsByGroup},
+		{"if_matched_sid", l.parentsByMatchedSid},
+	} {
+		t := d.texts[x.element]
+		if t == nil {
+			continue
 		}
-		return rules
-	}
-	withGroup := func(t *text, code int) ([]*program.Rule, bool) {
-		rules := l.rulesInGroup(t.value)
-		if len(rules) == 0 {
-			l.warn(d.f, t.e, r.ID, code, "no loaded rule is in group "+t.value+", the rule is skipped", "")
+		if parents = x.find(d, t); len(parents) == 0 {
 			return nil, false
 		}
-		return under(rules), true
-	}
-	if t := d.texts["if_sid"]; t != nil {
-		ids, ok := parseIDs(t.value)
-		if !ok {
-			l.warn(d.f, t.e, r.ID, codeIfSidMalformed, fmt.Sprintf("<if_sid> %q is no list of numbers, the rule is skipped", t.value), "")
-			return nil, false
-		}
-		var rules []*program.Rule
-		for _, id := range ids {
-			if p := l.p.RuleByID[id]; p != nil {
-				rules = append(rules, p)
-			} else if id != r.ID {
-				l.warn(d.f, t.e, r.ID, codeIfSidUnknown, fmt.Sprintf("<if_sid> names rule %d, which is not loaded", id), l.missingRule(id))
-			}
-		}
-		if len(rules) == 0 {
-			l.warn(d.f, t.e, r.ID, codeIfSidNone, "none of the rules of <if_sid> is loaded, the rule is skipped", "")
-			return nil, false
-		}
-		return under(rules), true
-	}
-	if t := d.texts["if_level"]; t != nil {
-		n, ok := number(strings.TrimSpace(t.value), 4)
-		if !ok {
-			l.warn(d.f, t.e, r.ID, codeIfLevelMalformed, fmt.Sprintf("<if_level> %q is no number, the rule is skipped", t.value), "")
-			return nil, false
-		}
-		var rules []*program.Rule
-		for _, p := range l.p.AllRules {
-			if lv := l.meta[p].orderLevel; lv >= n || lv == 0 {
-				rules = append(rules, p)
-			}
-		}
-		if len(rules) == 0 {
-			l.warn(d.f, t.e, r.ID, codeIfLevelNoMatch, "no loaded rule has the level, the rule is skipped", "")
-			return nil, false
-		}
-		return under(rules), true
-	}
-	if t := d.texts["if_group"]; t != nil {
-		return withGroup(t, codeIfGroupNoMatch)
-	}
-	if t := d.texts["if_matched_group"]; t != nil {
-		rules := l.rulesInGroup(t.value)
-		if len(rules) > 0 {
-			return under(rules), true
-		}
-		l.warn(d.f, t.e, r.ID, codeIfGroupNoMatch, "no loaded rule is in group "+t.value+", the rule is skipped", "")
-		return nil, false
-	}
-	if t := d.texts["if_matched_sid"]; t != nil {
-		id, ok := number(strings.TrimSpace(t.value), 6)
-		if !ok {
-			l.warn(d.f, t.e, r.ID, codeMatchedNotNumber, fmt.Sprintf("<if_matched_sid> %q is no number, the rule is skipped", t.value), "")
-			return nil, false
-		}
-		p := l.p.RuleByID[id]
-		if p == nil {
-			l.warn(d.f, t.e, r.ID, codeMatchedUnknown, fmt.Sprintf("<if_matched_sid> names rule %d, which is not loaded; the rule is skipped", id), l.missingRule(id))
-			return nil, false
-		}
-		return under([]*program.Rule{p}), true
+		r.Category = parents[0].Category
+		return parents, true
 	}
 	for _, n := range l.p.Roots {
 		if n.Rule.Category == r.Category {
@@ -209,6 +155,76 @@ func (l *loader) parents(d *ruleDraft) (parents []*program.Rule, ok bool) {
 	}
 	l.warn(d.f, d.e, r.ID, codeCategoryNoRoot, "no root rule has category "+r.Category.String()+", the rule is skipped", "")
 	return nil, false
+}
+
+// The functions below find the parents that one element names. They give none, and
+// a warning, if the rule is to be skipped.
+
+func (l *loader) parentsBySid(d *ruleDraft, t *condition.Written) (parents []*program.Rule) {
+	r := d.r
+	ids, ok := parseIDs(t.Value)
+	if !ok {
+		l.warn(d.f, t.Element(), r.ID, codeIfSidMalformed, fmt.Sprintf("<if_sid> %q is no list of numbers, the rule is skipped", t.Value), "")
+		return nil
+	}
+	for _, id := range ids {
+		if p := l.p.RuleByID[id]; p != nil {
+			parents = append(parents, p)
+		} else if id != r.ID {
+			l.warn(d.f, t.Element(), r.ID, codeIfSidUnknown, fmt.Sprintf("<if_sid> names rule %d, which is not loaded", id), l.missingRule(id))
+		}
+	}
+	if len(parents) == 0 {
+		l.warn(d.f, t.Element(), r.ID, codeIfSidNone, "none of the rules of <if_sid> is loaded, the rule is skipped", "")
+	}
+	return parents
+}
+
+func (l *loader) parentsByLevel(d *ruleDraft, t *condition.Written) (parents []*program.Rule) {
+	n, ok := xmlfile.Number(strings.TrimSpace(t.Value), 4)
+	if !ok {
+		l.warn(d.f, t.Element(), d.r.ID, codeIfLevelMalformed, fmt.Sprintf("<if_level> %q is no number, the rule is skipped", t.Value), "")
+		return nil
+	}
+	for _, p := range l.p.AllRules {
+		if lv := l.meta[p].orderLevel; lv >= n || lv == 0 {
+			parents = append(parents, p)
+		}
+	}
+	if len(parents) == 0 {
+		l.warn(d.f, t.Element(), d.r.ID, codeIfLevelNoMatch, "no loaded rule has the level, the rule is skipped", "")
+	}
+	return parents
+}
+
+func (l *loader) parentsByGroup(d *ruleDraft, t *condition.Written) []*program.Rule {
+	parents := l.rulesInGroup(t.Value)
+	if len(parents) == 0 {
+		l.warn(d.f, t.Element(), d.r.ID, codeIfGroupNoMatch, "no loaded rule is in group "+t.Value+", the rule is skipped", "")
+	}
+	return parents
+}
+
+func (l *loader) parentsByMatchedSid(d *ruleDraft, t *condition.Written) []*program.Rule {
+	if p := l.matchedRule(d, t); p != nil {
+		return []*program.Rule{p}
+	}
+	return nil
+}
+
+// matchedRule is the rule that <if_matched_sid> names; nil, with a warning, if the
+// rule is to be skipped.
+func (l *loader) matchedRule(d *ruleDraft, t *condition.Written) *program.Rule {
+	id, ok := xmlfile.Number(strings.TrimSpace(t.Value), 6)
+	if !ok {
+		l.warn(d.f, t.Element(), d.r.ID, codeMatchedNotNumber, fmt.Sprintf("<if_matched_sid> %q is no number, the rule is skipped", t.Value), "")
+		return nil
+	}
+	p := l.p.RuleByID[id]
+	if p == nil {
+		l.warn(d.f, t.Element(), d.r.ID, codeMatchedUnknown, fmt.Sprintf("<if_matched_sid> names rule %d, which is not loaded; the rule is skipped", id), l.missingRule(id))
+	}
+	return p
 }
 
 // rulesInGroup finds the loaded rules whose group string matches.
@@ -228,7 +244,7 @@ func (l *loader) rulesInGroup(pattern string) []*program.Rule {
 	return rules
 }
 
-func (d *ruleDraft) matched() (name string, t *text) {
+func (d *ruleDraft) matched() (name string, t *condition.Written) {
 	for _, n := range []string{"if_matched_sid", "if_matched_group", "if_matched_regex"} {
 		if t := d.texts[n]; t != nil {
 			return n, t
@@ -242,7 +258,7 @@ func (l *loader) checkComposite(d *ruleDraft) *Problem {
 	if _, t := d.matched(); t != nil {
 		return nil
 	}
-	if d.hasFrequency && d.frequency != 2 && !d.checkDiff {
+	if d.hasFrequency && d.frequency != 2 && d.texts["check_diff"] == nil {
 		return d.fatal(d.e, "frequency needs if_matched_sid, if_matched_group or if_matched_regex")
 	}
 	if len(d.same)+len(d.different)+len(d.sameField)+len(d.diffField) > 0 || d.global {
@@ -283,33 +299,23 @@ func (l *loader) composite(d *ruleDraft) bool {
 	c := l.newComposite(d)
 	switch name {
 	case "if_matched_sid":
-		id, ok := number(strings.TrimSpace(t.value), 6)
-		if !ok {
-			l.warn(d.f, t.e, r.ID, codeMatchedNotNumber, fmt.Sprintf("<if_matched_sid> %q is no number, the rule is skipped", t.value), "")
-			return false
-		}
-		if c.Sid = l.p.RuleByID[id]; c.Sid == nil {
-			l.warn(d.f, t.e, r.ID, codeMatchedUnknown, fmt.Sprintf("<if_matched_sid> names rule %d, which is not loaded; the rule is skipped", id), l.missingRule(id))
+		if c.Sid = l.matchedRule(d, t); c.Sid == nil {
 			return false
 		}
 		c.Sid.SidHistory = true
 	case "if_matched_group":
 		c.GroupList = l.p.GroupLists
 		l.p.GroupLists++
-		for _, x := range l.rulesInGroup(t.value) {
+		for _, x := range l.rulesInGroup(t.Value) {
 			// Once per place in the tree, as 4.14 counts (§7.1, example E42j).
 			for range l.places[x] {
 				x.GroupHistory = append(x.GroupHistory, c.GroupList)
 			}
 		}
 	case "if_matched_regex":
-		kind := regex.OSRegex
-		if t.hasKind {
-			kind = t.kind
-		}
-		p, err := l.pattern(kind, t.value)
+		p, err := l.pattern(t.KindOr(regex.OSRegex), t.Value)
 		if err != nil {
-			l.report(d.fatal(t.e, "%v", err))
+			l.report(d.fatal(t.Element(), "%v", err))
 			return false
 		}
 		c.Regex = p
@@ -333,8 +339,8 @@ func (l *loader) overwrite(d *ruleDraft, old *program.Rule) *Problem {
 		if t == nil {
 			continue
 		}
-		if was := om.texts[n]; was == nil || was.value != t.value {
-			l.warn(d.f, t.e, old.ID, codeOverwriteParent, "overwriting cannot change <"+n+">, the old one is kept", "")
+		if was := om.texts[n]; was == nil || was.Value != t.Value {
+			l.warn(d.f, t.Element(), old.ID, codeOverwriteParent, "overwriting cannot change <"+n+">, the old one is kept", "")
 		}
 	}
 	r := d.r
@@ -345,9 +351,9 @@ func (l *loader) overwrite(d *ruleDraft, old *program.Rule) *Problem {
 			c.Regex = old.Composite.Regex
 		}
 		if t := d.texts["if_matched_regex"]; t != nil && c.Regex != nil {
-			p, err := l.pattern(regex.OSRegex, t.value)
+			p, err := l.pattern(regex.OSRegex, t.Value)
 			if err != nil {
-				return d.fatal(t.e, "%v", err)
+				return d.fatal(t.Element(), "%v", err)
 			}
 			c.Regex = p
 		}
@@ -359,7 +365,7 @@ func (l *loader) overwrite(d *ruleDraft, old *program.Rule) *Problem {
 	r.Info.Overwritten = true
 	for _, n := range notReplaced {
 		if was := om.texts[n]; was != nil {
-			r.Info.Details[n] = was.value
+			r.Info.Details[n] = was.Value
 		} else {
 			delete(r.Info.Details, n)
 		}

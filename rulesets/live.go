@@ -405,6 +405,12 @@ func (l *Live) begin(ctx context.Context) error {
 		l.log.Warn("the directories hold a ruleset that was replaced since; it does not run",
 			"directories", own, "ruleset", cur.Version, "published_by", cur.Node, "hint", "vedette ruleset promote "+own+" brings it back")
 		return nil
+	case ok && cur.Origin == schemas.OriginCommand && slices.Equal(l.cfg.Names, []string{Builtin}):
+		// Nobody has configured any other: the ruleset that the program carries has
+		// changed with the program, and must not replace one that a person has chosen.
+		l.log.Warn("the built-in ruleset of this version is new; the published ruleset goes on",
+			"builtin", own, "ruleset", cur.Version, "published_by", cur.Node, "hint", "publish yours again to take it in: vedette ruleset publish builtin DIR")
+		return nil
 	}
 	c, err := l.load(ctx, own)
 	if err != nil {

@@ -26,6 +26,9 @@ type Config struct {
 	// Identity describes the server. Errors name its node to callers that may read
 	// nodes.
 	Identity Identity
+	// Audit is told of each request that was to change something, and of logins. It
+	// must not block; nil tells nobody.
+	Audit func(ctx context.Context, a Audited)
 }
 
 // Identity describes the server in answers.

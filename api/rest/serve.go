@@ -151,6 +151,7 @@ func (f *Frame) serve(c *gin.Context, op *operation) {
 			f.log.Error("operation ended in an error", "operation", op.id, "err", err)
 			p = problem.New(problem.Internal, "")
 		}
+		f.audit(k, p.Status, auditCode(p))
 		f.refuse(c, p)
 		return
 	}
@@ -158,6 +159,7 @@ func (f *Frame) serve(c *gin.Context, op *operation) {
 		c.Header("Deprecated", "true")
 	}
 	status, contentType, data, value := res.body(k)
+	f.audit(k, status, outcomeOf(value))
 	if value == nil {
 		c.Data(status, contentType, data)
 		return

@@ -286,8 +286,8 @@ func TestScriptsThatHangOrMayNotRun(t *testing.T) {
 	b.script("once", "sleep 60 & sleep 60\n")
 	begun := time.Now()
 	b.run(t.Context(), b.command("once0", "1"))
-	if time.Since(begun) > 20*time.Second {
-		t.Error("the script was not ended")
+	if took := time.Since(begun); took > 55*time.Second { // left alone it takes a minute
+		t.Errorf("the script was not ended within its time: it took %s", took)
 	}
 	if err := os.Chmod(filepath.Join(b.dir, "once"), 0o777); err != nil { //nolint:gosec // what is refused
 		t.Fatal(err)

@@ -55,7 +55,7 @@ func DefaultLimits() Limits {
 		Connections: 100_000, Strangers: 8192, StrangerGrace: 2 * time.Second, FirstUnit: 10 * time.Second, PartialUnit: 60 * time.Second, UnitBytes: secure.MaxUnit,
 		WindowBytes: 256 << 10, TotalBytes: 64 << 20, LifeInterval: 10 * time.Second,
 		OutBytes: 128 << 10, OutUnits: 256, WriteTimeout: 10 * time.Second, ReceiveBuffer: 64 << 10, SendBuffer: 128 << 10,
-		DrainRead: 5 * time.Second, Drain: 30 * time.Second,
+		DrainRead: 10 * time.Second, Drain: 30 * time.Second,
 	}
 }
 

@@ -376,6 +376,9 @@ func (c *Conn) read() (why Reason, parked bool) {
 		if full && c.known {
 			c.life(now) // more waits in the socket, perhaps a keepalive
 		}
+		if whole {
+			c.goOn(now)
+		}
 		// The buffer follows the peer: it grows only when filled and shrinks when idle.
 		switch {
 		case full && len(buf) < readMax:
@@ -443,6 +446,19 @@ func (c *Conn) deadline(t time.Time) bool {
 	}
 	_ = c.c.SetReadDeadline(t)
 	return true
+}
+
+// goOn gives a peer that still sends while the server ends more time. All peers
+// together have Limits.Drain.
+func (c *Conn) goOn(now time.Time) {
+	if !c.s.ending.Load() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.draining {
+		_ = c.c.SetReadDeadline(now.Add(c.s.limits.DrainRead))
+	}
 }
 
 // drain tells the peer that nothing more comes, so that it stops sending and

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,6 +32,7 @@ type Server struct {
 	conns     map[*Conn]struct{}
 	strangers *list.List // *Conn, oldest first
 	draining  bool
+	ending    atomic.Bool // as draining, for readers that do not hold mu
 }
 
 // New binds addr. open is called for each connection before its first unit.
@@ -200,6 +202,7 @@ func (s *Server) drain() {
 	start := time.Now()
 	s.mu.Lock()
 	s.draining = true
+	s.ending.Store(true)
 	n := len(s.conns)
 	for c := range s.conns {
 		c.drain(start.Add(s.limits.DrainRead))

@@ -112,10 +112,7 @@ func (r *reader) content(e *Element, depth int) error {
 			text.WriteString(r.s[r.pos : r.pos+2])
 			r.advance(r.pos + 2)
 		case c != '<':
-			end := r.pos + 1
-			for end < len(r.s) && r.s[end] != '<' && r.s[end] != '\\' {
-				end++
-			}
+			end := r.textEnd()
 			text.WriteString(r.s[r.pos:end])
 			r.advance(end)
 		case strings.HasPrefix(r.s[r.pos:], "<!"):
@@ -126,15 +123,9 @@ func (r *reader) content(e *Element, depth int) error {
 			if depth == 0 {
 				return r.fail("end tag without its element")
 			}
-			end := strings.IndexByte(r.s[r.pos:], '>')
-			if end < 0 {
-				return r.fail("end tag lacks its >")
+			if err := r.endTag(e); err != nil {
+				return err
 			}
-			name := strings.TrimSpace(r.s[r.pos+2 : r.pos+end])
-			if !strings.EqualFold(name, e.Name) {
-				return r.fail("</%s> closes <%s> of line %d", clip(name), e.Name, e.Line)
-			}
-			r.advance(r.pos + end + 1)
 			e.Content = text.String()
 			if len(e.Content) > TextMax {
 				return r.fail("content of <%s> is longer than %d bytes", e.Name, TextMax)
@@ -154,6 +145,29 @@ func (r *reader) content(e *Element, depth int) error {
 			text.Reset()
 		}
 	}
+}
+
+// textEnd is where the text at pos ends, at the next tag or escape.
+func (r *reader) textEnd() int {
+	end := r.pos + 1
+	for end < len(r.s) && r.s[end] != '<' && r.s[end] != '\\' {
+		end++
+	}
+	return end
+}
+
+// endTag reads the end tag of e.
+func (r *reader) endTag(e *Element) error {
+	end := strings.IndexByte(r.s[r.pos:], '>')
+	if end < 0 {
+		return r.fail("end tag lacks its >")
+	}
+	name := strings.TrimSpace(r.s[r.pos+2 : r.pos+end])
+	if !strings.EqualFold(name, e.Name) {
+		return r.fail("</%s> closes <%s> of line %d", clip(name), e.Name, e.Line)
+	}
+	r.advance(r.pos + end + 1)
+	return nil
 }
 
 func clip(s string) string {

@@ -8,13 +8,6 @@ import (
 	"vedette/ruleset/program"
 )
 
-// tested names the part of an event that a condition tests.
-type tested struct {
-	op     program.Op
-	static program.Static
-	field  int
-}
-
 // exactly is a condition that lets only some values through, without case.
 type exactly struct {
 	rule   *program.Rule
@@ -23,28 +16,25 @@ type exactly struct {
 
 // exactValues are the values that a condition lets through, in lower case; nil
 // for one of another form than ^a$|^b$.
-func exactValues(c *program.Condition) (tested, []string) {
-	at := tested{op: c.Op}
-	switch c.Op {
-	case program.OpStatic:
-		at.static = c.Static
-	case program.OpDynamic:
-		at.field = c.Field
-	case program.OpProgramName, program.OpHostname, program.OpLocation, program.OpUser:
-	default:
-		return at, nil
+func exactValues(c program.Condition) (at program.Source, values []string) {
+	d := c.Demands()
+	if d.Pattern == nil || d.Negate || d.Value.Kind == program.FromLog || d.Value.Kind == program.FromGeoIP {
+		return d.Value, nil
 	}
-	if c.Negate || c.Pattern == nil {
-		return at, nil
-	}
-	text := c.Pattern.String()
+	return d.Value, patternValues(d.Pattern)
+}
+
+// patternValues are the texts that a pattern matches; nil for one of another form than
+// ^a$|^b$.
+func patternValues(p *regex.Pattern) []string {
+	text := p.String()
 	special := "" // the part that is no literal
-	switch c.Pattern.Kind() {
+	switch p.Kind() {
 	case regex.String:
-		return at, []string{regex.Lower(text)}
+		return []string{regex.Lower(text)}
 	case regex.OSMatch:
 		if strings.HasPrefix(text, "!") {
-			return at, nil
+			return nil
 		}
 	case regex.OSRegex:
 		special = `\()`
@@ -56,11 +46,11 @@ func exactValues(c *program.Condition) (tested, []string) {
 		value, begins := strings.CutPrefix(a, "^")
 		value, ends := strings.CutSuffix(value, "$")
 		if !begins || !ends || value == "" || strings.ContainsAny(value, special+"^$") {
-			return at, nil
+			return nil
 		}
 		values = append(values, regex.Lower(value))
 	}
-	return at, values
+	return values
 }
 
 func disjoint(a, b []string) bool {
@@ -76,22 +66,13 @@ func oneOf(values []string) string {
 	return text
 }
 
-func (c *checker) testedName(at tested) string {
-	switch at.op {
-	case program.OpStatic:
-		return program.StaticNames[at.static]
-	case program.OpDynamic:
-		for name, id := range c.p.FieldIDs {
-			if id == at.field {
+func (c *checker) testedName(at program.Source) string {
+	return at.Name(func(id int) string {
+		for name, n := range c.p.FieldIDs {
+			if n == id {
 				return name
 			}
 		}
-	case program.OpProgramName:
-		return "program_name"
-	case program.OpHostname:
-		return "hostname"
-	case program.OpLocation:
-		return "location"
-	}
-	return "user"
+		return ""
+	})
 }

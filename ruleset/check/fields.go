@@ -31,89 +31,67 @@ func (c *checker) fields() {
 		if !known || c.dead[r] || len(contexts) == 0 {
 			continue
 		}
-		missing := func(src program.Source) bool {
-			for _, ctx := range contexts {
-				p := cache[ctx]
-				if p == nil {
-					p = c.produced(ctx)
-					cache[ctx] = p
-				}
-				if p.fills(src, names) {
-					return false
-				}
+		var all []*produced
+		for _, ctx := range contexts {
+			if cache[ctx] == nil {
+				cache[ctx] = c.produced(ctx)
 			}
-			return true
+			all = append(all, cache[ctx])
 		}
 		of := "any decoder"
 		if d := contexts[0].decoder; len(contexts) == 1 && d != 0 {
 			of = "decoder " + c.decoderName(d)
 		}
-		say := func(at place, field string) {
+		tested(r, names, func(src program.Source, element func(*xmlfile.Element) bool) {
+			for _, p := range all {
+				if p.fills(src, names) {
+					return
+				}
+			}
+			at := at
+			if element != nil {
+				at = at.child(element)
+			}
 			c.warn(at, r.ID, "check the name, or add it to an <order>; a field that is missing fails the condition, negated or not",
-				"can never match: it tests field %s, which %s never fills", field, of)
-		}
-		static := func(s program.Static) program.Source { return program.Source{Static: s} }
-		for _, x := range r.Conds {
-			switch x.Op {
-			case program.OpStatic:
-				if missing(static(x.Static)) {
-					say(at.child(named(program.StaticNames[x.Static])), program.StaticNames[x.Static])
-				}
-			case program.OpGeoIP:
-				if missing(static(x.Static)) {
-					n := program.StaticNames[x.Static]
-					say(at.child(named(strings.TrimSuffix(n, "ip")+"geoip")), n)
-				}
-			case program.OpSrcIP:
-				if missing(static(program.SrcIP)) {
-					say(at.child(named("srcip")), "srcip")
-				}
-			case program.OpDstIP:
-				if missing(static(program.DstIP)) {
-					say(at.child(named("dstip")), "dstip")
-				}
-			case program.OpUser:
-				if missing(program.Source{Kind: program.FromListUser}) {
-					say(at.child(named("user")), "user")
-				}
-			case program.OpDynamic:
-				if missing(program.Source{Kind: program.FromDynamic, Field: x.Field}) {
-					n := names[x.Field]
-					say(at.child(withAttr("field", "name", n)), n)
-				}
-			case program.OpList:
-				if !missing(x.List.From) {
-					continue
-				}
-				n := sourceName(x.List.From, names)
-				say(at.child(withAttr("list", "field", n)), n)
-			}
-		}
-		if r.Composite == nil {
-			continue
-		}
-		for _, s := range r.Composite.Same {
-			if missing(s) {
-				say(at, sourceName(s, names))
-			}
-		}
-		for _, id := range r.Composite.SameFields {
-			if _, static := program.ParseStatic(names[id]); static {
-				continue // see traps
-			}
-			if missing(program.Source{Kind: program.FromDynamic, Field: id}) {
-				say(at.child(func(e *xmlfile.Element) bool {
-					return e.Is("same_field") && strings.EqualFold(strings.TrimSpace(e.Content), names[id])
-				}), names[id])
-			}
-		}
+				"can never match: it tests field %s, which %s never fills", sourceName(src, names), of)
+		})
 	}
 }
 
-func withAttr(element, attr, value string) func(*xmlfile.Element) bool {
+// tested gives the values that a rule tests, and how to find their elements; nil for
+// the rule itself.
+func tested(r *program.Rule, names []string, yield func(program.Source, func(*xmlfile.Element) bool)) {
+	for _, x := range r.Conds {
+		if d := x.Demands(); d.HasValue {
+			yield(d.Value, testOf(d.Element, sourceName(d.Value, names)))
+		}
+	}
+	if r.Composite == nil {
+		return
+	}
+	for _, s := range r.Composite.Same {
+		yield(s, nil)
+	}
+	for _, id := range r.Composite.SameFields {
+		if _, static := program.ParseStatic(names[id]); static {
+			continue // see traps
+		}
+		yield(program.Source{Kind: program.FromDynamic, Field: id}, func(e *xmlfile.Element) bool {
+			return e.Is("same_field") && strings.EqualFold(strings.TrimSpace(e.Content), names[id])
+		})
+	}
+}
+
+// testOf finds the element that tests a value. Elements that can test any value name
+// it in an attribute.
+func testOf(element, value string) func(*xmlfile.Element) bool {
 	return func(e *xmlfile.Element) bool {
-		v, _ := e.Attr(attr)
-		return e.Is(element) && strings.EqualFold(v, value)
+		for _, attr := range [...]string{"name", "field"} {
+			if v, ok := e.Attr(attr); ok && !strings.EqualFold(v, value) {
+				return false
+			}
+		}
+		return e.Is(element)
 	}
 }
 
@@ -134,7 +112,7 @@ func (p *produced) fills(s program.Source, names []string) bool {
 	switch s.Kind {
 	case program.FromStatic, program.FromGeoIP:
 		return p.openStatic || p.statics[s.Static]
-	case program.FromListUser:
+	case program.FromListUser, program.FromUser:
 		return p.openStatic || p.statics[program.SrcUser] || p.statics[program.DstUser]
 	case program.FromDynamic:
 		return p.dynamic[names[s.Field]]

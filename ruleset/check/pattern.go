@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"vedette/internal/regex"
-	"vedette/ruleset/program"
 )
 
 // patterns finds patterns with another meaning than their look suggests.
@@ -27,10 +26,9 @@ func (c *checker) patterns() {
 			continue
 		}
 		for _, x := range r.Conds {
-			if x.Pattern == nil {
-				continue
+			if d := x.Demands(); d.Pattern != nil {
+				c.pattern(c.condition(at, d.Pattern), r.ID, d.Pattern, d.Negate)
 			}
-			c.pattern(c.condition(at, x), r.ID, x.Pattern, x.Negate)
 		}
 		if x := r.Composite; x != nil {
 			c.pattern(at.child(named("if_matched_regex")), r.ID, x.Regex, false)
@@ -39,8 +37,8 @@ func (c *checker) patterns() {
 }
 
 // condition finds the element of a condition by its text.
-func (c *checker) condition(at place, x program.Condition) place {
-	text := x.Pattern.String()
+func (c *checker) condition(at place, p *regex.Pattern) place {
+	text := p.String()
 	if at.e != nil {
 		for _, e := range at.e.Children {
 			if e.Content != "" && strings.HasPrefix(text, e.Content) && !e.Is("description") && !e.Is("group") {

@@ -32,14 +32,14 @@ type walker struct {
 	chain map[program.Condition]int
 	// exact are the conditions of a place and of all above it that let only some
 	// values through.
-	exact map[tested][]exactly
+	exact map[program.Source][]exactly
 	// categories are those that a decoder of that name can give an event.
 	categories map[int]map[program.Category]bool
 }
 
 // tree finds rules that no event can reach in any of their places.
 func (c *checker) tree() {
-	w := &walker{c: c, fates: map[*program.Rule]*fate{}, chain: map[program.Condition]int{}, exact: map[tested][]exactly{}, categories: c.categories()}
+	w := &walker{c: c, fates: map[*program.Rule]*fate{}, chain: map[program.Condition]int{}, exact: map[program.Source][]exactly{}, categories: c.categories()}
 	c.contexts = map[*program.Rule][]context{}
 	c.dead = map[*program.Rule]bool{}
 	for _, n := range c.p.Roots {
@@ -102,7 +102,7 @@ func (c *checker) categories() map[int]map[program.Category]bool {
 // equal conditions hold together.
 func pure(r *program.Rule) bool {
 	return !slices.ContainsFunc(r.Conds, func(c program.Condition) bool {
-		return c.Op == program.OpCheckDiff || c.Op == program.OpFTS
+		return c.Demands().Changes
 	})
 }
 
@@ -112,14 +112,14 @@ func takes(r *program.Rule) bool { return r.Composite == nil && !r.NoAlert && pu
 func (w *walker) walk(n *program.Node, ctx context, dead bool) {
 	for i := range n.Rule.Conds {
 		w.chain[n.Rule.Conds[i]]++
-		if at, values := exactValues(&n.Rule.Conds[i]); values != nil {
+		if at, values := exactValues(n.Rule.Conds[i]); values != nil {
 			w.exact[at] = append(w.exact[at], exactly{n.Rule, values})
 		}
 	}
 	defer func() {
 		for i := range n.Rule.Conds {
 			c := n.Rule.Conds[i]
-			if at, values := exactValues(&c); values != nil {
+			if at, values := exactValues(c); values != nil {
 				w.exact[at] = w.exact[at][:len(w.exact[at])-1]
 			}
 			if w.chain[c]--; w.chain[c] == 0 {
@@ -223,27 +223,28 @@ func shadower(c, all *program.Node, byCond map[program.Condition][]*program.Node
 // ancestors on decoder and category. It narrows ctx.
 func (w *walker) contradiction(r *program.Rule, ctx *context) (reason, hint string) {
 	for _, x := range r.Conds {
-		if x.Op != program.OpDecodedAs {
+		decoder := x.Demands().Decoder
+		if decoder == 0 {
 			continue
 		}
-		name := w.c.decoderName(x.Number)
-		if ctx.decoder != 0 && ctx.decoder != x.Number {
+		name := w.c.decoderName(decoder)
+		if ctx.decoder != 0 && ctx.decoder != decoder {
 			return fmt.Sprintf("it demands decoder %s, and a rule above it demands %s", name, w.c.decoderName(ctx.decoder)),
 				"an event has one decoder name; choose another parent"
 		}
-		ctx.decoder = x.Number
-		if w.c.neverShown(x.Number) {
+		ctx.decoder = decoder
+		if w.c.neverShown(decoder) {
 			return fmt.Sprintf("events of decoder %s show its parent's name", name),
 				"use the parent's name in <decoded_as>, or <use_own_name>true</use_own_name> in the decoder"
 		}
-		if m := w.categories[x.Number]; len(m) > 0 && !m[ctx.category] {
+		if m := w.categories[decoder]; len(m) > 0 && !m[ctx.category] {
 			return fmt.Sprintf("it hangs under category %s, and events of decoder %s have another one", ctx.category, name),
 				"give the rule the <category> that is the decoder's <type>, or another parent"
 		}
 	}
-	own := map[tested][]exactly{}
+	own := map[program.Source][]exactly{}
 	for i := range r.Conds {
-		at, values := exactValues(&r.Conds[i])
+		at, values := exactValues(r.Conds[i])
 		if values == nil {
 			continue
 		}
@@ -390,28 +391,44 @@ func (c *checker) starved(h *program.Rule, places map[*program.Rule][]*program.N
 			hx.Global && !lx.Global || !wider(lx, hx) {
 			continue
 		}
-		every := func(holds func(base *program.Node) bool) bool {
-			return len(places[hx.Sid]) > 0 && !slices.ContainsFunc(places[hx.Sid], func(b *program.Node) bool { return !holds(b) })
-		}
-		// The first event starts the other's window. The other takes the events
-		// within it, so that h sees one event a window.
-		apart := time.Duration(hx.Frequency-2)*(lx.Timeframe+time.Second) > hx.Timeframe
-		if lx.Frequency == 2 && hx.Frequency > 2 && apart && len(lx.Different)+len(lx.DifferentFields) == 0 &&
-			every(func(b *program.Node) bool { return child(b, l) >= 0 && c.given(b, l, nil) }) {
+		switch {
+		case c.takesEachAfterFirst(l, h, places):
 			c.warn(c.rules[h], h.ID, fmt.Sprintf("make rule %d a composite over this one, or raise its frequency", l.ID),
 				"never fires: composite %d counts the same rule %d and takes each event after the first", l.ID, hx.Sid.ID)
 			return
-		}
-		if lx.Frequency <= hx.Frequency && lx.Timeframe >= hx.Timeframe && l.Level >= h.Level &&
-			every(func(b *program.Node) bool {
-				i, j := child(b, l), child(b, h)
-				return i >= 0 && j > i && c.given(b, l, h)
-			}) && len(places[h]) == len(places[hx.Sid]) {
+		case c.firesBefore(l, h, places):
 			c.warn(c.rules[h], h.ID, fmt.Sprintf("give rule %d a lower level or a higher frequency", l.ID),
 				"never fires: composite %d is tried before it and fires whenever it would", l.ID)
 			return
 		}
 	}
+}
+
+// takesEachAfterFirst reports whether l takes each event that h would count, but for
+// the first.
+func (c *checker) takesEachAfterFirst(l, h *program.Rule, places map[*program.Rule][]*program.Node) bool {
+	lx, hx := l.Composite, h.Composite
+	// The first event starts the other's window. The other takes the events
+	// within it, so that h sees one event a window.
+	apart := time.Duration(hx.Frequency-2)*(lx.Timeframe+time.Second) > hx.Timeframe
+	return lx.Frequency == 2 && hx.Frequency > 2 && apart && len(lx.Different)+len(lx.DifferentFields) == 0 &&
+		every(places[hx.Sid], func(b *program.Node) bool { return child(b, l) >= 0 && c.given(b, l, nil) })
+}
+
+// firesBefore reports whether l is tried before h, and fires whenever h would.
+func (c *checker) firesBefore(l, h *program.Rule, places map[*program.Rule][]*program.Node) bool {
+	lx, hx := l.Composite, h.Composite
+	return lx.Frequency <= hx.Frequency && lx.Timeframe >= hx.Timeframe && l.Level >= h.Level &&
+		len(places[h]) == len(places[hx.Sid]) &&
+		every(places[hx.Sid], func(b *program.Node) bool {
+			i, j := child(b, l), child(b, h)
+			return i >= 0 && j > i && c.given(b, l, h)
+		})
+}
+
+// every reports whether there are places and all of them hold.
+func every(places []*program.Node, holds func(*program.Node) bool) bool {
+	return len(places) > 0 && !slices.ContainsFunc(places, func(b *program.Node) bool { return !holds(b) })
 }
 
 // wider reports whether the demands of h on an older event imply the demands of l.

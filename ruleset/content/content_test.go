@@ -115,7 +115,7 @@ func withProbes(t *testing.T, p *program.Program) (*engine.Engine, map[int]int) 
 
 // allExamples are the events that show that our rules fire.
 func allExamples() []example {
-	return slices.Concat(examples, linuxExamples, webExamples, auditExamples, windowsExamples, cloudExamples, servicesExamples)
+	return slices.Concat(examples, linuxExamples, webExamples, auditExamples, windowsExamples, cloudExamples, servicesExamples, apiExamples)
 }
 
 // A grouping rule must not end an event before a user's rule beside it is asked:

@@ -16,7 +16,7 @@ import (
 // keep the dynamic fields that rules of both rulesets name. First-time-seen, the logs of check_diff and the accumulator stay.
 // StepsExceeded and Evicted begin at 0.
 func (e *Engine) Adopt(old *Keyed) *Keyed {
-	from, to := old.eng.p, e.p
+	from, to := old.scratch.eng.p, e.p
 	a := adoption{
 		eng:    e,
 		rules:  make([]*program.Rule, len(from.AllRules)),
@@ -33,18 +33,10 @@ func (e *Engine) Adopt(old *Keyed) *Keyed {
 		}
 	}
 	s := e.NewState()
-	for k := old.oldest; k != nil; k = k.prev {
-		n := a.key(k)
-		s.keys[n.key] = n
-		s.bytes += n.bytes
+	for k := old.keys.oldest; k != nil; k = k.prev {
+		s.keys.add(a.key(k))
 	}
-	// Linked afterwards, since the old keys' links are walked above.
-	for k := old.oldest; k != nil; k = k.prev {
-		s.pushNewest(s.keys[k.key])
-	}
-	for s.bytes > e.c.Limits.TotalBytes && s.oldest != s.newest {
-		s.evict()
-	}
+	s.keys.grown(0)
 	return s
 }
 
@@ -56,11 +48,8 @@ type adoption struct {
 }
 
 func (a *adoption) key(old *keyState) *keyState {
-	k := &keyState{
-		key: old.key, now: old.now, firedHour: old.firedHour,
-		firstSeen: old.firstSeen, firstOrder: old.firstOrder, lastKeys: old.lastKeys,
-		diffs: old.diffs, diffOrder: old.diffOrder, acc: old.acc, accLookups: old.accLookups,
-	}
+	k := &keyState{key: old.key, now: old.now, firsts: old.firsts, lastLogs: old.lastLogs, accumulator: old.accumulator}
+	k.firedHour = old.firedHour
 	for i, n := range old.fired {
 		if r := a.rules[i]; r != nil {
 			if k.fired == nil {

@@ -32,7 +32,8 @@ type Result struct {
 	Level   int
 	Decoder string
 
-	s          *Keyed
+	s          *scratch
+	doc        *document
 	rule       *program.Rule
 	firedTimes int
 	previous   []string
@@ -101,6 +102,14 @@ func (r *Result) append(dst []byte, id string, vedette []byte, rule, archive boo
 	return b
 }
 
+// document is memory that documents use one after the other.
+type document struct {
+	tree    dataTree
+	open    []*path // see writer.nest
+	written uint64
+	stamps  timestamps
+}
+
 // writer writes one document.
 type writer struct {
 	r     *Result
@@ -147,7 +156,7 @@ func (w *writer) write(id string, vedette []byte, rule, archive bool) []byte {
 	r := w.r
 	e, c := &r.s.ev, &r.s.eng.c
 	w.raw(`{"timestamp":"`)
-	w.b = r.s.stamps.append(w.b, e.in.Time, c.Timezone)
+	w.b = r.doc.stamps.append(w.b, e.in.Time, c.Timezone)
 	w.raw(`"`)
 	if rule {
 		w.rule()
@@ -167,7 +176,7 @@ func (w *writer) write(id string, vedette []byte, rule, archive bool) []byte {
 		w.fullLogSize = w.cut(e.fullLog, w.fullLogMax)
 	}
 	if e.fim != nil {
-		w.syscheck(e.fim)
+		fimWriter{w}.syscheck(e.fim)
 	}
 	w.predecoder()
 	w.decoder()
@@ -283,19 +292,19 @@ func (r *Result) description(b []byte) ([]byte, bool) {
 }
 
 // join puts the lines of previous_output together.
-func (s *Keyed) join(texts []string) string {
+func (s *scratch) join(texts []string) string {
 	n := len(texts)
 	for _, t := range texts {
 		n += len(t)
 	}
-	b := s.texts.room(n)
+	b := s.texts.Room(n)
 	for i, t := range texts {
 		if i > 0 {
 			b = append(b, '\n')
 		}
 		b = append(b, t...)
 	}
-	return s.texts.keep(b)
+	return s.texts.Keep(b)
 }
 
 // timestamps writes the times of alerts and keeps the last second's text, since

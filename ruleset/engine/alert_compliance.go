@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"vedette/agentmsg"
 	"vedette/ruleset/program"
 	"vedette/schemas"
 )
@@ -103,7 +104,7 @@ func bracedCompliance(s string) []complianceList {
 		if end >= len(s) || s[end] != '}' {
 			continue
 		}
-		if v := splitList(s[n+1:end], ","); len(v) > 0 {
+		if v := agentmsg.SplitList(s[n+1:end], ","); len(v) > 0 {
 			out = append(out, complianceList{strings.ToLower(s[:n]), v})
 		}
 		s = s[end+1:]

@@ -27,9 +27,9 @@ func (a *arena) reset() {
 	a.b = a.b[:0]
 }
 
-// room returns an empty slice of at least n bytes' capacity at the arena's end.
-// The caller passes the appended bytes to keep.
-func (a *arena) room(n int) []byte {
+// Room returns an empty slice of at least n bytes' capacity at the arena's end.
+// The caller passes the appended bytes to Keep.
+func (a *arena) Room(n int) []byte {
 	if cap(a.b)-len(a.b) < n {
 		// The texts of the event so far stay where they are.
 		a.b = make([]byte, 0, max(n, min(2*cap(a.b), arenaKept), arenaMin))
@@ -37,8 +37,8 @@ func (a *arena) room(n int) []byte {
 	return a.b[len(a.b):len(a.b):cap(a.b)]
 }
 
-// keep makes a text of b, which was appended to the slice from room.
-func (a *arena) keep(b []byte) string {
+// Keep makes a text of b, which was appended to the slice from Room.
+func (a *arena) Keep(b []byte) string {
 	if len(b) == 0 {
 		return ""
 	}
@@ -50,7 +50,7 @@ func (a *arena) keep(b []byte) string {
 }
 
 // copy returns a text equal to b.
-func (a *arena) copy(b []byte) string { return a.keep(append(a.room(len(b)), b...)) }
+func (a *arena) copy(b []byte) string { return a.Keep(append(a.Room(len(b)), b...)) }
 
 // lower returns s with its ASCII letters in lower case.
 func (a *arena) lower(s string) string {
@@ -61,9 +61,9 @@ func (a *arena) lower(s string) string {
 	if i == len(s) {
 		return s
 	}
-	b := append(a.room(len(s)), s...)
+	b := append(a.Room(len(s)), s...)
 	lowerBytes(b[i:])
-	return a.keep(b)
+	return a.Keep(b)
 }
 
 // lowerBytes turns ASCII letters to lower case, eight bytes at a time.
@@ -88,12 +88,4 @@ func lowerBytes(b []byte) {
 			b[i] = c + 'a' - 'A'
 		}
 	}
-}
-
-// lower is v's text in lower case, made when first needed.
-func (s *Keyed) lower(v *value) string {
-	if !v.lowered {
-		v.low, v.lowered = s.texts.lower(v.text), true
-	}
-	return v.low
 }

@@ -17,8 +17,8 @@ func TestArenaTextsStayWhileTheEventLasts(t *testing.T) {
 			s := strings.Repeat("xY", i%37) + string(rune('A'+i%26))
 			got = append(got, a.copy([]byte(s)), a.lower(s))
 			want = append(want, s, strings.ToLower(s))
-			b := append(a.room(2), s...) // outgrows the room now and then
-			got, want = append(got, a.keep(b)), append(want, s)
+			b := append(a.Room(2), s...) // outgrows the room now and then
+			got, want = append(got, a.Keep(b)), append(want, s)
 		}
 		for i := range got {
 			if got[i] != want[i] {

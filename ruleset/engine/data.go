@@ -89,7 +89,7 @@ func (w *writer) data() {
 
 // gather writes the data member whatever its fields are.
 func (w *writer) gather() {
-	e, t := &w.r.s.ev, &w.r.s.tree
+	e, t := &w.r.s.ev, &w.r.doc.tree
 	t.nodes, t.prefix = append(t.nodes[:0], dataNode{object: true}), ""
 	for i := range e.static {
 		if e.static[i].set {
@@ -129,7 +129,7 @@ func (w *writer) object(t *dataTree, at int32) {
 // leaf writes the value of a field; json is its form as a JSON string, if known.
 func (w *writer) leaf(value, json string) {
 	if strings.HasPrefix(value, "[") {
-		if b, ok := w.r.s.tree.array.compactArray(value); ok && (w.valueMax == 0 || len(b) <= w.valueMax) {
+		if b, ok := w.r.doc.tree.array.compactArray(value); ok && (w.valueMax == 0 || len(b) <= w.valueMax) {
 			w.b = append(w.b, b...)
 			return
 		}
@@ -149,27 +149,61 @@ var staticMembers = func() (m [program.NumStatic]string) {
 	return m
 }()
 
+// comma separates a member from the one before it, if any.
+func (w *writer) comma() {
+	if w.b[len(w.b)-1] != '{' {
+		w.b = append(w.b, ',')
+	}
+}
+
+// moveTo closes and opens objects so that the last of open is place. It returns false
+// if that opens an object again.
+func (w *writer) moveTo(place *path, open []*path) ([]*path, bool) {
+	written := w.r.doc.written
+	base := place // the common parent
+	for base.depth >= len(open) || open[base.depth] != base {
+		if base = base.parent; base == nil {
+			return open, false // a place of before forget
+		}
+	}
+	for len(open)-1 > base.depth {
+		open = open[:len(open)-1]
+		w.b = append(w.b, '}')
+	}
+	for range place.depth - base.depth {
+		open = append(open, nil)
+	}
+	for q := place; q != base; q = q.parent {
+		open[q.depth] = q
+	}
+	for _, q := range open[base.depth+1:] {
+		if q.lower.written == written {
+			return open, false
+		}
+		q.lower.written = written
+		w.comma()
+		w.raw(q.member)
+		w.b = append(w.b, '{')
+	}
+	return open, true
+}
+
 // nest writes the data member of a usual event: its fields come object by object,
 // as decoders of JSON leave them, so that nothing has to be gathered first. It
 // writes nothing and returns false when an object is met again after its end, or a
 // name a second time, or a name that is not known well.
 func (w *writer) nest() bool {
-	s := w.r.s
-	e := &s.ev
+	d, names := w.r.doc, &w.r.s.names
+	e := &w.r.s.ev
 	from := len(w.b)
-	s.written++
+	d.written++
 	w.member("data")
 	w.raw(`{`)
 	start := len(w.b)
-	comma := func() {
-		if w.b[len(w.b)-1] != '{' {
-			w.b = append(w.b, ',')
-		}
-	}
 	// open are the objects that are not closed yet, the root first.
-	open := append(s.open[:0], s.root)
+	open := append(d.open[:0], names.root)
 	done := func(ok bool) bool {
-		s.open = open
+		d.open = open
 		if !ok || len(w.b) == start {
 			w.b = w.b[:from]
 		}
@@ -179,53 +213,31 @@ func (w *writer) nest() bool {
 		if !e.static[i].set {
 			continue
 		}
-		p := s.child(s.root, program.StaticNames[i])
-		p.lower.written = s.written
-		comma()
+		p := names.child(names.root, program.StaticNames[i])
+		p.lower.written = d.written
+		w.comma()
 		w.raw(staticMembers[i])
 		w.leaf(e.static[i].text, "")
 	}
 	for i := range e.dyn {
-		d := &e.dyn[i]
-		if d.text == "" {
+		f := &e.dyn[i]
+		if f.text == "" {
 			continue
 		}
-		p := d.name.path
-		if p == nil || p.lower.written == s.written {
+		p := f.name.path
+		if p == nil || p.lower.written == d.written {
 			return done(false)
 		}
 		if p.parent != open[len(open)-1] {
-			// Close objects up to the common parent, and open those in between.
-			base := p.parent
-			for base.depth >= len(open) || open[base.depth] != base {
-				if base = base.parent; base == nil {
-					return done(false) // a place of before forgetNames
-				}
-			}
-			for len(open)-1 > base.depth {
-				open = open[:len(open)-1]
-				w.b = append(w.b, '}')
-			}
-			for range p.parent.depth - base.depth {
-				open = append(open, nil)
-			}
-			for q := p.parent; q != base; q = q.parent {
-				open[q.depth] = q
-			}
-			for _, q := range open[base.depth+1:] {
-				if q.lower.written == s.written {
-					return done(false)
-				}
-				q.lower.written = s.written
-				comma()
-				w.raw(q.member)
-				w.b = append(w.b, '{')
+			var ok bool
+			if open, ok = w.moveTo(p.parent, open); !ok {
+				return done(false)
 			}
 		}
-		p.lower.written = s.written
-		comma()
+		p.lower.written = d.written
+		w.comma()
 		w.raw(p.member)
-		w.leaf(d.text, d.json)
+		w.leaf(f.text, f.json)
 	}
 	for len(open) > 1 {
 		open = open[:len(open)-1]

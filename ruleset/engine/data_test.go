@@ -18,9 +18,9 @@ func TestNestedDataIsWhatGatheringGives(t *testing.T) {
 	values := []string{"", "1", "text", `say "no"`, "[1, 2]", "[1,", "é\xff", "[\"x\",{\"a\":1}]"}
 	nested := 0
 	for range 200_000 {
-		s.ev.dyn, s.ev.static = s.ev.dyn[:0], [program.NumStatic]value{}
+		s.scratch.ev.dyn, s.scratch.ev.static = s.scratch.ev.dyn[:0], [program.NumStatic]value{}
 		for range rnd.IntN(3) {
-			s.ev.setStatic(program.Static(rnd.IntN(int(program.NumStatic))), values[rnd.IntN(len(values))])
+			s.scratch.ev.setStatic(program.Static(rnd.IntN(int(program.NumStatic))), values[rnd.IntN(len(values))])
 		}
 		var name []string
 		for range rnd.IntN(8) {
@@ -29,12 +29,12 @@ func TestNestedDataIsWhatGatheringGives(t *testing.T) {
 			if rnd.IntN(3) > 0 {
 				name = append(name, parts[rnd.IntN(len(parts))])
 			}
-			s.addDynamic(strings.Join(name, "."), values[rnd.IntN(len(values))])
+			s.scratch.add(strings.Join(name, "."), values[rnd.IntN(len(values))])
 		}
 		if rnd.IntN(2000) == 0 {
-			s.forgetNames()
+			s.scratch.names.forget()
 		}
-		r := &Result{s: s}
+		r := &Result{s: &s.scratch, doc: &s.document}
 		w, g := &writer{r: r, b: []byte("{")}, &writer{r: r, b: []byte("{")}
 		g.gather()
 		if !w.nest() {
@@ -45,7 +45,7 @@ func TestNestedDataIsWhatGatheringGives(t *testing.T) {
 		}
 		nested++
 		if !bytes.Equal(w.b, g.b) {
-			t.Fatalf("%+v: nested %s, gathered %s", s.ev.dyn, w.b, g.b)
+			t.Fatalf("%+v: nested %s, gathered %s", s.scratch.ev.dyn, w.b, g.b)
 		}
 	}
 	if nested < 20_000 {

@@ -3,75 +3,45 @@ package engine
 import (
 	"strings"
 
+	"vedette/internal/regex"
 	"vedette/ruleset/program"
 )
 
+// decoding is the part that runs the decoders of the ruleset.
+type decoding struct {
+	*scratch
+	json jsonReader
+
+	// Of the index: the decoders by program name, a list under work, and a set of
+	// decoders.
+	programs    map[string][]int32
+	programList []int32
+	candidates  []uint64
+}
+
 // decode chooses the event's decoder and fills its fields (§5.3).
-func (s *Keyed) decode() {
-	e := &s.ev
-	log, low := e.log.text, s.lower(&e.log)
-	var top *program.Decoder
-	pm := 0
-	list := s.eng.p.WithoutProgram
-	if e.program.set {
-		list = s.eng.p.WithProgram
+func (s *decoding) decode() {
+	if s.plain() {
+		s.decodePlain()
+	} else {
+		s.decodeIndexed()
 	}
-	for _, d := range list {
-		if e.program.set && !s.rx.Match(d.ProgramName, e.program.text, s.lower(&e.program)) {
-			if s.trace != nil {
-				s.traceDecoder(d, "program_name", d.ProgramName, e.program.text)
-			}
-			continue
-		}
-		if d.Prematch != nil {
-			next, _, ok := s.rx.Find(d.Prematch, log, low)
-			if !ok {
-				if s.trace != nil {
-					s.traceDecoder(d, "prematch", d.Prematch, log)
-				}
-				continue
-			}
-			pm = next
-		}
-		top = d
-		break
-	}
+}
+
+// decodePlain tries the decoders one after the other.
+func (s *decoding) decodePlain() {
+	top, pm := s.topPlain()
 	if top == nil {
 		return
 	}
 	s.setDecoder(top, "")
-	if s.trace != nil {
-		s.traceDecoder(top, "", nil, "")
-	}
+	s.tried(top, "", nil, "")
 	if len(top.Children) == 0 {
 		s.decodeBy(top, &offsets{parent: pm, prematch: pm, regex: -1})
 		return
 	}
-	cm, childMatched := pm, false
-	i := 0
-	for i < len(top.Children) {
-		c := top.Children[i]
-		if c.Prematch == nil {
-			break
-		}
-		from := 0
-		if c.PrematchOffset == program.AfterParent {
-			from = pm
-		}
-		if next, _, ok := s.rx.Find(c.Prematch, log[from:], low[from:]); ok {
-			cm, childMatched = from+next, true
-			s.setDecoder(c, c.Parent)
-			if s.trace != nil {
-				s.traceDecoder(c, "", nil, "")
-			}
-			break
-		}
-		if s.trace != nil {
-			s.traceDecoder(c, "prematch", c.Prematch, log[from:])
-		}
-		i = c.SkipTo
-	}
-	off := &offsets{parent: pm, prematch: cm, regex: -1, child: childMatched}
+	i, cm, matched := s.childPlain(top, pm)
+	off := &offsets{parent: pm, prematch: cm, regex: -1, child: matched}
 	for ; i < len(top.Children); i++ {
 		c := top.Children[i]
 		s.decodeBy(c, off)
@@ -81,7 +51,63 @@ func (s *Keyed) decode() {
 	}
 }
 
-func (s *Keyed) setDecoder(d *program.Decoder, parent string) {
+// topPlain finds the first top-level decoder that matches, and where its prematch
+// ends.
+func (s *decoding) topPlain() (top *program.Decoder, end int) {
+	e := &s.ev
+	log, low := e.log.text, s.lower(&e.log)
+	list := s.eng.p.WithoutProgram
+	if e.program.set {
+		list = s.eng.p.WithProgram
+	}
+	for _, d := range list {
+		if e.program.set && !s.rx.Match(d.ProgramName, e.program.text, s.lower(&e.program)) {
+			s.tried(d, "program_name", d.ProgramName, e.program.text)
+			continue
+		}
+		if d.Prematch == nil {
+			return d, end
+		}
+		if next, _, ok := s.rx.Find(d.Prematch, log, low); ok {
+			return d, next
+		}
+		s.tried(d, "prematch", d.Prematch, log)
+	}
+	return nil, 0
+}
+
+// childPlain finds the first child that runs, and where its prematch ends; parent is
+// where that of its parent does.
+func (s *decoding) childPlain(top *program.Decoder, parent int) (i, end int, matched bool) {
+	log, low := s.ev.log.text, s.lower(&s.ev.log)
+	for i < len(top.Children) {
+		c := top.Children[i]
+		if c.Prematch == nil {
+			break
+		}
+		from := 0
+		if c.PrematchOffset == program.AfterParent {
+			from = parent
+		}
+		if next, _, ok := s.rx.Find(c.Prematch, log[from:], low[from:]); ok {
+			s.setDecoder(c, c.Parent)
+			s.tried(c, "", nil, "")
+			return i, from + next, true
+		}
+		s.tried(c, "prematch", c.Prematch, log[from:])
+		i = c.SkipTo
+	}
+	return i, parent, false
+}
+
+// tried tells a trace, if one is wanted, that a decoder was tried.
+func (s *decoding) tried(d *program.Decoder, element string, p *regex.Pattern, subject string) {
+	if s.trace != nil {
+		s.trace.decoder(&s.ev, d, element, p, subject)
+	}
+}
+
+func (s *decoding) setDecoder(d *program.Decoder, parent string) {
 	e := &s.ev
 	e.decoder, e.decoderName, e.decoderID = d, d.Name, d.NameID
 	e.parentName, e.category = parent, d.Category
@@ -95,12 +121,15 @@ type offsets struct {
 }
 
 // decodeBy is runDecoder, with a trace if one is wanted.
-func (s *Keyed) decodeBy(d *program.Decoder, off *offsets) {
-	if s.trace != nil {
-		s.traceRun(d, off)
+func (s *decoding) decodeBy(d *program.Decoder, off *offsets) {
+	if s.trace == nil {
+		s.runDecoder(d, off)
 		return
 	}
-	s.runDecoder(d, off)
+	subject := s.ev.log.text[off.regexStart(d.RegexOffset):]
+	dynamics, statics := len(s.ev.dyn), s.ev.static
+	matched := s.runDecoder(d, off)
+	s.trace.ran(&s.ev, d, matched, subject, dynamics, &statics)
 }
 
 // regexStart is where a regex with that offset begins.
@@ -120,7 +149,7 @@ func (off *offsets) regexStart(o program.Offset) int {
 }
 
 // runDecoder is step 6: the plugin or the regex of d. It tells whether that matched.
-func (s *Keyed) runDecoder(d *program.Decoder, off *offsets) bool {
+func (s *decoding) runDecoder(d *program.Decoder, off *offsets) bool {
 	e := &s.ev
 	if d.Plugin != program.NoPlugin {
 		from := 0
@@ -143,7 +172,7 @@ func (s *Keyed) runDecoder(d *program.Decoder, off *offsets) bool {
 }
 
 // takeGroups runs the regex of d from from on and assigns its groups.
-func (s *Keyed) takeGroups(d *program.Decoder, off *offsets, from int) bool {
+func (s *decoding) takeGroups(d *program.Decoder, off *offsets, from int) bool {
 	log, low := s.ev.log.text, s.lower(&s.ev.log)
 	next, groups, ok := s.rx.Find(d.Regex, log[from:], low[from:])
 	if !ok {
@@ -156,9 +185,9 @@ func (s *Keyed) takeGroups(d *program.Decoder, off *offsets, from int) bool {
 	return true
 }
 
-func (s *Keyed) assign(o *program.OrderField, text string) {
+func (s *decoding) assign(o *program.OrderField, text string) {
 	if o.Dynamic {
-		s.addDynamic(o.Name, text)
+		s.add(o.Name, text)
 		return
 	}
 	s.ev.setStatic(o.Static, text)
@@ -184,35 +213,11 @@ type accumulation struct {
 }
 
 // accumulate joins the fields of events that share host, decoder and id.
-func (s *Keyed) accumulate(k *keyState) {
-	e := &s.ev
+func (k *accumulator) accumulate(e *event, limit int) {
 	if e.decoder == nil || !e.decoder.Accumulate || !e.static[program.ID].set {
 		return
 	}
-	now := e.now.Unix()
-	if k.accLookups++; k.accLookups%accumulateEach == 0 {
-		for key, a := range k.acc {
-			if now-a.at > accumulateTTL {
-				delete(k.acc, key)
-			}
-		}
-	}
-	key := e.hostname.text + " " + e.decoderName + " " + e.static[program.ID].text
-	a := k.acc[key]
-	if a != nil && now-a.at > accumulateTTL {
-		a = nil
-	}
-	if a == nil {
-		if len(k.acc) >= s.eng.c.Limits.Accumulated {
-			k.dropOldestAccumulation()
-		}
-		a = &accumulation{}
-		if k.acc == nil {
-			k.acc = map[string]*accumulation{}
-		}
-		k.acc[key] = a
-	}
-	a.at = now
+	a := k.accumulation(e, limit)
 	for i, f := range accumulated {
 		v := &e.static[f]
 		switch {
@@ -224,7 +229,29 @@ func (s *Keyed) accumulate(k *keyState) {
 	}
 }
 
-// setLog replaces the text that rules see.
-func (e *event) setLog(text string) {
-	e.log = value{text: text, set: true}
+// accumulation finds or makes the entry of the event; the oldest of more than limit
+// goes.
+func (k *accumulator) accumulation(e *event, limit int) *accumulation {
+	now := e.now.Unix()
+	if k.accLookups++; k.accLookups%accumulateEach == 0 {
+		for key, a := range k.acc {
+			if now-a.at > accumulateTTL {
+				delete(k.acc, key)
+			}
+		}
+	}
+	key := e.hostname.text + " " + e.decoderName + " " + e.static[program.ID].text
+	a := k.acc[key]
+	if a == nil || now-a.at > accumulateTTL {
+		if len(k.acc) >= limit {
+			k.dropOldestAccumulation()
+		}
+		a = &accumulation{}
+		if k.acc == nil {
+			k.acc = map[string]*accumulation{}
+		}
+		k.acc[key] = a
+	}
+	a.at = now
+	return a
 }

@@ -108,130 +108,101 @@ func (e *Engine) Program() *program.Program { return e.p }
 // Process judges one event, with the state of ev.Key(). The engine's now is the
 // latest time seen for the key. The result is valid until the next call with s.
 func (e *Engine) Process(s *Keyed, ev *schemas.Event) *Result {
-	k := s.key(ev)
-	s.res = Result{s: s}
+	k := s.keys.of(ev)
+	x := &s.scratch
+	s.res = Result{s: x, doc: &s.document}
 	res := &s.res
-	s.reset(ev, k.now)
-	x := &s.ev
-	s.texts.reset()
-	s.texts.given = s.trace != nil
-	x.fullLog = s.texts.copy(ev.Log)
-	if !s.place() {
+	s.begin(ev, k)
+	if !x.place() {
 		res.Rejected = true
 		return res
 	}
 	switch ev.Queue {
 	case '5', 'u':
 		// Never decoded and never judged (§1.2).
-		x.log = value{text: x.fullLog, set: true}
+		x.ev.log = value{text: x.ev.fullLog, set: true}
 		return res
 	}
-	s.predecode()
-	decoded, judge := s.decodeInternal()
+	x.predecode()
+	decoded, judge := s.modules.decode()
 	if !judge {
 		return res
 	}
 	if !decoded {
-		if s.plain() {
-			s.decode()
-		} else {
-			s.decodeIndexed()
-		}
+		s.decoding.decode()
 	}
 	res.Judged = true
-	s.accumulate(k)
-	res.Decoder = x.decoderName
-	r := s.choose(k)
-	if r == nil {
-		return res
+	k.accumulate(&x.ev, e.c.Limits.Accumulated)
+	res.Decoder = x.ev.decoderName
+	if r := s.matching.choose(); r != nil {
+		s.settle(k, r)
 	}
-	s.settle(k, r)
 	return res
 }
 
-func (s *Keyed) predecode() {
-	x := &s.ev
-	h := predecode(x.fullLog)
-	x.setLog(h.log)
-	x.timestamp = h.timestamp
-	if h.hasProgram {
-		x.program = value{text: h.program, set: true}
-	}
-	if !x.hostname.set {
-		if h.hasHost {
-			x.hostname = value{text: h.hostname, set: true}
-		} else {
-			x.hostname = value{text: s.eng.shortName, set: true}
-		}
-	}
-}
-
-// choose finds the event's rule, nil for none.
-func (s *Keyed) choose(k *keyState) *program.Rule {
-	if id := s.ev.forwarded; id > 0 {
-		return s.eng.p.RuleByID[id]
-	}
-	if !s.plain() {
-		return s.evaluateIndexed(k)
-	}
-	if n := s.evaluate(k); n != nil {
-		return n.Rule
-	}
-	return nil
-}
-
-// plain reports whether the event is judged without the index. A trace shows the
-// decoders and rules that the index would leave out.
-func (s *Keyed) plain() bool { return s.eng.index == nil || s.trace != nil }
-
 // settle performs the steps that follow a match (§6.6).
 func (s *Keyed) settle(k *keyState, r *program.Rule) {
-	res, c := &s.res, &s.eng.c
-	res.firedTimes = s.count(k, r)
+	x := &s.scratch
+	res, c := &s.res, &x.eng.c
+	res.firedTimes = k.count(r.Index, x.eng.hour(k))
 	res.set(r)
 	if r.Level == 0 {
 		return
 	}
-	silenced := false
-	if r.Ignore > 0 {
-		if silenced = s.ignored(k, r); silenced && !c.Logtest {
-			if s.ev.above == nil || s.ev.above.Level == 0 {
-				// 4.14 ends silently; the event is not remembered.
-				return
-			}
-			r = s.ev.above
-			res.set(r)
-			res.firedTimes = k.fired[r.Index]
-			silenced = false
+	silenced := r.Ignore > 0 && k.silences(r, c.Logtest)
+	if silenced && !c.Logtest {
+		if x.ev.above == nil || x.ev.above.Level == 0 {
+			// 4.14 ends silently; the event is not remembered.
+			return
 		}
+		r, silenced = x.ev.above, false
+		res.set(r)
+		res.firedTimes = k.fired[r.Index]
 	}
-	o := &r.Options
-	switch {
-	case c.Logtest:
-		res.Alert = !silenced && r.Level >= c.AlertLevel
-	default:
-		res.Alert = (r.Level >= c.AlertLevel || o.Log) && !o.NoLog
-	}
-	res.Mail = (r.Level >= c.MailLevel || o.Mail) && !o.NoMail
-	res.previous = s.ev.previous
+	res.decide(c, silenced)
+	res.previous = x.ev.previous
 	s.remember(k, r)
 }
 
-// ignored tells whether a rule's ignore= silences this firing, and moves its window.
-func (s *Keyed) ignored(k *keyState, r *program.Rule) bool {
+// decide tells whether the chosen rule alerts and mails.
+func (res *Result) decide(c *Config, silenced bool) {
+	r := res.rule
+	o := &r.Options
+	if c.Logtest {
+		res.Alert = !silenced && r.Level >= c.AlertLevel
+	} else {
+		res.Alert = (r.Level >= c.AlertLevel || o.Log) && !o.NoLog
+	}
+	res.Mail = (r.Level >= c.MailLevel || o.Mail) && !o.NoMail
+}
+
+// silences tells whether a rule's ignore= silences this firing, and moves its window.
+func (k *keyState) silences(r *program.Rule, logtest bool) bool {
 	if k.ignored == nil {
 		k.ignored = map[int]time.Time{}
 	}
-	now := s.ev.now
 	since, noted := k.ignored[r.Index]
 	switch {
-	case noted && now.Sub(since) < r.Ignore:
+	case noted && k.now.Sub(since) < r.Ignore:
 		return true
-	case noted && s.eng.c.Logtest:
+	case noted && logtest:
 		// The log test notes the time only at the firing after this one (example E42g).
 		delete(k.ignored, r.Index)
 	default:
-		k.ignored[r.Index] = now
+		k.ignored[r.Index] = k.now
 	}
 	return false
+}
+
+// remember keeps the event for later composite rules (§7.1).
+func (s *Keyed) remember(k *keyState, r *program.Rule) {
+	e := s.scratch.eng
+	if !e.p.Remembers(r) {
+		return
+	}
+	before := k.bytes
+	q := k.queue(e.kinds.byRule[r.Index])
+	k.enter(q, s.history.memory(q, r), r)
+	e.trim(k, k.now.UnixMilli())
+	s.keys.grown(k.bytes - before)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vedette/internal/regex"
+	"vedette/ruleset/condition"
 	"vedette/ruleset/program"
 	"vedette/schemas"
 )
@@ -137,12 +138,12 @@ func TestTimeConditions(t *testing.T) {
 		c    program.Condition
 		want bool
 	}{
-		{program.Condition{Op: program.OpTime, From: 10 * 60, To: 10*60 + 30}, true},
-		{program.Condition{Op: program.OpTime, From: 10 * 60, To: 10*60 + 29}, false},
-		{program.Condition{Op: program.OpTime, From: 22 * 60, To: 10*60 + 30}, true},
-		{program.Condition{Op: program.OpTime, From: 22 * 60, To: 9 * 60, Negate: true}, true},
-		{program.Condition{Op: program.OpWeekday, Number: 1 << time.Sunday}, true},
-		{program.Condition{Op: program.OpWeekday, Number: 0b0111110}, false},
+		{condition.TimeOfDay{From: 10 * 60, To: 10*60 + 30}, true},
+		{condition.TimeOfDay{From: 10 * 60, To: 10*60 + 29}, false},
+		{condition.TimeOfDay{From: 22 * 60, To: 10*60 + 30}, true},
+		{condition.TimeOfDay{From: 22 * 60, To: 9 * 60, Negate: true}, true},
+		{condition.Weekday(1 << time.Sunday), true},
+		{condition.Weekday(0b0111110), false},
 	} {
 		e := New(testProgram(t, &program.Rule{ID: 100001, Level: 3, Conds: []program.Condition{tc.c}}), Config{})
 		if res := e.Process(e.NewState(), logEvent("x")); (res.RuleID != 0) != tc.want {
@@ -159,8 +160,8 @@ func TestClockOfAKeyNeverTurnsBack(t *testing.T) {
 	early := logEvent("x")
 	early.Time = testNow.Add(-time.Hour)
 	res := e.Process(s, early)
-	if !s.ev.now.Equal(testNow) || !res.Time().Equal(early.Time) {
-		t.Errorf("now %v, shown %v", s.ev.now, res.Time())
+	if !s.scratch.ev.now.Equal(testNow) || !res.Time().Equal(early.Time) {
+		t.Errorf("now %v, shown %v", s.scratch.ev.now, res.Time())
 	}
 }
 
@@ -181,7 +182,7 @@ func TestStateIsBounded(t *testing.T) {
 	for range 50 {
 		e.Process(s, logEvent("x"))
 	}
-	k := s.keys["000"]
+	k := s.keys.byName["000"]
 	if n := k.events; n != 5 {
 		t.Errorf("%d events remembered", n)
 	}
@@ -257,11 +258,11 @@ func TestEventChannel(t *testing.T) {
 		`"eventdata":{"subjectUserName":"bob &amp; co","categoryId":"%%8273","subcategoryId":"%%12544","auditPolicyChangesId":"%%8449, %%8451",` +
 		`"category":"Logon/Logoff","subcategory":"Logon","auditPolicyChanges":"Success added, Failure added","data":"one, two"},` +
 		`"eventInfo":{"userName":"eve"}}}`
-	if diff := cmp.Diff(want, s.ev.fullLog); diff != "" {
+	if diff := cmp.Diff(want, s.scratch.ev.fullLog); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if res.Decoder != "windows_eventchannel" || s.ev.category != program.Ossec {
-		t.Errorf("decoder %s, category %v", res.Decoder, s.ev.category)
+	if res.Decoder != "windows_eventchannel" || s.scratch.ev.category != program.Ossec {
+		t.Errorf("decoder %s, category %v", res.Decoder, s.scratch.ev.category)
 	}
 }
 
@@ -287,11 +288,11 @@ func FuzzFlatten(f *testing.F) {
 		f.Add(s)
 	}
 	k := New(testProgram(f), Config{}).NewState()
-	r := &k.json
+	r := &k.decoding.json
 	f.Fuzz(func(t *testing.T, s string) {
-		k.texts.reset()
+		k.scratch.texts.reset()
 		for _, r.csv = range []bool{false, true} {
-			k.flatten(s)
+			r.flatten(&k.scratch.names, s)
 		}
 		if b, ok := r.compactArray(s); ok && !json.Valid(b) {
 			t.Errorf("compacted to what is no JSON: %s", b)

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"vedette/agentmsg/fim"
 	"vedette/internal/regex"
 	"vedette/ruleset/program"
 	"vedette/schemas"
@@ -24,7 +25,7 @@ func (v *value) lower() string {
 	return v.low
 }
 
-// dynField is a dynamic field; lookups by its number go through event.fieldAt.
+// dynField is a dynamic field; lookups by its number go through fields.fieldAt.
 type dynField struct {
 	name *fieldName
 	value
@@ -37,17 +38,28 @@ type event struct {
 	in  *schemas.Event
 	now time.Time // the key's now
 
+	fullLog string
+	log     value // as rules see it
+	origin
+	fields
+	decodedBy
+	verdict
+}
+
+// origin holds the source of an event, as the agent and the log's header name it.
+type origin struct {
 	agentID, agentName, agentIP string
 	hasName                     bool
-	fullLog                     string
-	log                         value
 	hostname, program           value
 	timestamp                   string
 	location                    value  // as rules see it
 	shownLocation               string // as the alert shows it
 	hasLocation                 bool
 	agentless                   bool
+}
 
+// fields are the values that decoders found in the log.
+type fields struct {
 	static [program.NumStatic]value
 	dyn    []dynField
 	// fieldAt[id] is 1 + the index of the first dynamic field that rules know
@@ -55,18 +67,24 @@ type event struct {
 	fieldAt []int32
 	stampAt []uint32
 	stamp   uint32
+}
 
+// decodedBy tells how an event was decoded.
+type decodedBy struct {
 	decoder     *program.Decoder
 	decoderName string
 	decoderID   int
 	parentName  string
 	category    program.Category
-	// Results of internal decoders for the alert.
-	fim        *fimChange
+	// Results of modules for the alert.
+	fim        *fim.Change
 	compliance []complianceList
+}
 
-	// Results of the rules. above is the parent through which the chosen rule was
-	// reached, nil for a root or a forwarded alert.
+// verdict holds results of the rules.
+type verdict struct {
+	// above is the parent through which the chosen rule was reached, nil for a root or
+	// a forwarded alert.
 	above     *program.Rule
 	mark      int // level of the composite that fired, for later searches
 	previous  []string
@@ -75,28 +93,12 @@ type event struct {
 	forwarded int // rule id of an alert forwarded as text, 0 for none
 }
 
-// reset makes ev the event at hand.
-func (s *Keyed) reset(in *schemas.Event, now time.Time) {
-	e := &s.ev
-	stamp := e.stamp + 1
-	if stamp == 0 { // wrapped: old stamps could look current
-		s.clearStamps()
-		stamp = 1
-	}
-	if len(s.names) >= namesMax || s.paths >= pathsMax {
-		s.forgetNames()
-	}
-	*e = event{in: in, now: now, dyn: e.dyn[:0], previous: e.previous[:0], fieldAt: e.fieldAt, stampAt: e.stampAt, stamp: stamp}
-}
-
-func (e *event) setStatic(s program.Static, text string) {
+func (e *fields) setStatic(s program.Static, text string) {
 	e.static[s] = value{text: text, set: true}
 }
 
-func (s *Keyed) addDynamic(name, text string) { s.addNamed(s.name(name), text) }
-
-func (s *Keyed) addNamed(n *fieldName, text string) {
-	e := &s.ev
+// add adds a dynamic field, unless there are too many.
+func (e *fields) add(n *fieldName, text string) {
 	if len(e.dyn) >= program.OrderMax {
 		return
 	}
@@ -106,8 +108,18 @@ func (s *Keyed) addNamed(n *fieldName, text string) {
 	}
 }
 
+// firstOfField returns the number of the dynamic field i if it is the first with
+// that number, else -1.
+func (e *fields) firstOfField(i int) int {
+	id := e.dyn[i].name.id
+	if id >= 0 && e.stampAt[id] == e.stamp && int(e.fieldAt[id]) == i {
+		return id
+	}
+	return -1
+}
+
 // field finds a dynamic field by its number.
-func (e *event) field(id int) *value {
+func (e *fields) field(id int) *value {
 	if e.stampAt[id] != e.stamp {
 		return nil
 	}
@@ -128,6 +140,12 @@ func (e *event) source(src program.Source) *value {
 		v = &e.hostname
 	case program.FromLocation:
 		v = &e.location
+	case program.FromLog:
+		v = &e.log
+	case program.FromUser:
+		if v = &e.static[program.DstUser]; !v.set {
+			v = &e.static[program.SrcUser]
+		}
 	case program.FromListUser:
 		if v = &e.static[program.SrcUser]; !v.set {
 			v = &e.static[program.DstUser]
@@ -139,61 +157,6 @@ func (e *event) source(src program.Source) *value {
 		return nil
 	}
 	return v
-}
-
-// place works out agent, host name and location (§1.3). It returns false for a
-// location that 4.14 rejects.
-func (s *Keyed) place() bool {
-	e := &s.ev
-	in := e.in
-	loc := in.Location
-	if in.AgentID != "" && in.AgentID != schemas.ManagerID {
-		e.agentID, e.agentName, e.agentIP, e.hasName = in.AgentID, in.AgentName, in.AgentIP, true
-		if e.agentIP == "" {
-			e.agentIP = in.AgentAddress
-		}
-		// The registered address, not the current one: the state of a location must
-		// not begin anew because an agent moves.
-		address := in.AgentAddress
-		if address == "" {
-			address = schemas.AnyAddress
-		}
-		e.hostname = value{text: in.AgentName, set: true}
-		e.location = value{text: s.agentLocation(in.AgentName, address, loc), set: true}
-		e.shownLocation, e.hasLocation = loc, true
-		return true
-	}
-	e.agentID = schemas.ManagerID
-	if strings.HasPrefix(loc, "[") {
-		id, rest, ok := strings.Cut(loc[1:], "]")
-		if !ok {
-			return false
-		}
-		e.agentID = id
-		e.hostname = value{set: true}
-		loc = ""
-		if len(rest) >= 2 {
-			loc = rest[1:]
-			if strings.HasPrefix(loc, "(") {
-				name, _, _ := strings.Cut(loc[1:], ")")
-				e.agentName, e.hasName = name, true
-				e.hostname.text = name
-				if _, after, ok := strings.Cut(loc, ") "); ok {
-					e.agentIP, _, _ = strings.Cut(after, "-")
-				}
-			}
-		}
-	}
-	e.location = value{text: loc, set: true}
-	e.shownLocation, e.hasLocation = loc, true
-	if strings.HasPrefix(loc, "(") {
-		_, e.shownLocation, e.hasLocation = strings.Cut(loc, ">")
-	}
-	if e.agentID == schemas.ManagerID {
-		e.agentName, e.hasName = s.eng.c.ManagerName, true
-		_, _, e.agentless = agentless(loc)
-	}
-	return true
 }
 
 // agentless reads the location `(script) user@host->…`.
@@ -226,21 +189,31 @@ type location struct {
 	text string
 }
 
-// agentLocation composes the location that rules see for an agent's event.
-func (s *Keyed) agentLocation(name, ip, loc string) string {
+// locations composes the locations that rules see for agents' events.
+type locations struct {
+	known map[locationKey]*location
+	last  *location
+}
+
+func (l *locations) of(name, ip, loc string) string {
 	k := locationKey{name, ip, loc}
-	if l := s.lastLocation; l != nil && l.locationKey == k { // events come in bursts
-		return l.text
+	if l.last != nil && l.last.locationKey == k { // events come in bursts
+		return l.last.text
 	}
-	l := s.locations[k]
-	if l == nil {
-		if len(s.locations) >= locationsMax {
-			clear(s.locations)
+	found := l.known[k]
+	if found == nil {
+		if len(l.known) >= locationsMax {
+			clear(l.known)
 		}
 		k = locationKey{strings.Clone(name), strings.Clone(ip), strings.Clone(loc)}
-		l = &location{k, "(" + name + ") " + ip + "->" + loc}
-		s.locations[k] = l
+		found = &location{k, "(" + name + ") " + ip + "->" + loc}
+		l.known[k] = found
 	}
-	s.lastLocation = l
-	return l.text
+	l.last = found
+	return found.text
+}
+
+// setLog replaces the text that rules see.
+func (e *event) setLog(text string) {
+	e.log = value{text: text, set: true}
 }

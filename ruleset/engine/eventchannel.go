@@ -17,7 +17,7 @@ import (
 // event whose XML cannot be read only the message remains.
 //
 // Source: spec/windows-events.md; the numbers below are its steps.
-func (s *Keyed) decodeEventChannel() bool {
+func (s *modules) decodeEventChannel() bool {
 	e := &s.ev
 	s.setInternal("windows_eventchannel")
 	e.program, e.timestamp = value{}, ""
@@ -38,10 +38,10 @@ func (s *Keyed) decodeEventChannel() bool {
 }
 
 // winLog prints the sections as the log, and makes their members the fields (7).
-func (s *Keyed) winLog(names [winSections]string) {
+func (s *modules) winLog(names [winSections]string) {
 	e := &s.ev
-	b := append(s.texts.room(len(e.fullLog)+len(e.fullLog)/4), `{"win":{`...)
-	win := s.child(s.root, "win")
+	b := append(s.texts.Room(len(e.fullLog)+len(e.fullLog)/4), `{"win":{`...)
+	win := s.names.child(s.names.root, "win")
 	for i, fields := range s.sections {
 		if len(fields) == 0 && i != winSystem {
 			continue
@@ -49,7 +49,7 @@ func (s *Keyed) winLog(names [winSections]string) {
 		if i != winSystem {
 			b = append(b, ',')
 		}
-		place := s.child(win, names[i])
+		place := s.names.child(win, names[i])
 		place.next = 0
 		b = append(append(b, place.member...), '{')
 		for j := range fields {
@@ -57,7 +57,7 @@ func (s *Keyed) winLog(names [winSections]string) {
 			if j > 0 {
 				b = append(b, ',')
 			}
-			f.place = s.child(place, f.name)
+			f.place = s.names.child(place, f.name)
 			b = append(b, f.place.member...)
 			f.from = len(b)
 			b = appendText(b, f.value)
@@ -66,14 +66,14 @@ func (s *Keyed) winLog(names [winSections]string) {
 		b = append(b, '}')
 	}
 	b = append(b, "}}"...)
-	e.fullLog = s.texts.keep(b)
+	e.fullLog = s.texts.Keep(b)
 	e.setLog(e.fullLog)
 	// The JSON plugin would find just these members in the log.
 	for _, fields := range s.sections {
 		for i := range fields {
 			f := &fields[i]
 			if n := len(e.dyn); n < program.OrderMax {
-				s.addNamed(s.nameAt(f.place), f.value)
+				e.add(s.names.at(f.place), f.value)
 				e.dyn[n].json = e.fullLog[f.from:f.to]
 			}
 		}
@@ -93,68 +93,82 @@ type windowsInput struct {
 // windows reads the object that text begins with. It returns false if that is no
 // object, is malformed, or has no Event. The first of equal names counts.
 func (r *jsonReader) windows(text string) (in windowsInput, ok bool) {
-	r.s, r.pos = strings.TrimPrefix(text, "\ufeff"), 0
-	r.blank()
-	if !r.literal("{") {
+	r.S, r.Pos = strings.TrimPrefix(text, "\ufeff"), 0
+	r.Blank()
+	if !r.Literal("{") {
 		return in, false
 	}
-	r.blank()
+	r.Blank()
 	hasEvent := false
-	for !r.literal("}") {
-		key, ok := r.str()
+	for !r.Literal("}") {
+		key, ok := r.Str()
 		if !ok {
 			return in, false
 		}
-		r.blank()
-		if !r.literal(":") {
+		r.Blank()
+		if !r.Literal(":") {
 			return in, false
 		}
-		r.blank()
-		from, escapes := r.pos, controlEscapes
-		value, isString := r.str()
-		if isString {
-			escapes = escapesOf(r.s[from+1 : r.pos-1])
-		}
-		printed := ""
-		switch escapes {
-		case shortEscapes:
-			printed = r.s[from:r.pos]
-		case otherEscapes:
-			if key == "Event" {
-				printed = r.texts.keep(appendText(r.texts.room(r.pos-from), value))
-			}
-		default: // or no string at all
-			r.pos, r.buf = from, r.buf[:0]
-			if !r.print(1, 0, false) {
-				return in, false
-			}
-			printed = r.texts.copy(r.buf)
+		r.Blank()
+		v, ok := r.windowsValue(key)
+		if !ok {
+			return in, false
 		}
 		switch {
 		case key == "Event" && !hasEvent:
 			hasEvent = true
-			in.event = strings.TrimSuffix(strings.TrimPrefix(printed, `"`), `"`)
+			in.event = strings.TrimSuffix(strings.TrimPrefix(v.printed, `"`), `"`)
 		case key == "Message" && !in.hasMessage:
 			in.hasMessage = true
-			if t := r.texts; escapes == controlEscapes {
-				in.message = t.keep(appendWinMessage(t.room(len(printed)), printed))
+			if t := r.texts; v.escapes == controlEscapes {
+				in.message = t.Keep(appendWinMessage(t.Room(len(v.printed)), v.printed))
 			} else {
-				in.message = t.keep(append(append(append(t.room(len(value)+2), '"'), value...), '"'))
+				in.message = t.Keep(append(append(append(t.Room(len(v.text)+2), '"'), v.text...), '"'))
 			}
 		}
-		r.blank()
-		if r.literal(",") {
-			r.blank()
-			if r.pos < len(r.s) && r.s[r.pos] == '}' {
+		r.Blank()
+		if r.Literal(",") {
+			r.Blank()
+			if r.Pos < len(r.S) && r.S[r.Pos] == '}' {
 				return in, false
 			}
 			continue
 		}
-		if r.pos >= len(r.s) || r.s[r.pos] != '}' {
+		if r.Pos >= len(r.S) || r.S[r.Pos] != '}' {
 			return in, false
 		}
 	}
 	return in, hasEvent
+}
+
+// windowsValue is a member's value. Text is that of a string, and escapes its kind of
+// escapes; printed is the value as JSON where it is needed.
+type windowsValue struct {
+	text, printed string
+	escapes       int
+}
+
+func (r *jsonReader) windowsValue(key string) (v windowsValue, ok bool) {
+	from, isString := r.Pos, false
+	v.escapes = controlEscapes
+	if v.text, isString = r.Str(); isString {
+		v.escapes = escapesOf(r.S[from+1 : r.Pos-1])
+	}
+	switch v.escapes {
+	case shortEscapes:
+		v.printed = r.S[from:r.Pos]
+	case otherEscapes:
+		if key == "Event" {
+			v.printed = r.texts.Keep(appendText(r.texts.Room(r.Pos-from), v.text))
+		}
+	default: // or no string at all
+		r.Pos, r.buf = from, r.buf[:0]
+		if !r.print(1, 0, false) {
+			return v, false
+		}
+		v.printed = r.texts.copy(r.buf)
+	}
+	return v, true
 }
 
 // Kinds of escapes in a JSON string.
@@ -251,7 +265,7 @@ type winField struct {
 
 // winEvent reads one event into the sections of s.
 type winEvent struct {
-	s   *Keyed
+	s   *modules
 	doc *xmlDocument
 	// level and keywords are their last contents, if they were there.
 	level, keywords       string
@@ -281,7 +295,7 @@ func (w *winEvent) add(section int, name, value string) {
 func (w *winEvent) lowerFirst(s string) string {
 	if s != "" && 'A' <= s[0] && s[0] <= 'Z' {
 		a := &w.s.texts
-		return a.keep(append(append(a.room(len(s)), s[0]+'a'-'A'), s[1:]...))
+		return a.Keep(append(append(a.Room(len(s)), s[0]+'a'-'A'), s[1:]...))
 	}
 	return s
 }
@@ -513,7 +527,7 @@ func (d *xmlDocument) addText(n int32, text string) bool {
 		c.text = text
 		return true
 	}
-	c.text = d.texts.keep(append(append(d.texts.room(len(c.text)+len(text)), c.text...), text...))
+	c.text = d.texts.Keep(append(append(d.texts.Room(len(c.text)+len(text)), c.text...), text...))
 	return true
 }
 
@@ -533,45 +547,24 @@ func (d *xmlDocument) scan(s string) bool {
 		if s == "" {
 			return false
 		}
+		var ok bool
 		switch s[0] {
 		case '!':
-			end, size := strings.Index(s, "-->"), len("-->")
-			if other := strings.Index(s[1:], "!>"); other >= 0 && (end < 0 || other+1 < end) {
-				end, size = other+1, len("!>")
-			}
-			if end < 0 {
+			if s, ok = xmlComment(s); !ok {
 				return false
 			}
-			s = s[end+size:]
 			continue
 		case '/':
-			// Most end tags are written as their start tag.
-			name := d.nodes[top].name
-			if len(d.stack) > 1 && len(s) > len(name)+1 && s[len(name)+1] == '>' && s[1:len(name)+1] == name {
-				s = s[len(name)+2:]
-			} else {
-				closed, rest, ok := strings.Cut(s[1:], ">")
-				if !ok || len(d.stack) == 1 || !strings.EqualFold(strings.Trim(closed, " "), name) {
-					return false
-				}
-				s = rest
+			if s, ok = d.endTag(s, top); !ok {
+				return false
 			}
-			d.stack = d.stack[:len(d.stack)-1]
 			continue
 		}
 		rest, closed, ok := d.startTag(s)
 		if !ok {
 			return false
 		}
-		n := int32(len(d.nodes) - 1)
-		p := &d.nodes[top]
-		p.text = ""
-		if p.last == 0 {
-			p.first = n
-		} else {
-			d.nodes[p.last].next = n
-		}
-		p.last = n
+		n := d.link(top)
 		if !closed {
 			if len(d.stack) > xmlDepthMax {
 				return false
@@ -580,6 +573,49 @@ func (d *xmlDocument) scan(s string) bool {
 		}
 		s = rest
 	}
+}
+
+// xmlComment skips a comment behind its `<`, which `-->` or `!>` ends.
+func xmlComment(s string) (rest string, ok bool) {
+	end, size := strings.Index(s, "-->"), len("-->")
+	if other := strings.Index(s[1:], "!>"); other >= 0 && (end < 0 || other+1 < end) {
+		end, size = other+1, len("!>")
+	}
+	if end < 0 {
+		return "", false
+	}
+	return s[end+size:], true
+}
+
+// endTag reads an end tag behind its `<`, which must be that of top.
+func (d *xmlDocument) endTag(s string, top int32) (rest string, ok bool) {
+	// Most end tags are written as their start tag.
+	name := d.nodes[top].name
+	if len(d.stack) > 1 && len(s) > len(name)+1 && s[len(name)+1] == '>' && s[1:len(name)+1] == name {
+		rest = s[len(name)+2:]
+	} else {
+		var closed string
+		closed, rest, ok = strings.Cut(s[1:], ">")
+		if !ok || len(d.stack) == 1 || !strings.EqualFold(strings.Trim(closed, " "), name) {
+			return "", false
+		}
+	}
+	d.stack = d.stack[:len(d.stack)-1]
+	return rest, true
+}
+
+// link makes the last node a child of top, and returns it.
+func (d *xmlDocument) link(top int32) int32 {
+	n := int32(len(d.nodes) - 1)
+	p := &d.nodes[top]
+	p.text = ""
+	if p.last == 0 {
+		p.first = n
+	} else {
+		d.nodes[p.last].next = n
+	}
+	p.last = n
+	return n
 }
 
 // startTag reads a start tag behind its `<` and appends its element to nodes.
@@ -602,31 +638,35 @@ func (d *xmlDocument) startTag(s string) (rest string, closed, ok bool) {
 			}
 			return s[2:], true, true
 		}
-		if name, s = xmlWord(s, &xmlEndsAttr); name == "" || len(name) > xmlTextMax {
+		if s, ok = d.attribute(s, d.attrs[n.attrs:]); !ok {
 			return "", false, false
 		}
-		if s = strings.TrimLeft(s, " "); s == "" || s[0] != '=' {
-			return "", false, false
-		}
-		if s = strings.TrimLeft(s[1:], " "); s == "" || s[0] != '"' && s[0] != '\'' {
-			return "", false, false
-		}
-		end := strings.IndexByte(s[1:], s[0])
-		if end < 0 || end > xmlTextMax {
-			return "", false, false
-		}
-		seen := d.attrs[n.attrs:]
-		if len(seen) == xmlAttrsMax {
-			return "", false, false
-		}
-		for i := range seen {
-			if strings.EqualFold(seen[i].name, name) {
-				return "", false, false
-			}
-		}
-		d.attrs = append(d.attrs, xmlAttr{name, s[1 : end+1]})
-		s = s[end+2:]
 	}
+}
+
+// attribute reads an attribute and appends it; seen are those before it.
+func (d *xmlDocument) attribute(s string, seen []xmlAttr) (rest string, ok bool) {
+	name, s := xmlWord(s, &xmlEndsAttr)
+	if name == "" || len(name) > xmlTextMax {
+		return "", false
+	}
+	if s = strings.TrimLeft(s, " "); s == "" || s[0] != '=' {
+		return "", false
+	}
+	if s = strings.TrimLeft(s[1:], " "); s == "" || s[0] != '"' && s[0] != '\'' {
+		return "", false
+	}
+	end := strings.IndexByte(s[1:], s[0])
+	if end < 0 || end > xmlTextMax || len(seen) == xmlAttrsMax {
+		return "", false
+	}
+	for i := range seen {
+		if strings.EqualFold(seen[i].name, name) {
+			return "", false
+		}
+	}
+	d.attrs = append(d.attrs, xmlAttr{name, s[1 : end+1]})
+	return s[end+2:], true
 }
 
 // xmlWord cuts a name off s; it is empty if s begins with none.

@@ -31,9 +31,9 @@ func TestEventChannelSeverity(t *testing.T) {
 		res := e.Process(s, agentEvent('f', "EventChannel", windowsEvent(t, "", "<Event><System>"+system+"</System></Event>")))
 		checkAlert(t, res.AppendAlert(nil, "1.0", nil))
 		got := ""
-		for i := range s.ev.dyn {
-			if s.ev.dyn[i].name.text == "win.system.severityValue" {
-				got = s.ev.dyn[i].text
+		for i := range s.scratch.ev.dyn {
+			if s.scratch.ev.dyn[i].name.text == "win.system.severityValue" {
+				got = s.scratch.ev.dyn[i].text
 			}
 		}
 		if got != want {
@@ -86,8 +86,8 @@ func TestHostileEventChannel(t *testing.T) {
 	// One content for each of many attributes is bounded too.
 	repeated := "<Data" + manyAttrs(xmlAttrsMax) + ">" + strings.Repeat("y", xmlTextMax) + "</Data>"
 	e.Process(s, agentEvent('f', "EventChannel", windowsEvent(t, "", "<Event><EventData>"+strings.Repeat(repeated, 3)+"</EventData></Event>")))
-	if len(s.ev.fullLog) < xmlTextMax || len(s.ev.fullLog) > 2*winValuesMax {
-		t.Errorf("a log of %d bytes", len(s.ev.fullLog))
+	if len(s.scratch.ev.fullLog) < xmlTextMax || len(s.scratch.ev.fullLog) > 2*winValuesMax {
+		t.Errorf("a log of %d bytes", len(s.scratch.ev.fullLog))
 	}
 }
 
@@ -115,21 +115,21 @@ func winFields(t *testing.T, e *Engine, log string) string {
 // sameAsPlugin checks that the fields are those that the JSON plugin finds in the log.
 func sameAsPlugin(t *testing.T, s *Keyed) {
 	t.Helper()
-	if !strings.HasPrefix(s.ev.fullLog, `{"win":{`) || s.ev.decoderName != "windows_eventchannel" {
+	if !strings.HasPrefix(s.scratch.ev.fullLog, `{"win":{`) || s.scratch.ev.decoderName != "windows_eventchannel" {
 		return
 	}
 	valid := func(text string) string { return string(schemas.AppendJSONString(nil, text)) }
 	var got, want []string
-	for i := range s.ev.dyn {
-		got = append(got, valid(s.ev.dyn[i].name.text)+"="+valid(s.ev.dyn[i].text))
-		if json := s.ev.dyn[i].json; json != "" && json != valid(s.ev.dyn[i].text) {
-			t.Errorf("field %s: JSON %.200s, text %.200q", s.ev.dyn[i].name.text, json, s.ev.dyn[i].text)
+	for i := range s.scratch.ev.dyn {
+		got = append(got, valid(s.scratch.ev.dyn[i].name.text)+"="+valid(s.scratch.ev.dyn[i].text))
+		if json := s.scratch.ev.dyn[i].json; json != "" && json != valid(s.scratch.ev.dyn[i].text) {
+			t.Errorf("field %s: JSON %.200s, text %.200q", s.scratch.ev.dyn[i].name.text, json, s.scratch.ev.dyn[i].text)
 		}
 	}
-	if !s.flatten(s.ev.fullLog) {
-		t.Fatalf("the log is no JSON: %.500s", s.ev.fullLog)
+	if !s.decoding.json.flatten(&s.scratch.names, s.scratch.ev.fullLog) {
+		t.Fatalf("the log is no JSON: %.500s", s.scratch.ev.fullLog)
 	}
-	for _, f := range s.json.fields[:min(len(s.json.fields), program.OrderMax)] {
+	for _, f := range s.decoding.json.fields[:min(len(s.decoding.json.fields), program.OrderMax)] {
 		want = append(want, valid(f.name.text)+"="+valid(f.value))
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -263,8 +263,8 @@ func TestEventChannelLog(t *testing.T) {
 		if err := json.Unmarshal(res.AppendAlert(nil, "1.0", nil), &alert); err != nil {
 			t.Fatal(err)
 		}
-		if alert.FullLog != tc.want || s.ev.log.text != tc.want {
-			t.Errorf("%s: full_log %s, log %s, want %s", tc.event, alert.FullLog, s.ev.log.text, tc.want)
+		if alert.FullLog != tc.want || s.scratch.ev.log.text != tc.want {
+			t.Errorf("%s: full_log %s, log %s, want %s", tc.event, alert.FullLog, s.scratch.ev.log.text, tc.want)
 		}
 	}
 }

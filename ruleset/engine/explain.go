@@ -15,7 +15,7 @@ const (
 	// TraceMax is the most entries of decoders and rules together; the rest is counted.
 	TraceMax = 20_000
 	// TraceValueMax cuts values and patterns, in bytes.
-	TraceValueMax = 120
+	TraceValueMax = program.FailureTextMax
 	// traceFieldsMax bounds the fields shown of one decoder.
 	traceFieldsMax = 256
 )
@@ -71,27 +71,16 @@ type RuleTry struct {
 }
 
 // Failure is the first element that did not hold.
-type Failure struct {
-	// Held is how many held before it.
-	Held    int    `json:"held"`
-	Element string `json:"element"`
-	Type    string `json:"type,omitempty"`
-	Pattern string `json:"pattern,omitempty"`
-	Negate  bool   `json:"negate,omitempty"`
-	// Missing says that the event has no such value.
-	Missing bool   `json:"missing,omitempty"`
-	Value   string `json:"value,omitempty"`
-	Note    string `json:"note,omitempty"`
-}
+type Failure = program.Failure
 
 // Explain judges one event as Process does, by the reference procedure, and
 // tells how it came to that. The trace stays valid.
 func (e *Engine) Explain(s *Keyed, ev *schemas.Event) (*Result, *Trace) {
 	t := &Trace{}
-	s.trace = t
+	s.scratch.trace = t
 	res := e.Process(s, ev)
-	s.trace = nil
-	t.finish(e, s, res)
+	s.scratch.trace = nil
+	t.finish(e, s.scratch.ev.forwarded, res)
 	return res, t
 }
 
@@ -104,7 +93,7 @@ func (t *Trace) full() bool {
 }
 
 // finish describes the result for the chosen rule.
-func (t *Trace) finish(e *Engine, s *Keyed, res *Result) {
+func (t *Trace) finish(e *Engine, forwarded int, res *Result) {
 	var chosen *RuleTry
 	for i := range t.Rules {
 		if t.Rules[i].Chosen {
@@ -117,11 +106,11 @@ func (t *Trace) finish(e *Engine, s *Keyed, res *Result) {
 		t.Outcome = "the location is malformed"
 	case !res.Judged:
 		t.Outcome = "events of this kind are not judged"
-	case r == nil && s.ev.forwarded > 0:
-		t.Outcome = fmt.Sprintf("a forwarded alert of rule %d, which is not loaded", s.ev.forwarded)
+	case r == nil && forwarded > 0:
+		t.Outcome = fmt.Sprintf("a forwarded alert of rule %d, which is not loaded", forwarded)
 	case r == nil:
 		t.Outcome = "no rule matches"
-	case s.ev.forwarded > 0:
+	case forwarded > 0:
 		t.Outcome = "the rule that the forwarded alert names, without evaluation"
 	case chosen != nil && chosen.ID != r.ID:
 		t.Outcome = fmt.Sprintf("rule %d is silenced by its ignore=, its parent counts instead", chosen.ID)
@@ -140,17 +129,8 @@ func (t *Trace) finish(e *Engine, s *Keyed, res *Result) {
 	}
 }
 
-// cut bounds a text for a trace.
-func cut(s string) string {
-	if len(s) <= TraceValueMax {
-		return strings.Clone(s)
-	}
-	return strings.ToValidUTF8(s[:TraceValueMax], "") + "…"
-}
-
-// traceDecoder notes a decoder that was tried; element is empty when it matched.
-func (s *Keyed) traceDecoder(d *program.Decoder, element string, p *regex.Pattern, subject string) {
-	t := s.trace
+// decoder notes a decoder that was tried; element is empty when it matched.
+func (t *Trace) decoder(e *event, d *program.Decoder, element string, p *regex.Pattern, subject string) {
 	t.last = nil
 	if t.full() {
 		return
@@ -161,33 +141,30 @@ func (s *Keyed) traceDecoder(d *program.Decoder, element string, p *regex.Patter
 		try.Depth = 1
 	}
 	if element != "" {
-		try.Failed = &Failure{Element: element, Type: p.Kind().String(), Pattern: cut(p.String()), Value: cut(subject)}
-		if element == "prematch" && d.ProgramName != nil && s.ev.program.set {
+		try.Failed = &Failure{Element: element, Type: p.Kind().String(), Pattern: program.Cut(p.String()), Value: program.Cut(subject)}
+		if element == "prematch" && d.ProgramName != nil && e.program.set {
 			try.Failed.Held = 1
 		}
 	}
 	t.Decoders = append(t.Decoders, try)
 }
 
-// traceRun runs the plugin or regex of d and notes the result.
-func (s *Keyed) traceRun(d *program.Decoder, off *offsets) {
-	e, t := &s.ev, s.trace
-	from := off.regexStart(d.RegexOffset)
-	dynamics, statics := len(e.dyn), e.static
-	matched := s.runDecoder(d, off)
+// ran notes the result of d's plugin or regex, which began at subject. Dynamics and
+// statics are the fields that the event had before.
+func (t *Trace) ran(e *event, d *program.Decoder, matched bool, subject string, dynamics int, statics *[program.NumStatic]value) {
 	if t.last != d { // it had no prematch to be tried by
-		s.traceDecoder(d, "", nil, "")
+		t.decoder(e, d, "", nil, "")
 	}
 	if t.last != d {
 		return
 	}
 	try := &t.Decoders[len(t.Decoders)-1]
 	if d.Plugin == program.NoPlugin && d.Regex != nil && !matched {
-		try.Regex = &Failure{Element: "regex", Type: d.Regex.Kind().String(), Pattern: cut(d.Regex.String()), Value: cut(e.log.text[from:])}
+		try.Regex = &Failure{Element: "regex", Type: d.Regex.Kind().String(), Pattern: program.Cut(d.Regex.String()), Value: program.Cut(subject)}
 	}
 	add := func(name, value string) {
 		if len(try.Fields) < traceFieldsMax {
-			try.Fields = append(try.Fields, TraceField{name, cut(value)})
+			try.Fields = append(try.Fields, TraceField{name, program.Cut(value)})
 		}
 	}
 	for i := range e.static {
@@ -231,128 +208,11 @@ func (t *Trace) leave(at int, r *program.Rule) {
 	t.path = t.path[:len(t.path)-1]
 }
 
-// traceFailed notes which condition of a rule failed.
-func (s *Keyed) traceFailed(at int, r *program.Rule, cond int) {
-	f := s.failure(r, &r.Conds[cond])
-	f.Held = cond
-	s.trace.Rules[at].Failed = f
-}
-
-func (s *Keyed) failure(r *program.Rule, c *program.Condition) *Failure {
-	e := &s.ev
-	f := &Failure{Negate: c.Negate}
-	tested := func(v *value) *Failure {
-		if v == nil || !v.set {
-			f.Missing = true
-		} else {
-			f.Value = cut(v.text)
-		}
-		if c.Pattern != nil {
-			f.Type, f.Pattern = c.Pattern.Kind().String(), cut(c.Pattern.String())
-		}
-		return f
-	}
-	switch c.Op {
-	case program.OpDecodedAs:
-		f.Element, f.Value = "decoded_as", e.decoderName
-		f.Pattern = written(r, f.Element)
-		f.Missing = f.Value == ""
-	case program.OpProgramName:
-		f.Element = "program_name"
-		return tested(&e.program)
-	case program.OpStatic:
-		f.Element = program.StaticNames[c.Static]
-		return tested(&e.static[c.Static])
-	case program.OpLog:
-		// The two differ by their default language only.
-		text := cut(c.Pattern.String())
-		if f.Element = "regex"; written(r, "match") == text || written(r, "regex") != text && c.Pattern.Kind() == regex.OSMatch {
-			f.Element = "match"
-		}
-		return tested(&e.log)
-	case program.OpLocation:
-		f.Element = "location"
-		return tested(&e.location)
-	case program.OpHostname:
-		f.Element = "hostname"
-		return tested(&e.hostname)
-	case program.OpDynamic:
-		f.Element = "field " + s.eng.fieldName(c.Field)
-		return tested(e.field(c.Field))
-	case program.OpUser:
-		f.Element = "user"
-		v := &e.static[program.DstUser]
-		if !v.set {
-			v = &e.static[program.SrcUser]
-		}
-		return tested(v)
-	case program.OpSrcIP, program.OpDstIP:
-		st := program.SrcIP
-		if c.Op == program.OpDstIP {
-			st = program.DstIP
-		}
-		f.Element = program.StaticNames[st]
-		f.Pattern = written(r, f.Element)
-		return tested(&e.static[st])
-	case program.OpCompiled:
-		f.Element, f.Pattern = "compiled_rule", written(r, "compiled_rule")
-	case program.OpMaxSize:
-		f.Element, f.Pattern = "maxsize", fmt.Sprint(c.Number)
-		f.Value = fmt.Sprintf("%d bytes", len(e.log.text))
-	case program.OpTime:
-		f.Element, f.Pattern = "time", written(r, "time")
-		f.Value = e.now.In(s.eng.c.Timezone).Format("15:04")
-	case program.OpWeekday:
-		f.Element, f.Pattern = "weekday", written(r, "weekday")
-		f.Value = strings.ToLower(e.now.In(s.eng.c.Timezone).Weekday().String())
-	case program.OpCheckDiff:
-		f.Element, f.Note = "check_diff", "the log is the first of this host, or equal to the last"
-	case program.OpFTS:
-		f.Element, f.Note = "if_fts", "seen before"
-		if e.decoder == nil || e.decoder.FTS == nil {
-			f.Note = "the decoder has no <fts>"
-		}
-	case program.OpList:
-		f.Element, f.Pattern = "list", c.List.Name
-		f.Note = lookupNames[c.List.Lookup]
-		if v := c.List.Value; v != nil && v.String() != "" {
-			f.Note += " " + cut(v.String())
-		}
-		return tested(e.source(c.List.From))
-	case program.OpGeoIP:
-		f.Element = strings.TrimSuffix(program.StaticNames[c.Static], "ip") + "geoip"
-		if s.eng.c.Geo == nil {
-			f.Note = "there is no GeoIP database"
-		}
-		return tested(s.geo(&e.static[c.Static]))
-	}
-	return f
-}
-
-var lookupNames = [...]string{
-	program.MatchKey: "match_key", program.NotMatchKey: "not_match_key", program.MatchKeyValue: "match_key_value",
-	program.AddressMatchKey: "address_match_key", program.NotAddressMatchKey: "not_address_match_key",
-	program.AddressMatchKeyValue: "address_match_key_value",
-}
-
-// written is the text of a rule's element as its author wrote it.
-func written(r *program.Rule, element string) string {
-	var texts []string
-	var add func(v any)
-	add = func(v any) {
-		switch x := v.(type) {
-		case string:
-			texts = append(texts, x)
-		case map[string]string:
-			texts = append(texts, x["pattern"])
-		case []any:
-			for _, y := range x {
-				add(y)
-			}
-		}
-	}
-	add(r.Info.Details[element])
-	return cut(strings.Join(texts, ", "))
+// failure tells why a condition of a rule failed; those before it held.
+func (s *matching) failure(r *program.Rule, cond int) *Failure {
+	f := r.Conds[cond].Explain(s.view, r)
+	f.Held, f.Pattern, f.Value = cond, program.Cut(f.Pattern), program.Cut(f.Value)
+	return &f
 }
 
 // fieldName finds the name of a dynamic field by its number; only traces need it.
@@ -365,67 +225,75 @@ func (e *Engine) fieldName(id int) string {
 	return ""
 }
 
-// traceSearch tells how far the search of a composite rule came. A search that
+// explain tells how far the search of a composite rule came. A search that
 // failed changed nothing, so that it can be done again, counting.
-func (s *Keyed) traceSearch(k *keyState, at int, r *program.Rule) {
-	c, e := r.Composite, &s.ev
+func (s *searching) explain(r *program.Rule) *Failure {
+	c := r.Composite
 	f := &Failure{Held: len(r.Conds)}
-	h := k.history(c)
+	h := s.key.history(c)
 	switch {
 	case c.Regex != nil:
-		f.Element, f.Type, f.Pattern = "if_matched_regex", c.Regex.Kind().String(), cut(c.Regex.String())
+		f.Element, f.Type, f.Pattern = "if_matched_regex", c.Regex.Kind().String(), program.Cut(c.Regex.String())
 	case c.Sid != nil:
 		f.Element, f.Pattern = "if_matched_sid", fmt.Sprint(c.Sid.ID)
 	default:
-		f.Element, f.Pattern = "if_matched_group", written(r, "if_matched_group")
+		f.Element, f.Pattern = "if_matched_group", r.Written("if_matched_group")
 	}
-	count, foreign, other, stopped := 1, 0, 0, "" // the event itself counts
-	why := ""
-	if h != nil {
-		now, timeframe := e.now.UnixMilli(), c.Timeframe.Milliseconds()
-	search:
-		for i := len(h.items) - 1; i >= h.head; i-- {
-			old := h.items[i]
-			switch {
-			case old.dropped || now-old.at > timeframe:
-				break search
-			case old.agentID != e.agentID && !c.Global:
-				foreign++
-			case c.Regex != nil && (old.category != e.category || !s.rx.Match(c.Regex, old.log.text, old.log.lower())):
-			case !s.correlates(c, old):
-				if other++; why == "" {
-					why = s.uncorrelated(c, old)
-				}
-			case old.mark > 0 && old.mark >= r.Level:
-				stopped = fmt.Sprintf("; the search stops at an event that counted for a rule of level %d", old.mark)
-				break search
-			default:
-				count++
+	n := s.census(r, h)
+	f.Note = fmt.Sprintf("%d of %d within %d s", n.count, c.Frequency, int(c.Timeframe/time.Second))
+	if n.other > 0 {
+		f.Note += fmt.Sprintf("; %d more fail %s", n.other, n.why)
+	}
+	if n.foreign > 0 {
+		f.Note += fmt.Sprintf("; %d more are of other agents", n.foreign)
+	}
+	if n.stopped > 0 {
+		f.Note += fmt.Sprintf("; the search stops at an event that counted for a rule of level %d", n.stopped)
+	}
+	return f
+}
+
+// census counts the old events that a search meets.
+type census struct {
+	count   int // with the event itself
+	foreign int // events of other agents
+	other   int // events that do not correlate, the first of them for the reason why
+	why     string
+	stopped int // the level of the rule at whose event the search stops
+}
+
+func (s *searching) census(r *program.Rule, h *history) census {
+	n := census{count: 1}
+	if h == nil {
+		return n
+	}
+	c, e := r.Composite, &s.ev
+	t := tally{now: e.now.UnixMilli()}
+	for i := len(h.items) - 1; i >= h.head; i-- {
+		old := h.items[i]
+		switch {
+		case t.over(c, old):
+			return n
+		case old.agentID != e.agentID && !c.Global:
+			n.foreign++
+		case c.Regex != nil && !s.matchesOld(c, old):
+		case !s.correlates(c, old):
+			if n.other++; n.why == "" {
+				n.why = s.uncorrelated(c, old)
 			}
+		case old.mark > 0 && old.mark >= r.Level:
+			n.stopped = old.mark
+			return n
+		default:
+			n.count++
 		}
 	}
-	f.Note = fmt.Sprintf("%d of %d within %d s", count, c.Frequency, int(c.Timeframe/time.Second))
-	if other > 0 {
-		f.Note += fmt.Sprintf("; %d more fail %s", other, why)
-	}
-	if foreign > 0 {
-		f.Note += fmt.Sprintf("; %d more are of other agents", foreign)
-	}
-	f.Note += stopped
-	s.trace.Rules[at].Failed = f
+	return n
 }
 
 // uncorrelated names the first same_… or different_… that an old event fails.
-func (s *Keyed) uncorrelated(c *program.Composite, old *remembered) string {
-	name := func(src program.Source) string {
-		switch src.Kind {
-		case program.FromLocation:
-			return "location"
-		case program.FromGeoIP:
-			return strings.TrimSuffix(program.StaticNames[src.Static], "ip") + "geoip"
-		}
-		return program.StaticNames[src.Static]
-	}
+func (s *searching) uncorrelated(c *program.Composite, old *remembered) string {
+	name := func(src program.Source) string { return src.Name(s.eng.fieldName) }
 	for i := range c.Same {
 		if !s.correlates(&program.Composite{Same: c.Same[i : i+1]}, old) {
 			return "same_" + name(c.Same[i])

@@ -3,40 +3,14 @@ package engine
 import (
 	"math/bits"
 
-	"vedette/internal/regex"
-	"vedette/internal/regex/literal"
 	"vedette/ruleset/program"
 )
 
-// hits are the texts of guards that a source holds, found at the first need.
-func (s *Keyed) hits(src source) *literal.Hits {
-	h := &s.found[src]
-	if h.stamp != s.ev.stamp {
-		v := s.sourceValue(src)
-		s.eng.index.scans[src].Scan(s.lower(v), &h.Hits)
-		h.stamp = s.ev.stamp
-	}
-	return &h.Hits
-}
-
-// sourceHits are the hits of one source, of the event with that stamp.
-type sourceHits struct {
-	stamp uint32
-	literal.Hits
-}
-
-// may tells whether a pattern over the log could match.
-func (s *Keyed) may(g *guard, low string) bool {
-	if g.any || g.begins(low) {
-		return true
-	}
-	return len(g.texts) > 0 && g.found(s.hits(fromLog).Found)
-}
-
 // decodeIndexed gives the result of decode, but tries only decoders that could match.
-func (s *Keyed) decodeIndexed() {
-	e := &s.ev
-	log, low := e.log.text, s.lower(&e.log)
+func (s *decoding) decodeIndexed() {
+	x := s.scratch
+	e := &x.ev
+	log, low := e.log.text, x.lower(&e.log)
 	top, pm := s.topDecoder(log, low)
 	if top == nil {
 		return
@@ -53,12 +27,12 @@ func (s *Keyed) decodeIndexed() {
 		if c.prematch == nil {
 			break
 		}
-		if s.may(&c.prematchGuard, low) {
+		if x.may(&c.prematchGuard, low) {
 			from := 0
 			if c.d.PrematchOffset == program.AfterParent {
 				from = pm
 			}
-			if next, _, ok := s.rx.FindHinted(c.prematch, log[from:], low[from:], s.hinted(c.prematchNeeds, from)); ok {
+			if next, _, ok := x.rx.FindHinted(c.prematch, log[from:], low[from:], x.hinted(c.prematchNeeds, from)); ok {
 				cm, childMatched = from+next, true
 				s.setDecoder(c.d, c.d.Parent)
 				break
@@ -77,18 +51,19 @@ func (s *Keyed) decodeIndexed() {
 }
 
 // runIndexed is runDecoder, unless its regex cannot match.
-func (s *Keyed) runIndexed(c *decoderEntry, off *offsets) {
+func (s *decoding) runIndexed(c *decoderEntry, off *offsets) {
 	if c.regex == nil {
 		s.runDecoder(c.d, off)
 		return
 	}
-	e := &s.ev
-	if !s.may(&c.regexGuard, e.log.low) {
+	x := s.scratch
+	e := &x.ev
+	if !x.may(&c.regexGuard, e.log.low) {
 		return
 	}
 	from := off.regexStart(c.regexOffset)
 	log := e.log.text[from:]
-	next, groups, ok := s.rx.FindHinted(c.regex, log, e.log.low[from:], s.hinted(c.regexNeeds, from))
+	next, groups, ok := x.rx.FindHinted(c.regex, log, e.log.low[from:], x.hinted(c.regexNeeds, from))
 	if !ok {
 		return
 	}
@@ -98,40 +73,21 @@ func (s *Keyed) runIndexed(c *decoderEntry, off *offsets) {
 		if o.name < 0 {
 			e.setStatic(o.static, text)
 		} else {
-			s.addNamed(s.orderName(o.name), text)
+			e.add(x.names.ordered(o.name), text)
 		}
 	}
 }
 
-// orderName is the name of a dynamic field by its number in the index.
-func (s *Keyed) orderName(n int32) *fieldName {
-	if s.orderNames[n] == nil {
-		s.orderNames[n] = s.name(s.eng.index.orderNames[n])
-	}
-	return s.orderNames[n]
-}
-
-// hinted returns the texts among a pattern's needs that the scan found in the log
-// at or behind from. It returns nil if the scan looked for none of them. The hints
-// are valid until the next call.
-func (s *Keyed) hinted(needs []int32, from int) *regex.Hints {
-	if len(needs) == 0 {
-		return nil
-	}
-	h := s.hits(fromLog)
-	s.hints = regex.Hints{Texts: needs, Found: h.Found, At: h.At, From: from}
-	return &s.hints
-}
-
 // topDecoder finds the first top-level decoder that matches, and where its
 // prematch ends.
-func (s *Keyed) topDecoder(log, low string) (*decoderEntry, int) {
-	x := s.eng.index
-	if s.ev.program.set {
+func (s *decoding) topDecoder(log, low string) (*decoderEntry, int) {
+	x := s.scratch
+	index := x.eng.index
+	if x.ev.program.set {
 		for _, i := range s.programDecoders() {
-			d := &x.withProgram[i]
-			if s.may(&d.prematchGuard, low) {
-				if next, ok := s.prematch(d, log, low); ok {
+			d := &index.withProgram[i]
+			if x.may(&d.prematchGuard, low) {
+				if next, ok := x.prematch(d, log, low); ok {
 					return d, next
 				}
 			}
@@ -140,22 +96,22 @@ func (s *Keyed) topDecoder(log, low string) (*decoderEntry, int) {
 	}
 	if low == "" {
 		// No first byte to choose by.
-		for i := range x.withoutProgram {
-			d := &x.withoutProgram[i]
-			if next, ok := s.prematch(d, log, low); ok {
+		for i := range index.withoutProgram {
+			d := &index.withoutProgram[i]
+			if next, ok := x.prematch(d, log, low); ok {
 				return d, next
 			}
 		}
 		return nil, 0
 	}
-	s.candidates = append(s.candidates[:0], x.byFirst[low[0]]...)
-	if len(x.byText.texts) > 0 {
-		x.byText.find(s.hits(fromLog), s.candidates)
+	s.candidates = append(s.candidates[:0], index.byFirst[low[0]]...)
+	if len(index.byText.texts) > 0 {
+		index.byText.find(x.hits(fromLog), s.candidates)
 	}
 	for w, set := range s.candidates {
 		for ; set != 0; set &= set - 1 {
-			d := &x.withoutProgram[w<<6+bits.TrailingZeros64(set)]
-			if next, ok := s.prematch(d, log, low); ok {
+			d := &index.withoutProgram[w<<6+bits.TrailingZeros64(set)]
+			if next, ok := x.prematch(d, log, low); ok {
 				s.candidates = s.candidates[:0]
 				return d, next
 			}
@@ -167,7 +123,7 @@ func (s *Keyed) topDecoder(log, low string) (*decoderEntry, int) {
 
 // prematch matches a decoder's prematch, if it has one, and returns the offset of
 // the text behind the match.
-func (s *Keyed) prematch(d *decoderEntry, log, low string) (next int, ok bool) {
+func (s *scratch) prematch(d *decoderEntry, log, low string) (next int, ok bool) {
 	if d.prematch == nil {
 		return 0, true
 	}
@@ -183,7 +139,7 @@ const (
 
 // programDecoders lists the decoders whose program_name matches the event's.
 // Which do depends on the name alone, so the lists are kept.
-func (s *Keyed) programDecoders() []int32 {
+func (s *decoding) programDecoders() []int32 {
 	v := &s.ev.program
 	if list, ok := s.programs[v.text]; ok {
 		return list

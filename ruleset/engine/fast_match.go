@@ -7,9 +7,8 @@ import (
 	"vedette/ruleset/program"
 )
 
-// sourceValue is the text of a source, nil if the event lacks it.
-func (s *Keyed) sourceValue(src source) *value {
-	e := &s.ev
+// at is the text of a source, nil if the event lacks it.
+func (e *event) at(src source) *value {
 	var v *value
 	switch {
 	case src >= fromDynamic:
@@ -36,40 +35,42 @@ func (s *Keyed) sourceValue(src source) *value {
 }
 
 // evaluateIndexed gives the result of evaluate, but tries only rules that could match.
-func (s *Keyed) evaluateIndexed(k *keyState) *program.Rule {
+func (s *matching) evaluateIndexed() *program.Rule {
+	category := s.ev.category
 	for _, e := range s.eng.index.roots {
-		if e.rule.Category != s.ev.category {
+		if e.rule.Category != category {
 			continue
 		}
-		if r := s.tryEntry(k, e); r != nil {
+		if r := s.tryEntry(e); r != nil {
 			return r
 		}
 	}
 	return nil
 }
 
-func (s *Keyed) tryEntry(k *keyState, e *ruleEntry) *program.Rule {
-	if e.stateless && s.failed[e.id] == s.ev.stamp {
+func (s *matching) tryEntry(e *ruleEntry) *program.Rule {
+	stamp := s.ev.stamp
+	if e.stateless && s.failed[e.id] == stamp {
 		return nil // in another place
 	}
-	if m := s.tryOnce(k, e); m != nil {
+	if m := s.tryOnce(e); m != nil {
 		return m
 	}
-	s.failed[e.id] = s.ev.stamp
+	s.failed[e.id] = stamp
 	return nil
 }
 
-func (s *Keyed) tryOnce(k *keyState, e *ruleEntry) *program.Rule {
+func (s *matching) tryOnce(e *ruleEntry) *program.Rule {
 	for i := range e.tests {
-		if !s.passes(k, e.rule, &e.tests[i]) {
+		if !s.passes(e.rule, &e.tests[i]) {
 			return nil
 		}
 	}
-	if e.composite && !s.searchIndexed(k, e) {
+	if e.composite && !s.history.searchIndexed(e) {
 		return nil
 	}
 	if e.children != nil {
-		if m := s.tryChildren(k, e); m != nil {
+		if m := s.tryChildren(e); m != nil {
 			return m
 		}
 	}
@@ -80,8 +81,8 @@ func (s *Keyed) tryOnce(k *keyState, e *ruleEntry) *program.Rule {
 }
 
 // tryBelow tries a child of e.
-func (s *Keyed) tryBelow(k *keyState, e, child *ruleEntry) *program.Rule {
-	m := s.tryEntry(k, child)
+func (s *matching) tryBelow(e, child *ruleEntry) *program.Rule {
+	m := s.tryEntry(child)
 	if m == child.rule {
 		s.ev.above = e.rule
 	}
@@ -89,11 +90,11 @@ func (s *Keyed) tryBelow(k *keyState, e, child *ruleEntry) *program.Rule {
 }
 
 // tryChildren tries the children of e that could match, in their order.
-func (s *Keyed) tryChildren(k *keyState, e *ruleEntry) *program.Rule {
+func (s *matching) tryChildren(e *ruleEntry) *program.Rule {
 	c := e.children
 	if c.few {
 		for _, child := range c.list {
-			if m := s.tryBelow(k, e, child); m != nil {
+			if m := s.tryBelow(e, child); m != nil {
 				return m
 			}
 		}
@@ -111,7 +112,7 @@ func (s *Keyed) tryChildren(k *keyState, e *ruleEntry) *program.Rule {
 	for w := range c.words {
 		for set := s.candidates[base+w]; set != 0; set &= set - 1 {
 			child := c.list[w<<6+bits.TrailingZeros64(set)]
-			if m := s.tryBelow(k, e, child); m != nil {
+			if m := s.tryBelow(e, child); m != nil {
 				s.candidates = s.candidates[:base]
 				return m
 			}
@@ -122,21 +123,23 @@ func (s *Keyed) tryChildren(k *keyState, e *ruleEntry) *program.Rule {
 }
 
 // choosePlaces adds the places of g that the event could match to set.
-func (s *Keyed) choosePlaces(g *group, set []uint64) {
+func (s *matching) choosePlaces(g *group, set []uint64) {
+	x := s.scratch
+	e := &x.ev
 	for _, at := range g.always {
 		set[at>>6] |= 1 << (at & 63)
 	}
 	for i := range g.equal {
 		q := &g.equal[i]
-		if v := s.sourceValue(q.src); v != nil {
-			for _, at := range q.values[s.lower(v)] {
+		if v := e.at(q.src); v != nil {
+			for _, at := range q.values[x.lower(v)] {
 				set[at>>6] |= 1 << (at & 63)
 			}
 		}
 	}
 	for i := range g.there {
 		t := &g.there[i]
-		if s.sourceValue(t.src) != nil {
+		if e.at(t.src) != nil {
 			for _, at := range t.places {
 				set[at>>6] |= 1 << (at & 63)
 			}
@@ -144,11 +147,11 @@ func (s *Keyed) choosePlaces(g *group, set []uint64) {
 	}
 	for i := range g.texts {
 		t := &g.texts[i]
-		v := s.sourceValue(t.src)
+		v := e.at(t.src)
 		if v == nil {
 			continue
 		}
-		low := s.lower(v)
+		low := x.lower(v)
 		for j, q := range t.guards {
 			if q.begins(low) {
 				at := t.begins[j]
@@ -156,26 +159,27 @@ func (s *Keyed) choosePlaces(g *group, set []uint64) {
 			}
 		}
 		if len(t.texts) > 0 {
-			t.find(s.hits(t.src), set)
+			t.find(x.hits(t.src), set)
 		}
 	}
 }
 
 // passes tests a condition.
-func (s *Keyed) passes(k *keyState, r *program.Rule, t *test) bool {
+func (s *matching) passes(r *program.Rule, t *test) bool {
+	e := &s.ev
 	switch t.kind {
 	case testDecoder:
-		return s.ev.decoderID == int(t.id)
+		return e.decoderID == int(t.id)
 	case testOther:
-		return s.holds(k, r, t.cond)
+		return (*t.cond).Holds(s.view, r)
 	}
-	v := s.sourceValue(t.src)
+	v := e.at(t.src)
 	if v == nil {
 		return false
 	}
 	known := &s.outcomes[t.id]
-	if known.stamp != s.ev.stamp {
-		known.stamp, known.matched = s.ev.stamp, s.matches(t, v)
+	if known.stamp != e.stamp {
+		known.stamp, known.matched = e.stamp, s.matches(t, v)
 	}
 	return known.matched != t.negate
 }
@@ -186,7 +190,7 @@ type outcome struct {
 	matched bool
 }
 
-func (s *Keyed) matches(t *test, v *value) bool {
+func (s *matching) matches(t *test, v *value) bool {
 	if t.guard != nil {
 		found := t.guard.found(s.hits(t.src).Found)
 		if !found || t.guard.exact {

@@ -55,14 +55,14 @@ const chainsPay = 12
 const chainsSpare = 64
 
 // searchIndexed gives the result of search.
-func (s *Keyed) searchIndexed(k *keyState, x *ruleEntry) bool {
+func (s *searching) searchIndexed(x *ruleEntry) bool {
 	r := x.rule
-	h := k.history(r.Composite)
+	h := s.key.history(r.Composite)
 	if h == nil {
 		return false
 	}
 	if r.Composite.Regex != nil || len(h.items)-h.head < chainsPay {
-		return s.search(k, r)
+		return s.search(r)
 	}
 	key := &s.eng.index.chainKeys[x.chain]
 	c := s.chains(h, x.chain, key)
@@ -103,7 +103,7 @@ func (s *Keyed) searchIndexed(k *keyState, x *ruleEntry) bool {
 }
 
 // chains returns the chains of h under a key, with all its events.
-func (s *Keyed) chains(h *history, id int32, key *chainKey) *chainSet {
+func (s *searching) chains(h *history, id int32, key *chainKey) *chainSet {
 	c := h.chains[id]
 	if c == nil {
 		c = &chainSet{by: map[string]*chain{}}
@@ -140,7 +140,7 @@ func appendChainValue(b []byte, text string) []byte {
 
 // chainValues returns the current event's values of a chain key; ok is false if
 // one is missing. They are valid until s.buf is used again.
-func (s *Keyed) chainValues(k *chainKey) (values []byte, ok bool) {
+func (s *searching) chainValues(k *chainKey) (values []byte, ok bool) {
 	e, b := &s.ev, s.buf[:0]
 	if !k.global {
 		b = appendChainValue(b, e.agentID)
@@ -164,7 +164,7 @@ func (s *Keyed) chainValues(k *chainKey) (values []byte, ok bool) {
 }
 
 // oldChainValues are those of an old event.
-func (s *Keyed) oldChainValues(k *chainKey, m *remembered) (values []byte, ok bool) {
+func (s *searching) oldChainValues(k *chainKey, m *remembered) (values []byte, ok bool) {
 	b := s.buf[:0]
 	if !k.global {
 		b = appendChainValue(b, m.agentID)

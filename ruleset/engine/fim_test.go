@@ -105,7 +105,7 @@ func TestFIMFieldsForRules(t *testing.T) {
 			if !res.Judged || !res.Alert || name != tc.decoder {
 				t.Errorf("judged %v, alert %v, decoder %q", res.Judged, res.Alert, name)
 			}
-			if diff := cmp.Diff(tc.text, s.ev.fullLog); diff != "" || s.ev.log.text != tc.text {
+			if diff := cmp.Diff(tc.text, s.scratch.ev.fullLog); diff != "" || s.scratch.ev.log.text != tc.text {
 				t.Errorf("text (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff(tc.fields, fields); diff != "" {
@@ -197,7 +197,7 @@ func TestFIMTextIsShortened(t *testing.T) {
 	} {
 		s := e.NewState()
 		e.Process(s, agentEvent('8', "syscheck", `{"type":"event","data":{"type":"modified","mode":"m",`+tc.data+`}}`))
-		if diff := cmp.Diff(tc.want, s.ev.fullLog); diff != "" {
+		if diff := cmp.Diff(tc.want, s.scratch.ev.fullLog); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tc.name, diff)
 		}
 	}

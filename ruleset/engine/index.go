@@ -16,7 +16,7 @@ import (
 // next to nothing to test, such as a text that one scan of the log has found or
 // not. A rule that the index leaves out could not have matched. The others are
 // judged by the same matchers as in the plain walk (match.go, decode.go). A
-// condition that the index does not know is left to Keyed.holds.
+// condition that the index does not know is left to its own test.
 type index struct {
 	roots []*ruleEntry
 	// entries is the number of rules in the tree.
@@ -53,39 +53,26 @@ const (
 	fromDynamic = fromStatic + source(program.NumStatic)
 )
 
-// sourceOf returns the source of a condition's text; ok is false for a condition
-// that is not a pattern over a text.
-func sourceOf(c *program.Condition) (src source, ok bool) {
-	if c.Pattern == nil {
-		return 0, false
-	}
-	switch c.Op {
-	case program.OpLog:
+// sourceOf returns the number of a source of texts; ok is false for values that are
+// worked out.
+func sourceOf(from program.Source) (src source, ok bool) {
+	switch from.Kind {
+	case program.FromLog:
 		return fromLog, true
-	case program.OpProgramName:
+	case program.FromProgramName:
 		return fromProgram, true
-	case program.OpLocation:
+	case program.FromLocation:
 		return fromLocation, true
-	case program.OpHostname:
+	case program.FromHostname:
 		return fromHostname, true
-	case program.OpUser:
+	case program.FromUser:
 		return fromUser, true
-	case program.OpStatic:
-		return fromStatic + source(c.Static), true
-	case program.OpDynamic:
-		return fromDynamic + source(c.Field), true
+	case program.FromStatic:
+		return fromStatic + source(from.Static), true
+	case program.FromDynamic:
+		return fromDynamic + source(from.Field), true
 	}
 	return 0, false
-}
-
-// stateless tells whether testing a condition changes nothing, so that it may be
-// left out, or tested once for several places.
-func stateless(op program.Op) bool {
-	switch op {
-	case program.OpCheckDiff, program.OpFTS:
-		return false
-	}
-	return op <= program.OpList
 }
 
 // guard is a regex.Guard with its texts as numbers of the source's scan.
@@ -141,6 +128,8 @@ type test struct {
 	id     int32
 	kind   testKind
 	negate bool
+	// changes says that testing changes the state, see program.Demands.
+	changes bool
 }
 
 type testKind uint8
@@ -358,9 +347,9 @@ func (b *indexer) rule(n *program.Node) *ruleEntry {
 		e.chain = b.chain(chainKeyOf(r.Composite))
 	}
 	for i := range r.Conds {
-		c := &r.Conds[i]
-		e.tests = append(e.tests, b.test(c))
-		e.stateless = e.stateless && stateless(c.Op)
+		t := b.test(&r.Conds[i])
+		e.tests = append(e.tests, t)
+		e.stateless = e.stateless && !t.changes
 	}
 	e.tests = moved(&b.packed, e.tests)
 	if len(n.Children) == 0 {
@@ -389,22 +378,23 @@ func (b *indexer) chain(k chainKey) int32 {
 }
 
 func (b *indexer) test(c *program.Condition) test {
-	if c.Op == program.OpDecodedAs {
-		return test{cond: c, kind: testDecoder, id: int32(c.Number)}
+	d := (*c).Demands()
+	if d.Decoder != 0 {
+		return test{cond: c, kind: testDecoder, id: int32(d.Decoder)}
 	}
-	src, ok := sourceOf(c)
-	if !ok {
-		return test{cond: c, kind: testOther}
+	src, ok := sourceOf(d.Value)
+	if !ok || d.Pattern == nil {
+		return test{cond: c, kind: testOther, changes: d.Changes}
 	}
-	key := testKey{src, c.Pattern}
+	key := testKey{src, d.Pattern}
 	id, known := b.tests[key]
 	if !known {
 		id = int32(len(b.tests))
 		b.tests[key] = id
 	}
-	t := test{cond: c, pattern: c.Pattern, kind: testText, src: src, id: id, negate: c.Negate}
+	t := test{cond: c, pattern: d.Pattern, kind: testText, src: src, id: id, negate: d.Negate}
 	if src == fromLog {
-		if g := b.guard(src, c.Pattern); !g.any && g.first == nil {
+		if g := b.guard(src, d.Pattern); !g.any && g.first == nil {
 			t.guard = g
 		}
 	}
@@ -536,7 +526,7 @@ func (b *indexer) best(e *ruleEntry) (values *test, texts, there source) {
 	texts, there = -1, -1
 	for i := range e.tests {
 		t := &e.tests[i]
-		if t.kind == testOther && !stateless(t.cond.Op) {
+		if t.changes {
 			break // a later condition must not keep this one from being tested
 		}
 		if t.kind != testText {
@@ -550,10 +540,10 @@ func (b *indexer) best(e *ruleEntry) (values *test, texts, there source) {
 		if t.negate {
 			continue
 		}
-		if _, ok := t.cond.Pattern.Values(); ok && values == nil && t.src != fromLog {
+		if _, ok := t.pattern.Values(); ok && values == nil && t.src != fromLog {
 			values = t
 		}
-		if texts != fromLog && !b.unguarded(t.src, t.cond.Pattern) {
+		if texts != fromLog && !b.unguarded(t.src, t.pattern) {
 			texts = t.src
 		}
 	}
@@ -561,7 +551,7 @@ func (b *indexer) best(e *ruleEntry) (values *test, texts, there source) {
 }
 
 func (g *group) addEqual(t *test, at int32) {
-	values, _ := t.cond.Pattern.Values()
+	values, _ := t.pattern.Values()
 	i := 0
 	for i < len(g.equal) && g.equal[i].src != t.src {
 		i++
@@ -591,7 +581,7 @@ func (b *indexer) addTexts(g *group, src source, e *ruleEntry, at int32) {
 		if t.kind != testText || t.src != src || t.negate {
 			continue
 		}
-		if own := b.guard(src, t.cond.Pattern); !own.any {
+		if own := b.guard(src, t.pattern); !own.any {
 			g.texts[i].add(own, at)
 			return
 		}
@@ -702,8 +692,8 @@ func (b *indexer) needs(p *regex.Pattern) (ids []int32) {
 // conditions makes the guards of a rule's conditions on the log.
 func (b *indexer) conditions(r *program.Rule) {
 	for i := range r.Conds {
-		if c := &r.Conds[i]; c.Op == program.OpLog && c.Pattern != nil {
-			b.guard(fromLog, c.Pattern)
+		if d := r.Conds[i].Demands(); d.Pattern != nil && d.Value.Kind == program.FromLog {
+			b.guard(fromLog, d.Pattern)
 		}
 	}
 }

@@ -12,22 +12,29 @@ import (
 //
 // Where 4.14 asks its state database, each decoder documents its substitute. Most
 // judge a message by itself.
-type internalDecoder func(s *Keyed) bool
+type internalDecoder func(s *modules) bool
 
 // internalDecoders is the one place to add such a decoder.
-var internalDecoders = map[byte]internalDecoder{
-	'3': (*Keyed).decodeHostinfo,
-	'8': (*Keyed).decodeFIM,
-	'9': (*Keyed).decodeRootcheck,
-	'd': (*Keyed).decodeSyscollector,
-	'e': (*Keyed).decodeCISCAT,
-	'f': (*Keyed).decodeEventChannel,
-	'p': (*Keyed).decodeSCA,
+var internalDecoders = [256]internalDecoder{
+	'3': (*modules).decodeHostinfo,
+	'8': (*modules).decodeFIM,
+	'9': (*modules).decodeRootcheck,
+	'd': (*modules).decodeSyscollector,
+	'e': (*modules).decodeCISCAT,
+	'f': (*modules).decodeEventChannel,
+	'p': (*modules).decodeSCA,
 }
 
-// decodeInternal runs the decoder of the event's queue, if it has one, and
+// modules is the part that decodes the messages of agents' modules.
+type modules struct {
+	*decoding
+	xml      xmlDocument
+	sections [winSections][]winField
+}
+
+// decode runs the decoder of the event's queue, if it has one, and
 // tells whether the event is to be judged.
-func (s *Keyed) decodeInternal() (decoded, judge bool) {
+func (s *modules) decode() (decoded, judge bool) {
 	d := internalDecoders[s.ev.in.Queue]
 	if d == nil {
 		return false, true
@@ -35,14 +42,14 @@ func (s *Keyed) decodeInternal() (decoded, judge bool) {
 	return true, d(s)
 }
 
-func (s *Keyed) setInternal(name string) {
+func (s *modules) setInternal(name string) {
 	e := &s.ev
 	e.decoder, e.decoderName, e.decoderID = nil, name, s.eng.p.DecoderIDs[name]
 	e.parentName, e.category = "", program.Ossec
 }
 
 // decodeCISCAT takes the members as they are, from the module's location only.
-func (s *Keyed) decodeCISCAT() bool {
+func (s *modules) decodeCISCAT() bool {
 	if !strings.HasSuffix(s.ev.in.Location, "wodle_cis-cat") {
 		return false
 	}
@@ -60,14 +67,13 @@ const hostinfoDiff = -1
 // and is not judged.
 //
 // Source: spec/agent-state-sync.md §7.
-func (s *Keyed) decodeHostinfo() bool {
+func (s *modules) decodeHostinfo() bool {
 	rest, ok := strings.CutPrefix(s.ev.fullLog, "Host: ")
 	if !ok || len(rest) > hostinfoMax {
 		return false
 	}
 	host, ports, _ := strings.Cut(rest, ",")
-	// The key used last is the event's.
-	last, known := s.lastText(s.newest, diffKey{hostinfoDiff, host}, ports)
+	last, known := s.key.lastText(diffKey{hostinfoDiff, host}, ports, s.eng.c.Limits.Diffs)
 	switch {
 	case !known:
 		s.setInternal("hostinfo_new")

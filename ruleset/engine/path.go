@@ -42,6 +42,18 @@ type path struct {
 	written uint64
 }
 
+// names are the names and places of fields that events showed, which are kept from
+// event to event.
+type names struct {
+	p      *program.Program
+	byText map[string]*fieldName
+	root   *path // of places, of which there are paths
+	paths  int
+	// orders are the names in the index's orderNames, by their number.
+	orders     []*fieldName
+	orderTexts []string
+}
+
 // Bounds of the places and names that are kept from event to event.
 const (
 	pathsMax = 16384
@@ -50,16 +62,30 @@ const (
 	fewKids = 8
 )
 
-// forgetNames begins anew when there are too many names.
-func (s *Keyed) forgetNames() {
-	s.names = map[string]*fieldName{}
-	clear(s.orderNames)
-	s.root = &path{}
-	s.paths = 0
+// bound begins anew when there are too many names.
+func (n *names) bound() {
+	if len(n.byText) >= namesMax || n.paths >= pathsMax {
+		n.forget()
+	}
+}
+
+func (n *names) forget() {
+	n.byText = map[string]*fieldName{}
+	clear(n.orders)
+	n.root = &path{}
+	n.paths = 0
+}
+
+// ordered is the name of a dynamic field by its number in the index.
+func (n *names) ordered(i int32) *fieldName {
+	if n.orders[i] == nil {
+		n.orders[i] = n.of(n.orderTexts[i])
+	}
+	return n.orders[i]
 }
 
 // child finds or notes the place of key below p.
-func (s *Keyed) child(p *path, key string) *path {
+func (n *names) child(p *path, key string) *path {
 	if p.next < len(p.kids) {
 		if k := p.kids[p.next]; k.key == key {
 			p.next++
@@ -79,11 +105,11 @@ func (s *Keyed) child(p *path, key string) *path {
 			}
 		}
 	}
-	return s.newPath(p, strings.Clone(key))
+	return n.newPath(p, strings.Clone(key))
 }
 
-func (s *Keyed) newPath(p *path, key string) *path {
-	s.paths++
+func (n *names) newPath(p *path, key string) *path {
+	n.paths++
 	k := &path{parent: p, key: key, text: key, depth: p.depth + 1, at: len(p.kids)}
 	if p.text != "" {
 		k.text = p.text + "." + key
@@ -101,45 +127,45 @@ func (s *Keyed) newPath(p *path, key string) *path {
 	}
 	k.lower = k
 	if low := regex.Lower(key); low != key {
-		k.lower = s.child(p, low)
+		k.lower = n.child(p, low)
 	}
 	return k
 }
 
-// nameAt is the name of the field at p.
-func (s *Keyed) nameAt(p *path) *fieldName {
+// at is the name of the field at p.
+func (n *names) at(p *path) *fieldName {
 	if p.name == nil {
-		p.name = s.name(p.text)
+		p.name = n.of(p.text)
 	}
 	return p.name
 }
 
-// name finds or notes a name.
-func (s *Keyed) name(name string) *fieldName {
-	if n := s.names[name]; n != nil {
-		return n
+// of finds or notes a name.
+func (n *names) of(name string) *fieldName {
+	if f := n.byText[name]; f != nil {
+		return f
 	}
 	name = strings.Clone(name)
-	n := &fieldName{text: name, id: -1, path: s.dotted(name)}
-	if id, ok := s.eng.p.FieldIDs[regex.Lower(name)]; ok {
-		n.id = id
+	f := &fieldName{text: name, id: -1, path: n.dotted(name)}
+	if id, ok := n.p.FieldIDs[regex.Lower(name)]; ok {
+		f.id = id
 	}
-	n.static, n.isStatic = jsonStatics[name]
-	s.names[name] = n
-	return n
+	f.static, f.isStatic = jsonStatics[name]
+	n.byText[name] = f
+	return f
 }
 
 // dotted is the place of a name: its dots nest. Names with other than ASCII
 // compare without case in more ways than lower tells.
-func (s *Keyed) dotted(name string) *path {
+func (n *names) dotted(name string) *path {
 	for i := range len(name) {
 		if name[i] >= 0x80 {
 			return nil
 		}
 	}
-	p := s.root
+	p := n.root
 	for key := range strings.SplitSeq(name, ".") {
-		p = s.child(p, key)
+		p = n.child(p, key)
 	}
 	return p
 }

@@ -6,25 +6,24 @@ import (
 	"vedette/ruleset/program"
 )
 
-func (s *Keyed) runPlugin(p program.Plugin, text string) {
+func (s *decoding) runPlugin(p program.Plugin, text string) {
 	switch p {
 	case program.PluginJSON:
 		s.runJSON(text)
 	case program.PluginPF:
-		s.runPF(text)
+		s.ev.readPF(text)
 	case program.PluginSonicWall:
-		s.runSonicWall(text)
+		s.ev.readSonicWall(text)
 	case program.PluginSymantecWS:
-		s.runSymantecWS(text)
+		s.ev.readSymantecWS(text)
 	case program.PluginOSSECAlert:
-		s.runForwardedAlert(text)
+		s.ev.readForwardedAlert(text)
 	}
 }
 
-// runPF reads the packet filter's log:
+// readPF reads the packet filter's log:
 // `… (match) pass out on em0: 10.0.0.1.80 > 10.0.0.2.99: tcp …`.
-func (s *Keyed) runPF(text string) {
-	e := &s.ev
+func (e *event) readPF(text string) {
 	_, rest, ok := strings.Cut(text, ") ")
 	if !ok {
 		return
@@ -86,9 +85,8 @@ func tagged(text, name string) (string, bool) {
 	}
 }
 
-// runSonicWall reads `… pri=6 c=262144 m=98 … src=ip:port:if dst=ip:port:if proto=tcp/http …`.
-func (s *Keyed) runSonicWall(text string) {
-	e := &s.ev
+// readSonicWall reads `… pri=6 c=262144 m=98 … src=ip:port:if dst=ip:port:if proto=tcp/http …`.
+func (e *event) readSonicWall(text string) {
 	pri, ok := tagged(text, "pri=")
 	if !ok {
 		return
@@ -144,9 +142,8 @@ func (s *Keyed) runSonicWall(text string) {
 	}
 }
 
-// runSymantecWS reads comma-separated `N=value` pairs.
-func (s *Keyed) runSymantecWS(text string) {
-	e := &s.ev
+// readSymantecWS reads comma-separated `N=value` pairs.
+func (e *event) readSymantecWS(text string) {
 	for part := range strings.SplitSeq(text, ",") {
 		n, v, ok := strings.Cut(part, "=")
 		if !ok {
@@ -165,11 +162,10 @@ func (s *Keyed) runSymantecWS(text string) {
 	}
 }
 
-// runForwardedAlert reads an alert that another manager forwarded as text:
+// readForwardedAlert reads an alert that another manager forwarded as text:
 // `Alert Level: N; Rule: ID - …; Location: …;`. The rule named there is used
 // without evaluation.
-func (s *Keyed) runForwardedAlert(text string) {
-	e := &s.ev
+func (e *event) readForwardedAlert(text string) {
 	_, rest, ok := strings.Cut(text, "Rule: ")
 	if !ok {
 		return

@@ -47,44 +47,85 @@ func predecode(msg string) header {
 	return otherHeader(msg)
 }
 
+// form is the form of a header: a message fits it by its length and by characters at
+// some positions.
+type form struct {
+	least int
+	marks []mark
+}
+
+// mark demands a character in a range at a position.
+type mark struct {
+	at        int
+	low, high byte
+}
+
+// classes are the characters that mean a range in forms.
+var classes = map[byte][2]byte{'9': {'0', '9'}, '0': {'0', '3'}, 'A': {'A', 'Z'}, 'a': {'a', 'z'}}
+
+// newForm reads a form: `?` is any character, and every other character but the
+// classes is itself.
+func newForm(least int, text string) form {
+	f := form{least: max(least, len(text))}
+	for i := range len(text) {
+		c := text[i]
+		if c == '?' {
+			continue
+		}
+		r, ok := classes[c]
+		if !ok {
+			r = [2]byte{c, c}
+		}
+		f.marks = append(f.marks, mark{i, r[0], r[1]})
+	}
+	return f
+}
+
+func (f *form) fits(s string) bool {
+	if len(s) < f.least {
+		return false
+	}
+	for i := range f.marks {
+		m := &f.marks[i]
+		if c := s[m.at]; c < m.low || c > m.high {
+			return false
+		}
+	}
+	return true
+}
+
+// syslogForms are the headers that host and program follow, with their lengths
+// (§2.1). The first one that fits counts.
+var syslogForms = []struct {
+	form
+	size    int
+	example string
+}{
+	{newForm(17, "??? ?? ??:??:?? "), 16, "Dec 25 20:45:02 host app[12]: hello"},
+	{newForm(24, "????-??-?? ??:??:??,"), 24, "2007-06-14 15:48:55,241 host app[12]: hello"},
+	{newForm(33, "????-??-??T??:??:?????:?? "), 26, "2009-05-22T09:36:46+02:00 host app[12]: hello"},
+	{newForm(33, "????-??-??T??:??:??.??????:"), 30, "2009-05-22T09:36:46.214+02:00 host app[12]: hello"},
+	{newForm(33, "????-??-??T??:??:??.?????????:"), 33, "2009-05-22T09:36:46.214994+02:00 host app[12]: hello"},
+	{newForm(33, "????-??-??T??:??:??."), 32, "2009-05-22T09:36:46.214994+0200 host app[12]: hello"},
+	{newForm(21, "9??? ??? ?? ??:??:?? "), 21, "2015 Dec 25 20:45:02 host app[12]: hello"},
+	{newForm(33, "9???-??-?? ??:??:??.??????+???? "), 32, "2009-05-22 09:36:46.214994+0200 host app[12]: hello"},
+	{newForm(33, "9???-??-?? ??:??:??.??????-???? "), 32, "2009-05-22 09:36:46.214994-0200 host app[12]: hello"},
+}
+
 // syslogHeader returns the header length H of §2.1, or 0. With the two-byte
 // letter of `Mär` it is the length in letters, one less than in bytes.
 func syslogHeader(s string) int {
-	n := len(s) + 1
-	c := func(i int, b byte) bool { return at(s, i) == b }
-	shift := 0
-	if c(1, 0xC3) && c(2, 0xA4) {
-		shift = 1
-	}
-	if n > 17 && c(3+shift, ' ') && c(6+shift, ' ') && c(9+shift, ':') && c(12+shift, ':') && c(15+shift, ' ') {
-		return 16
-	}
-	if n <= 21 {
-		return 0
-	}
-	if n > 24 && c(4, '-') && c(7, '-') && c(10, ' ') && c(13, ':') && c(16, ':') && c(19, ',') {
-		return 24
-	}
-	if n > 33 && c(4, '-') && c(7, '-') && c(10, 'T') && c(13, ':') && c(16, ':') {
-		if c(22, ':') && c(25, ' ') {
-			return 26
+	if len(s) >= 17 && s[1] == 0xC3 && s[2] == 0xA4 {
+		if at(s, 4) == ' ' && s[7] == ' ' && s[10] == ':' && s[13] == ':' && s[16] == ' ' {
+			return 16
 		}
-		if c(19, '.') {
-			switch {
-			case c(26, ':'):
-				return 30
-			case c(29, ':'):
-				return 33
-			}
-			return 32
+	} else if syslogForms[0].fits(s) {
+		return syslogForms[0].size
+	}
+	for i := 1; i < len(syslogForms); i++ {
+		if f := &syslogForms[i]; f.fits(s) {
+			return f.size
 		}
-	}
-	if digit(s[0]) && c(4, ' ') && c(8, ' ') && c(11, ' ') && c(14, ':') && c(17, ':') && c(20, ' ') {
-		return 21
-	}
-	if n > 33 && digit(s[0]) && c(4, '-') && c(7, '-') && c(10, ' ') && c(13, ':') && c(16, ':') && c(19, '.') &&
-		(c(26, '+') || c(26, '-')) && c(31, ' ') {
-		return 32
 	}
 	return 0
 }
@@ -173,22 +214,35 @@ func (h *header) readProgram() {
 	}
 }
 
+// otherForms are headers that hold no more than a time stamp: where it is, and where the
+// log begins (§2.2).
+var otherForms = []struct {
+	form
+	from, to, log int
+	example       string
+}{
+	{newForm(28, "??? ??? ?? ??:??:?? ???? ? "), 0, 24, 25, "Mon Apr 17 18:27:14 2006 1 64.160.42.130"},
+	{newForm(24, "??/??-??:??:??.?????? "), 0, 21, 23, "01/28-09:13:16.240702  [**] [1:1] hello"},
+	{newForm(28, "??/??/????-??:??:??.?????? "), 0, 26, 28, "01/28/1979-09:13:16.240702  [**] [1:1] hello"},
+	{newForm(27, "[??? ??? ?? ??:??:?? ????]"), 1, 25, 27, "[Fri Feb 11 18:06:35 2004] [warn] hello"},
+}
+
+var (
+	aslForm   = newForm(26, "[T??? ????.??.?? ??:") // [Time 2006.12.28 15:53:55 UTC] [Sender app] …
+	squidForm = newForm(32, "1999??????.??9 ")      // 1140701044.525   1231 192.168.1.201 …
+)
+
 // otherHeader handles §2.2.
 func otherHeader(s string) header {
-	n := len(s) + 1
-	c := func(i int, b byte) bool { return at(s, i) == b }
+	for i := range otherForms {
+		if f := &otherForms[i]; f.fits(s) {
+			return header{timestamp: s[f.from:f.to], log: s[min(f.log, len(s)):]}
+		}
+	}
 	switch {
-	case n > 28 && c(3, ' ') && c(7, ' ') && c(10, ' ') && c(13, ':') && c(16, ':') && c(19, ' ') && c(24, ' ') && c(26, ' '):
-		return header{timestamp: s[:24], log: s[25:]}
-	case n > 24 && c(2, '/') && c(5, '-') && c(8, ':') && c(11, ':') && c(14, '.') && c(21, ' '):
-		return header{timestamp: s[:21], log: s[23:]}
-	case n > 28 && c(2, '/') && c(5, '/') && c(10, '-') && c(13, ':') && c(16, ':') && c(19, '.') && c(26, ' '):
-		return header{timestamp: s[:26], log: s[28:]}
-	case n > 27 && c(0, '[') && c(4, ' ') && c(8, ' ') && c(11, ' ') && c(14, ':') && c(17, ':') && c(20, ' ') && c(25, ']'):
-		return header{timestamp: s[1:25], log: s[min(27, len(s)):]}
-	case n > 26 && c(0, '[') && c(1, 'T') && c(5, ' ') && c(10, '.') && c(13, '.') && c(16, ' ') && c(19, ':'):
+	case aslForm.fits(s):
 		return aslHeader(s)
-	case n > 32 && c(0, '1') && digit(s[1]) && digit(s[2]) && digit(s[3]) && c(10, '.') && digit(s[13]) && c(14, ' ') && (c(21, ' ') || c(22, ' ')):
+	case squidForm.fits(s) && (s[21] == ' ' || s[22] == ' '):
 		end := 14
 		for at(s, end) == ' ' {
 			end++
@@ -225,18 +279,13 @@ func aslHeader(s string) header {
 	}
 }
 
+// shownForms are the headers whose host name alerts show.
+var shownForms = [...]form{newForm(17, "Aaa  9 99:99:99 "), newForm(17, "Aaa 09 99:99:99 ")}
+
 // shownHostname is predecoder.hostname of the alert, read from the full log
 // alone (spec/alert-format.md §1.3).
 func shownHostname(s string) string {
-	if len(s) < 17 {
-		return ""
-	}
-	capital := func(c byte) bool { return 'A' <= c && c <= 'Z' }
-	small := func(c byte) bool { return 'a' <= c && c <= 'z' }
-	if !capital(s[0]) || !small(s[1]) || !small(s[2]) || s[3] != ' ' ||
-		s[4] != ' ' && (s[4] < '0' || s[4] > '3') || !digit(s[5]) || s[6] != ' ' ||
-		!digit(s[7]) || !digit(s[8]) || s[9] != ':' || !digit(s[10]) || !digit(s[11]) || s[12] != ':' ||
-		!digit(s[13]) || !digit(s[14]) || s[15] != ' ' {
+	if !shownForms[0].fits(s) && !shownForms[1].fits(s) {
 		return ""
 	}
 	end := 16

@@ -1,9 +1,11 @@
 package engine
 
-import "strings"
+import (
+	"strings"
 
-// scaLists are the members of a check that hold comma lists; they become arrays.
-var scaLists = [...]string{"file", "directory", "registry", "process", "command"}
+	"vedette/agentmsg"
+	"vedette/agentmsg/sca"
+)
 
 // decodeSCA decodes the messages of the policy checks.
 //
@@ -16,66 +18,43 @@ var scaLists = [...]string{"file", "directory", "registry", "process", "command"
 //
 // Source: spec/ruleset-language.md §10, spec/agent-state-sync.md §5,
 // spec/state-gaps.md §5.
-func (s *Keyed) decodeSCA() bool {
-	msg, ok := s.json.tree(s.ev.fullLog)
-	if ok && msg.member("type").isText() {
-		switch msg.str("type") {
-		case "check":
-			s.scaCheck(msg)
-		case "summary":
-			s.scaSummary(msg)
+func (s *modules) decodeSCA() bool {
+	// A text that is no JSON is an event without fields.
+	if msg, ok := s.json.Tree(s.ev.fullLog); ok {
+		m, ok := sca.Parse(msg)
+		if !ok {
+			return false
 		}
-	} else if ok {
-		return false
+		if m.Check != nil {
+			s.scaCheck(m.Check)
+		}
+		if m.Summary != nil && (!m.Summary.FirstScan || m.Summary.ForceAlert) {
+			s.scaSummary(m.Summary)
+		}
 	}
 	s.setInternal("sca")
 	return true
 }
 
-func (s *Keyed) putSet(name, value string) {
-	if value != "" {
-		s.addDynamic(name, value)
-	}
-}
-
-// scaTexts are the members of a check that must be texts where they are there.
-var scaTexts = [...]string{
-	"description", "rationale", "remediation", "references", "file", "directory", "process", "registry", "command", "condition", "reason", "result",
-}
-
-func (n *jsonNode) isText() bool   { return n != nil && n.kind == jsonText }
-func (n *jsonNode) isNumber() bool { return n != nil && n.kind == jsonNumber }
-
-func (s *Keyed) scaCheck(msg *jsonNode) {
-	c := msg.member("check")
-	if !msg.member("id").isNumber() || !msg.member("policy").isText() || !msg.member("policy_id").isText() ||
-		!c.member("id").isNumber() || !c.member("title").isText() {
-		return
-	}
-	for _, n := range scaTexts {
-		if m := c.member(n); m != nil && m.kind != jsonText {
-			return
-		}
-	}
-	s.addDynamic("sca.type", "check")
-	s.putSet("sca.scan_id", wholeNumber(msg.str("id")))
-	s.putSet("sca.policy", msg.str("policy"))
-	s.putSet("sca.check.id", wholeNumber(c.str("id")))
-	for _, n := range [...]string{"title", "description", "rationale", "remediation"} {
-		s.putSet("sca.check."+n, c.str(n))
-	}
-	s.scaCompliance(c.member("compliance"))
-	s.putSet("sca.check.references", c.str("references"))
-	for _, n := range scaLists {
-		s.putSet("sca.check."+n, s.arrayText(commaList(c.str(n))))
-	}
-	result := c.str("result")
-	if result == "" {
-		result = "not applicable"
-	}
-	s.addDynamic("sca.check.result", result)
-	s.putSet("sca.check.reason", c.str("reason"))
-	s.putSet("sca.check.previous_result", c.str("previous_result"))
+func (s *modules) scaCheck(c *sca.Check) {
+	s.add("sca.type", "check")
+	s.addSet("sca.scan_id", c.ScanID)
+	s.addSet("sca.policy", c.Policy)
+	s.addSet("sca.check.id", c.ID)
+	s.addSet("sca.check.title", c.Title)
+	s.addSet("sca.check.description", c.Description)
+	s.addSet("sca.check.rationale", c.Rationale)
+	s.addSet("sca.check.remediation", c.Remediation)
+	s.scaCompliance(c.Compliance)
+	s.addSet("sca.check.references", c.References)
+	s.addSet("sca.check.file", s.arrayText(commaList(c.File)))
+	s.addSet("sca.check.directory", s.arrayText(commaList(c.Directory)))
+	s.addSet("sca.check.registry", s.arrayText(commaList(c.Registry)))
+	s.addSet("sca.check.process", s.arrayText(commaList(c.Process)))
+	s.addSet("sca.check.command", s.arrayText(commaList(c.Command)))
+	s.add("sca.check.result", c.Result)
+	s.addSet("sca.check.reason", c.Reason)
+	s.addSet("sca.check.previous_result", c.PreviousResult)
 }
 
 // commaList cuts a list at its commas. Empty elements are dropped, blanks stay.
@@ -89,46 +68,28 @@ func commaList(list string) []string {
 	return out
 }
 
-// wholeNumber cuts the fraction off a number's text.
-func wholeNumber(text string) string {
-	whole, _, _ := strings.Cut(text, ".")
-	return whole
-}
-
 // scaCompliance takes the standards of a check, as fields and for the rule. In
 // the alert a name with a dot is an object of its own, so the rule does not get it.
-func (s *Keyed) scaCompliance(n *jsonNode) {
-	if n == nil || n.kind != jsonObject {
-		return
-	}
+func (s *modules) scaCompliance(list []sca.Standard) {
 	e := &s.ev
-	for i := range n.kids {
-		k := &n.kids[i]
-		if k.text == "" || k.name == "" || !k.isText() && !k.isNumber() {
-			continue
-		}
-		s.addDynamic("sca.check.compliance."+k.name, k.text)
-		if len(e.compliance) < complianceMax && !strings.Contains(k.name, ".") {
-			e.compliance = append(e.compliance, complianceList{k.name, splitList(k.text, ",")})
+	for _, l := range list {
+		s.add("sca.check.compliance."+l.Name, l.Sections)
+		if len(e.compliance) < complianceMax && !strings.Contains(l.Name, ".") {
+			e.compliance = append(e.compliance, complianceList{l.Name, agentmsg.SplitList(l.Sections, ",")})
 		}
 	}
 }
 
-func (s *Keyed) scaSummary(msg *jsonNode) {
-	if msg.str("name") == "" || msg.str("policy_id") == "" {
-		return
-	}
-	if msg.member("first_scan") != nil && msg.member("force_alert") == nil {
-		return
-	}
-	s.addDynamic("sca.type", "summary")
-	s.putSet("sca.scan_id", wholeNumber(msg.str("scan_id")))
-	s.putSet("sca.policy", msg.str("name"))
-	for _, n := range [...]string{"description", "policy_id", "passed", "failed", "invalid", "total_checks", "score", "file"} {
-		v := msg.str(n)
-		if msg.member(n).isNumber() {
-			v = wholeNumber(v)
-		}
-		s.putSet("sca."+n, v)
-	}
+func (s *modules) scaSummary(m *sca.Summary) {
+	s.add("sca.type", "summary")
+	s.addSet("sca.scan_id", m.ScanID)
+	s.addSet("sca.policy", m.Name)
+	s.addSet("sca.description", m.Description)
+	s.addSet("sca.policy_id", m.PolicyID)
+	s.addSet("sca.passed", m.Passed)
+	s.addSet("sca.failed", m.Failed)
+	s.addSet("sca.invalid", m.Invalid)
+	s.addSet("sca.total_checks", m.TotalChecks)
+	s.addSet("sca.score", m.Score)
+	s.addSet("sca.file", m.File)
 }

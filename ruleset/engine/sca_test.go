@@ -68,7 +68,7 @@ func TestSCAFieldsForRules(t *testing.T) {
 			s := e.NewState()
 			res := e.Process(s, agentEvent('p', "sca", tc.log))
 			name, fields := decoded(s)
-			if !res.Alert || name != "sca" || s.ev.category != program.Ossec {
+			if !res.Alert || name != "sca" || s.scratch.ev.category != program.Ossec {
 				t.Errorf("alert %v, decoder %q", res.Alert, name)
 			}
 			if diff := cmp.Diff(tc.fields, fields); diff != "" {

@@ -45,10 +45,11 @@ const (
 // which is why a snapshot belongs to one version of a ruleset.
 func (s *Keyed) AppendSnapshot(dst []byte, maxBytes int) ([]byte, error) {
 	w := snapshotWriter{b: append(dst, snapshotMagic...)}
-	w.text(s.eng.p.Version)
-	w.b = binary.LittleEndian.AppendUint64(w.b, fingerprint(s.eng.p))
-	w.count(len(s.keys))
-	for k := s.oldest; k != nil; k = k.prev {
+	p := s.scratch.eng.p
+	w.text(p.Version)
+	w.b = binary.LittleEndian.AppendUint64(w.b, fingerprint(p))
+	w.count(len(s.keys.byName))
+	for k := s.keys.oldest; k != nil; k = k.prev {
 		w.key(k)
 		if len(w.b)-len(dst) > maxBytes {
 			return dst, ErrSnapshotTooLarge
@@ -202,12 +203,10 @@ func (e *Engine) RestoreState(data []byte) (*Keyed, error) {
 	s := e.NewState()
 	for range r.count(e.c.Limits.Keys) {
 		k := r.key()
-		if r.broken || s.keys[k.key] != nil {
+		if r.broken || s.keys.byName[k.key] != nil {
 			return nil, ErrSnapshotBroken
 		}
-		s.keys[k.key] = k
-		s.pushNewest(k)
-		if s.bytes += k.bytes; s.bytes > e.c.Limits.TotalBytes+e.c.Limits.EventBytes {
+		if s.keys.add(k); s.keys.bytes > e.c.Limits.TotalBytes+e.c.Limits.EventBytes {
 			return nil, ErrSnapshotBroken // the last key used may stand above the total
 		}
 	}
@@ -294,7 +293,16 @@ const countMax = 1<<31 - 1
 
 func (r *snapshotReader) key() *keyState {
 	l := &r.eng.c.Limits
-	k := &keyState{key: r.text(), now: r.time(), firedHour: r.number()}
+	k := &keyState{key: r.text(), now: r.time(), firings: firings{firedHour: r.number()}}
+	r.counters(&k.firings)
+	r.firstSeen(&k.firsts, l.FirstSeen)
+	r.diffs(&k.lastLogs, l.Diffs)
+	r.accumulated(&k.accumulator, l.Accumulated)
+	r.events(&k.memory, l)
+	return k
+}
+
+func (r *snapshotReader) counters(k *firings) {
 	if n := r.list(len(r.eng.p.AllRules)); n > 0 {
 		k.fired = make(map[int]int, n)
 		for range n {
@@ -309,7 +317,10 @@ func (r *snapshotReader) key() *keyState {
 			k.ignored[rule] = r.time()
 		}
 	}
-	if n := r.list(l.FirstSeen); n > 0 {
+}
+
+func (r *snapshotReader) firstSeen(k *firsts, limit int) {
+	if n := r.list(limit); n > 0 {
 		k.firstSeen = make(map[string]struct{}, n)
 		for range n {
 			name := r.text()
@@ -323,32 +334,45 @@ func (r *snapshotReader) key() *keyState {
 	for range r.list(ftsRecent) {
 		k.lastKeys = append(k.lastKeys, r.text())
 	}
-	if n := r.list(l.Diffs); n > 0 {
-		k.diffs = make(map[diffKey]string, n)
-		for range n {
-			d := diffKey{rule: int(r.number()), host: r.text()}
-			k.diffs[d] = r.text()
-			k.diffOrder = append(k.diffOrder, d)
-		}
-		if len(k.diffs) != n {
-			r.fail()
-		}
+}
+
+func (r *snapshotReader) diffs(k *lastLogs, limit int) {
+	n := r.list(limit)
+	if n == 0 {
+		return
 	}
+	k.diffs = make(map[diffKey]string, n)
+	for range n {
+		d := diffKey{rule: int(r.number()), host: r.text()}
+		k.diffs[d] = r.text()
+		k.diffOrder = append(k.diffOrder, d)
+	}
+	if len(k.diffs) != n {
+		r.fail()
+	}
+}
+
+func (r *snapshotReader) accumulated(k *accumulator, limit int) {
 	k.accLookups = r.count(countMax)
-	if n := r.list(l.Accumulated); n > 0 {
-		k.acc = make(map[string]*accumulation, n)
-		for range n {
-			name := r.text()
-			a := &accumulation{at: r.number()}
-			for i := range a.values {
-				a.values[i], a.set[i] = r.optional()
-			}
-			k.acc[name] = a
-		}
-		if len(k.acc) != n {
-			r.fail()
-		}
+	n := r.list(limit)
+	if n == 0 {
+		return
 	}
+	k.acc = make(map[string]*accumulation, n)
+	for range n {
+		name := r.text()
+		a := &accumulation{at: r.number()}
+		for i := range a.values {
+			a.values[i], a.set[i] = r.optional()
+		}
+		k.acc[name] = a
+	}
+	if len(k.acc) != n {
+		r.fail()
+	}
+}
+
+func (r *snapshotReader) events(k *memory, l *Limits) {
 	for range r.list(l.Events) {
 		raw := r.take(r.count(len(r.s)))
 		rule := (&snapshotReader{s: raw, eng: r.eng}).ruleOfEvent()
@@ -363,7 +387,6 @@ func (r *snapshotReader) key() *keyState {
 		}
 		k.enter(q, m, r.eng.p.AllRules[m.rule])
 	}
-	return k
 }
 
 // ruleOfEvent is the rule that a remembered event begins with; the event is read

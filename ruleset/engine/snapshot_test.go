@@ -22,10 +22,16 @@ func TestASnapshotCoversEveryField(t *testing.T) {
 			t.Errorf("%T has the fields %v, the snapshot knows %v: extend AppendSnapshot and RestoreState, then this list", v, got, want)
 		}
 	}
-	// bytes follows from the keys, evicted is a counter for people; from rx on,
-	// scratch space and caches.
-	f(Keyed{}, "eng keys newest oldest bytes evicted rx json ev res names root paths locations tree open written buf places trace texts lastLocation xml sections stamps found outcomes failed candidates programs programList hints orderNames")
-	f(keyState{}, "key next prev now fired firedHour queues bySid byGroup events bytes seq ignored firstSeen firstOrder lastKeys diffs diffOrder acc accLookups")
+	// Only keys outlive an event; the others are scratch space and caches.
+	f(Keyed{}, "keys scratch decoding modules matching history document res")
+	// bytes follows from the keys, evicted is a counter for people.
+	f(keyStore{}, "limits byName newest oldest bytes evicted")
+	f(keyState{}, "key next prev now firings memory firsts lastLogs accumulator")
+	f(firings{}, "fired firedHour ignored")
+	f(memory{}, "queues bySid byGroup events bytes seq")
+	f(firsts{}, "firstSeen firstOrder lastKeys")
+	f(lastLogs{}, "diffs diffOrder")
+	f(accumulator{}, "acc accLookups")
 	// dropped events are left out, seq is their order.
 	f(remembered{}, "at mark agentID fullLog dropped category log location located static few dynamics fields rule seq")
 	f(accumulation{}, "at values set")

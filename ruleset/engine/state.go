@@ -3,8 +3,6 @@ package engine
 import (
 	"time"
 
-	"vedette/internal/regex"
-	"vedette/ruleset/program"
 	"vedette/schemas"
 )
 
@@ -54,49 +52,31 @@ func (l Limits) orDefault() Limits {
 	return l
 }
 
-// Keyed is the state of all record keys of one partition, or of one log test,
-// with the scratch space of the event at hand. It is not safe for concurrent use.
+// Keyed judges the events of one partition, or of one log test: it holds the state
+// of all their record keys, and the parts of the engine that work on the event at
+// hand. It is not safe for concurrent use.
 type Keyed struct {
-	eng  *Engine
-	keys map[string]*keyState
+	keys keyStore
+
+	// The event at hand, and the parts that look at it in this order.
+	scratch  scratch
+	decoding decoding
+	modules  modules
+	matching matching
+	history  searching
+	document document
+	res      Result
+}
+
+// keyStore is the state of a partition: all that later events' judgements depend on.
+type keyStore struct {
+	limits *Limits
+	byName map[string]*keyState
 	// newest and oldest are the ends of the list of keys by last use.
 	newest, oldest *keyState
 	// bytes is the sum of the keys' bytes, evicted how many keys had to go.
 	bytes   int
 	evicted uint64
-
-	rx        regex.Machine
-	json      jsonReader
-	ev        event
-	res       Result
-	names     map[string]*fieldName
-	root      *path // of places, of which there are paths
-	paths     int
-	locations map[locationKey]*location
-	tree      dataTree
-	open      []*path // see writer.nest
-	written   uint64
-	buf       []byte
-	places    map[string]*value // see geo
-	trace     *Trace            // of Explain, else nil
-	texts     arena
-
-	lastLocation *location
-
-	xml      xmlDocument
-	sections [winSections][]winField
-	stamps   timestamps
-
-	// Scratch of the index, all of it of bounded size. An entry whose stamp differs
-	// from the event's belongs to an earlier event.
-	found       []sourceHits       // by source
-	outcomes    []outcome          // by test
-	failed      []uint32           // stamps, by rule entry
-	candidates  []uint64           // stack of sets of children
-	programs    map[string][]int32 // decoders by program name
-	programList []int32
-	hints       regex.Hints
-	orderNames  []*fieldName // see index
 }
 
 // keyState is the state that the engine keeps under one record key.
@@ -105,22 +85,45 @@ type keyState struct {
 	next, prev *keyState // next is the one used longer ago
 	now        time.Time
 
+	firings
+	memory
+	firsts
+	lastLogs
+	accumulator
+}
+
+// firings count how often rules fired.
+type firings struct {
 	fired     map[int]int // by rule index
 	firedHour int64
+	ignored   map[int]time.Time // when rules with ignore= fired, by rule index
+}
 
+// memory holds the events that composite rules can count.
+type memory struct {
 	queues  []queue // every remembered event, for the bounds
 	bySid   map[int]*history
 	byGroup map[int]*history
 	events  int // in queues
 	bytes   int
 	seq     int // of the next event
+}
 
-	ignored    map[int]time.Time
+// firsts are the keys of <fts> that were seen.
+type firsts struct {
 	firstSeen  map[string]struct{}
 	firstOrder []string
 	lastKeys   []string // of category ids, newest last
-	diffs      map[diffKey]string
-	diffOrder  []diffKey
+}
+
+// lastLogs are the last logs by rule and host, for check_diff.
+type lastLogs struct {
+	diffs     map[diffKey]string
+	diffOrder []diffKey
+}
+
+// accumulator holds the fields of events that decoders join.
+type accumulator struct {
 	acc        map[string]*accumulation
 	accLookups int
 }
@@ -132,60 +135,63 @@ type diffKey struct {
 
 // NewState returns an empty state for this engine.
 func (e *Engine) NewState() *Keyed {
-	n := len(e.p.FieldIDs)
-	s := &Keyed{
-		eng:       e,
-		keys:      map[string]*keyState{},
-		locations: map[locationKey]*location{},
-		ev:        event{fieldAt: make([]int32, n), stampAt: make([]uint32, n)},
+	s := &Keyed{keys: keyStore{limits: &e.c.Limits, byName: map[string]*keyState{}}}
+	x := &s.scratch
+	x.init(e)
+	s.decoding = decoding{scratch: x}
+	s.decoding.json.use(&x.texts)
+	s.modules = modules{decoding: &s.decoding}
+	s.modules.xml.texts = &x.texts
+	s.history = searching{scratch: x}
+	s.matching = matching{scratch: x, view: view{x}, history: &s.history}
+	s.document.tree.array.use(&x.texts)
+	if i := e.index; i != nil {
+		s.decoding.programs = map[string][]int32{}
+		s.matching.outcomes = make([]outcome, i.tests)
+		s.matching.failed = make([]uint32, i.entries)
 	}
-	if x := e.index; x != nil {
-		s.found = make([]sourceHits, len(x.scans))
-		s.outcomes = make([]outcome, x.tests)
-		s.failed = make([]uint32, x.entries)
-		s.programs = map[string][]int32{}
-		s.orderNames = make([]*fieldName, len(x.orderNames))
-	}
-	s.forgetNames()
-	s.json.texts, s.tree.array.texts, s.xml.texts = &s.texts, &s.texts, &s.texts
 	return s
 }
 
-// clearStamps makes all stamps old.
-func (s *Keyed) clearStamps() {
-	clear(s.ev.stampAt)
-	for i := range s.found {
-		s.found[i].stamp = 0
+// begin makes ev the event at hand.
+func (s *Keyed) begin(ev *schemas.Event, k *keyState) {
+	if s.scratch.begin(ev, k) {
+		// Stamps begin anew: old ones could look current.
+		clear(s.matching.outcomes)
+		clear(s.matching.failed)
 	}
-	clear(s.outcomes)
-	clear(s.failed)
-	s.forgetNames()
 }
 
 // Reset forgets all keys.
-func (s *Keyed) Reset() {
-	clear(s.keys)
-	s.newest, s.oldest, s.bytes = nil, nil, 0
-}
+func (s *Keyed) Reset() { s.keys.reset() }
 
 // Keys is the number of record keys with state.
-func (s *Keyed) Keys() int { return len(s.keys) }
+func (s *Keyed) Keys() int { return len(s.keys.byName) }
 
 // StepsExceeded counts pattern matches that ran out of steps and were taken as
 // no match. The index skips patterns that it has ruled out. So the count may be
 // lower than in the plain walk, never higher.
-func (s *Keyed) StepsExceeded() uint64 { return s.rx.Exceeded() }
+func (s *Keyed) StepsExceeded() uint64 { return s.scratch.rx.Exceeded() }
 
-// key finds or makes the state of ev's key and moves its clock.
-func (s *Keyed) key(ev *schemas.Event) *keyState {
+// Evicted counts keys whose state was given up because of Limits.Keys or
+// Limits.TotalBytes.
+func (s *Keyed) Evicted() uint64 { return s.keys.evicted }
+
+func (s *keyStore) reset() {
+	clear(s.byName)
+	s.newest, s.oldest, s.bytes = nil, nil, 0
+}
+
+// of finds or makes the state of ev's key and moves its clock.
+func (s *keyStore) of(ev *schemas.Event) *keyState {
 	name := ev.Key()
-	k := s.keys[name]
+	k := s.byName[name]
 	if k == nil {
-		for len(s.keys) >= s.eng.c.Limits.Keys && s.oldest != nil {
+		for len(s.byName) >= s.limits.Keys && s.oldest != nil {
 			s.evict()
 		}
 		k = &keyState{key: name, now: ev.Time}
-		s.keys[name] = k
+		s.byName[name] = k
 	} else {
 		s.unlink(k)
 	}
@@ -196,7 +202,7 @@ func (s *Keyed) key(ev *schemas.Event) *keyState {
 	return k
 }
 
-func (s *Keyed) pushNewest(k *keyState) {
+func (s *keyStore) pushNewest(k *keyState) {
 	k.next = s.newest
 	if s.newest != nil {
 		s.newest.prev = k
@@ -207,7 +213,7 @@ func (s *Keyed) pushNewest(k *keyState) {
 	}
 }
 
-func (s *Keyed) unlink(k *keyState) {
+func (s *keyStore) unlink(k *keyState) {
 	if k.prev != nil {
 		k.prev.next = k.next
 	} else {
@@ -221,37 +227,55 @@ func (s *Keyed) unlink(k *keyState) {
 	k.next, k.prev = nil, nil
 }
 
-// Evicted counts keys whose state was given up because of Limits.Keys or
-// Limits.TotalBytes.
-func (s *Keyed) Evicted() uint64 { return s.evicted }
-
 // evict forgets the key used longest ago.
-func (s *Keyed) evict() {
+func (s *keyStore) evict() {
 	old := s.oldest
 	s.unlink(old)
-	delete(s.keys, old.key)
+	delete(s.byName, old.key)
 	s.bytes -= old.bytes
 	s.evicted++
 }
 
-// count adds one firing of a rule and returns how often it fired this hour.
-func (s *Keyed) count(k *keyState, r *program.Rule) int {
-	if !s.eng.c.Logtest {
-		_, offset := k.now.In(s.eng.c.Timezone).Zone()
-		hour := (k.now.Unix() + int64(offset)) / 3600
-		if hour != k.firedHour {
-			clear(k.fired)
-			k.firedHour = hour
-		}
+// add takes a key of another state, as the one used last.
+func (s *keyStore) add(k *keyState) {
+	s.byName[k.key] = k
+	s.bytes += k.bytes
+	s.pushNewest(k)
+}
+
+// grown notes that the key used last took more bytes, and evicts other keys beyond
+// the bound of all.
+func (s *keyStore) grown(bytes int) {
+	for s.bytes += bytes; s.bytes > s.limits.TotalBytes && s.oldest != s.newest; {
+		s.evict()
+	}
+}
+
+// count adds one firing of a rule and returns how often it fired this hour, or ever
+// if hour does not change.
+func (k *firings) count(rule int, hour int64) int {
+	if hour != k.firedHour {
+		clear(k.fired)
+		k.firedHour = hour
 	}
 	if k.fired == nil {
 		k.fired = map[int]int{}
 	}
-	k.fired[r.Index]++
-	return k.fired[r.Index]
+	k.fired[rule]++
+	return k.fired[rule]
 }
 
-func (k *keyState) dropOldestAccumulation() {
+// hour numbers the hour of the key's clock in the engine's zone. The log test never
+// clears its counters.
+func (e *Engine) hour(k *keyState) int64 {
+	if e.c.Logtest {
+		return k.firedHour
+	}
+	_, offset := k.now.In(e.c.Timezone).Zone()
+	return (k.now.Unix() + int64(offset)) / 3600
+}
+
+func (k *accumulator) dropOldestAccumulation() {
 	var oldest string
 	at := int64(0)
 	found := false

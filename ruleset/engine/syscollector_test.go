@@ -73,7 +73,7 @@ func TestInventoryFieldsForRules(t *testing.T) {
 			s := e.NewState()
 			res := e.Process(s, agentEvent('d', "syscollector", tc.log))
 			name, fields := decoded(s)
-			if !res.Alert || name != "syscollector" || s.ev.category != program.Ossec {
+			if !res.Alert || name != "syscollector" || s.scratch.ev.category != program.Ossec {
 				t.Errorf("alert %v, decoder %q", res.Alert, name)
 			}
 			if diff := cmp.Diff(tc.fields, strings.Join(fields, " ")); diff != "" {
@@ -103,22 +103,23 @@ func TestInventoryVersions(t *testing.T) {
 
 func TestInventoryKindsFitTheBoundOfFields(t *testing.T) {
 	t.Parallel()
-	for _, kinds := range []map[string][]inventoryField{inventoryDeltas, inventoryScans} {
-		for kind, fields := range kinds {
-			seen := map[string]bool{}
-			for _, f := range fields {
-				if seen[f.field] && f.field != "os.version" || f.member == "" {
-					t.Errorf("%s: field %s twice or without member", kind, f.field)
-				}
-				seen[f.field] = true
+	for table, fields := range inventoryFields {
+		seen := map[string]bool{}
+		for _, f := range fields {
+			if seen[f] && f != "os.version" || f == "" {
+				t.Errorf("%s: field %q twice or without a name", table.Name, f)
 			}
-			if len(fields)+2 > program.OrderMax {
-				t.Errorf("%s has %d fields", kind, len(fields))
-			}
+			seen[f] = true
+		}
+		if len(fields)+2 > program.OrderMax {
+			t.Errorf("%s has %d fields", table.Name, len(fields))
+		}
+		if _, ok := inventoryPrefixes[table.Name]; !ok {
+			t.Errorf("%s has no prefix for its fields", table.Name)
 		}
 	}
-	if len(inventoryDeltas) != 13 {
-		t.Errorf("%d tables", len(inventoryDeltas))
+	if len(inventoryPrefixes) != len(inventoryFields) {
+		t.Errorf("%d prefixes for %d tables", len(inventoryPrefixes), len(inventoryFields))
 	}
 }
 

@@ -126,7 +126,7 @@ func newWindowKinds(p *program.Program) windowKinds {
 	return k
 }
 
-func (k *keyState) queue(kind uint8) *queue {
+func (k *memory) queue(kind uint8) *queue {
 	for i := range k.queues {
 		if k.queues[i].kind == int(kind) {
 			return &k.queues[i]
@@ -137,7 +137,7 @@ func (k *keyState) queue(kind uint8) *queue {
 }
 
 // oldest returns the queue whose head was remembered first, nil if all are empty.
-func (k *keyState) oldest() *queue {
+func (k *memory) oldest() *queue {
 	var oldest *queue
 	for i := range k.queues {
 		q := &k.queues[i]
@@ -149,7 +149,7 @@ func (k *keyState) oldest() *queue {
 }
 
 // inOrder gives the remembered events, oldest first.
-func (k *keyState) inOrder(yield func(*remembered) bool) {
+func (k *memory) inOrder(yield func(*remembered) bool) {
 	at := make([]int, len(k.queues))
 	for i := range k.queues {
 		at[i] = k.queues[i].head
@@ -199,22 +199,11 @@ func (e *Engine) drop(k *keyState, q *queue) {
 	}
 }
 
-// remember keeps the event for later composite rules (§7.1).
-func (s *Keyed) remember(k *keyState, r *program.Rule) {
-	if !s.eng.p.Remembers(r) {
-		return
-	}
-	before := k.bytes
-	q := k.queue(s.eng.kinds.byRule[r.Index])
-	k.enter(q, s.memory(q, r), r)
-	s.eng.trim(k, s.ev.now.UnixMilli())
-	for s.bytes += k.bytes - before; s.bytes > s.eng.c.Limits.TotalBytes && s.oldest != k; {
-		s.evict()
-	}
-}
+// searching is the part that composite rules look at earlier events by.
+type searching struct{ *scratch }
 
 // memory is the event as later searches see it. Its texts are pieces of one.
-func (s *Keyed) memory(q *queue, r *program.Rule) *remembered {
+func (s *searching) memory(q *queue, r *program.Rule) *remembered {
 	e := &s.ev
 	m := q.roomForEvent()
 	*m = remembered{at: e.now.UnixMilli(), agentID: e.agentID, dynamics: len(e.dyn), category: e.category, rule: r.Index, mark: e.mark}
@@ -231,7 +220,7 @@ func (s *Keyed) memory(q *queue, r *program.Rule) *remembered {
 	}
 	fields := 0
 	for i := range e.dyn {
-		if s.firstOfField(i) >= 0 {
+		if e.firstOfField(i) >= 0 {
 			b = append(b, e.dyn[i].text...)
 			fields++
 		}
@@ -256,7 +245,7 @@ func (s *Keyed) memory(q *queue, r *program.Rule) *remembered {
 	if fields > 0 {
 		m.fields = make([]rememberedField, 0, fields)
 		for i := range e.dyn {
-			if id := s.firstOfField(i); id >= 0 {
+			if id := e.firstOfField(i); id >= 0 {
 				m.fields = append(m.fields, rememberedField{id, piece(&e.dyn[i].value)})
 			}
 		}
@@ -298,19 +287,8 @@ func keepText[T string | []byte](q *queue, b T) string {
 	return text
 }
 
-// firstOfField returns the number of the event's dynamic field i if it is the
-// first with that number, else -1.
-func (s *Keyed) firstOfField(i int) int {
-	e := &s.ev
-	id := e.dyn[i].name.id
-	if id >= 0 && e.stampAt[id] == e.stamp && int(e.fieldAt[id]) == i {
-		return id
-	}
-	return -1
-}
-
 // enter adds m to q and to the histories that its rule feeds.
-func (k *keyState) enter(q *queue, m *remembered, r *program.Rule) {
+func (k *memory) enter(q *queue, m *remembered, r *program.Rule) {
 	switch {
 	case r.SidHistory:
 		if k.bySid == nil {
@@ -342,8 +320,8 @@ func addTo(m map[int]*history, id int, r *remembered) {
 }
 
 // search looks through the history of a composite rule (§7.2).
-func (s *Keyed) search(k *keyState, r *program.Rule) bool {
-	h := k.history(r.Composite)
+func (s *searching) search(r *program.Rule) bool {
+	h := s.key.history(r.Composite)
 	if h == nil {
 		return false
 	}
@@ -357,7 +335,7 @@ func (s *Keyed) search(k *keyState, r *program.Rule) bool {
 		if old.agentID != e.agentID && !c.Global {
 			continue
 		}
-		if c.Regex != nil && (old.category != e.category || !s.rx.Match(c.Regex, old.log.text, old.log.lower())) {
+		if c.Regex != nil && !s.matchesOld(c, old) {
 			continue
 		}
 		if !s.correlates(c, old) {
@@ -370,8 +348,14 @@ func (s *Keyed) search(k *keyState, r *program.Rule) bool {
 	return false
 }
 
+// matchesOld tests if_matched_regex on an old event, which must be of the event's
+// category.
+func (s *searching) matchesOld(c *program.Composite, old *remembered) bool {
+	return old.category == s.ev.category && s.rx.Match(c.Regex, old.log.text, old.log.lower())
+}
+
 // history returns the list in which a composite rule counts, nil if it is empty yet.
-func (k *keyState) history(c *program.Composite) *history {
+func (k *memory) history(c *program.Composite) *history {
 	switch {
 	case c.Regex != nil:
 		return &k.queue(0).history // see newWindowKinds
@@ -396,7 +380,7 @@ func (t *tally) over(c *program.Composite, old *remembered) bool {
 
 // weigh counts an old event that correlates, for r; done says that the search is
 // over. Old events come newest first.
-func (s *Keyed) weigh(t *tally, r *program.Rule, old *remembered) (done, fires bool) {
+func (s *searching) weigh(t *tally, r *program.Rule, old *remembered) (done, fires bool) {
 	c, e := r.Composite, &s.ev
 	if old.mark > 0 && old.mark >= r.Level {
 		return true, false
@@ -424,11 +408,11 @@ func (s *Keyed) weigh(t *tally, r *program.Rule, old *remembered) (done, fires b
 }
 
 // correlates tests same_… and different_… between the event and an old one (§7.3).
-func (s *Keyed) correlates(c *program.Composite, old *remembered) bool {
+func (s *searching) correlates(c *program.Composite, old *remembered) bool {
 	return s.same(c, old) && s.different(c, old)
 }
 
-func (s *Keyed) same(c *program.Composite, old *remembered) bool {
+func (s *searching) same(c *program.Composite, old *remembered) bool {
 	e := &s.ev
 	for _, src := range c.Same {
 		if equal, both := s.pair(src, old); !equal || !both {
@@ -444,7 +428,7 @@ func (s *Keyed) same(c *program.Composite, old *remembered) bool {
 	return true
 }
 
-func (s *Keyed) different(c *program.Composite, old *remembered) bool {
+func (s *searching) different(c *program.Composite, old *remembered) bool {
 	e := &s.ev
 	for _, src := range c.Different {
 		if equal, both := s.pair(src, old); equal && both {
@@ -465,11 +449,11 @@ func (s *Keyed) different(c *program.Composite, old *remembered) bool {
 
 // pair compares a value of the event with the one of an old event; both says that
 // none is missing.
-func (s *Keyed) pair(src program.Source, old *remembered) (equal, both bool) {
+func (s *searching) pair(src program.Source, old *remembered) (equal, both bool) {
 	if src.Kind == program.FromGeoIP {
-		a := s.geo(&s.ev.static[src.Static])
+		a := s.geo.of(&s.ev.static[src.Static])
 		text, set := old.staticText(src.Static)
-		b := s.geo(&value{text: text, set: set})
+		b := s.geo.of(&value{text: text, set: set})
 		return a != nil && b != nil && a.text == b.text, a != nil && b != nil
 	}
 	a := s.ev.source(src)

@@ -1,9 +1,9 @@
 package program
 
 import (
+	"strings"
 	"time"
 
-	"vedette/internal/ipset"
 	"vedette/internal/regex"
 )
 
@@ -56,57 +56,6 @@ type Options struct {
 	NoFullLog, NoCounter, NoAR bool
 }
 
-// Op is the kind of test that a condition makes.
-type Op uint8
-
-// The operations, in order of evaluation.
-const (
-	OpDecodedAs Op = iota
-	OpProgramName
-	OpStatic // id, system_name, protocol, action, url, srcport, dstport, data, extra_data, status
-	OpLog    // match and regex
-	OpLocation
-	OpDynamic // field
-	OpSrcIP
-	OpDstIP
-	OpCompiled
-	OpUser
-	OpGeoIP // of Static, srcip or dstip
-	OpMaxSize
-	OpTime
-	OpWeekday
-	OpHostname
-	OpCheckDiff
-	OpFTS
-	OpList
-)
-
-// Compiled names a built-in condition.
-type Compiled uint8
-
-// The built-in conditions of compiled_rule.
-const (
-	CheckIDSize Compiled = iota
-	TargetUserCallerUserDiff
-	SrcUserDstUser
-	SimpleHTTPRequest
-	ValidCrawler
-)
-
-// Condition must hold for a rule to match. Op decides which members count.
-type Condition struct {
-	Op      Op
-	Negate  bool
-	Static  Static
-	Field   int // number of the dynamic field in Program.FieldIDs
-	Number  int // decoder name id, size, set of weekdays, Compiled
-	Pattern *regex.Pattern
-	IPs     *ipset.Set
-	// From and To are minutes of the day, for OpTime.
-	From, To int
-	List     *ListLookup
-}
-
 // Source says where a value is taken from.
 type Source struct {
 	Kind   SourceKind
@@ -126,28 +75,29 @@ const (
 	FromListUser // srcuser, else dstuser
 	FromLocation
 	FromGeoIP // of Static, srcip or dstip
+	FromLog
+	FromUser // dstuser, else srcuser
 )
 
-// LookupKind is a list condition's lookup attribute.
-type LookupKind uint8
-
-// The look-ups.
-const (
-	MatchKey LookupKind = iota
-	NotMatchKey
-	MatchKeyValue
-	AddressMatchKey
-	NotAddressMatchKey
-	AddressMatchKeyValue
-)
-
-// ListLookup is a compiled list condition.
-type ListLookup struct {
-	Name   string
-	From   Source
-	Lookup LookupKind
-	Value  *regex.Pattern
-	List   List
+// Name is the name of a source in messages; field names a dynamic field.
+func (s Source) Name(field func(id int) string) string {
+	switch s.Kind {
+	case FromStatic:
+		return StaticNames[s.Static]
+	case FromDynamic:
+		return field(s.Field)
+	case FromProgramName:
+		return "program_name"
+	case FromHostname:
+		return "hostname"
+	case FromLocation:
+		return "location"
+	case FromGeoIP:
+		return strings.TrimSuffix(StaticNames[s.Static], "ip") + "geoip"
+	case FromLog:
+		return "log"
+	}
+	return "user"
 }
 
 // List is a CDB list.

@@ -48,6 +48,7 @@ package rulesettest
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -110,20 +111,15 @@ func Parse(name string, data []byte) ([]Entry, error) {
 		case key == "decoder":
 			want.Decoder = value
 		case strings.HasPrefix(key, "log "):
-			found := false
-			for i := first; i < len(all); i++ {
-				if all[i].Key == key {
-					all[i].Logs = append(all[i].Logs, value)
-					found = true
-				}
+			if i := slices.IndexFunc(all[first:], func(e Entry) bool { return e.Key == key }); i >= 0 {
+				all[first+i].Logs = append(all[first+i].Logs, value)
+				continue
 			}
-			if !found {
-				pass := strings.HasSuffix(key, "pass")
-				if !pass && !strings.HasSuffix(key, "fail") {
-					return nil, fmt.Errorf("%s:%d: %q ends with neither pass nor fail", name, n, key)
-				}
-				all = append(all, Entry{File: name, Section: section, Key: key, Line: n, Logs: []string{value}, Pass: pass})
+			pass := strings.HasSuffix(key, "pass")
+			if !pass && !strings.HasSuffix(key, "fail") {
+				return nil, fmt.Errorf("%s:%d: %q ends with neither pass nor fail", name, n, key)
 			}
+			all = append(all, Entry{File: name, Section: section, Key: key, Line: n, Logs: []string{value}, Pass: pass})
 		default:
 			return nil, fmt.Errorf("%s:%d: unknown key %q", name, n, key)
 		}

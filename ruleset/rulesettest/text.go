@@ -142,7 +142,6 @@ func (b *block) line(n int, line string) error {
 	// A log may end in blanks, and they count; one blank after the colon does not.
 	log := strings.TrimPrefix(value, " ")
 	value = strings.TrimSpace(value)
-	ev := &b.next.Event
 	switch key {
 	case "log":
 		s := b.next
@@ -161,18 +160,17 @@ func (b *block) line(n int, line string) error {
 		b.expects = true
 		s := &b.t.Steps[len(b.t.Steps)-1]
 		s.Want = append(s.Want, want...)
+	default:
+		return setEvent(&b.next.Event, key, value)
+	}
+	return nil
+}
+
+// setEvent sets a property of the events that follow.
+func setEvent(ev *schemas.Event, key, value string) error {
+	switch key {
 	case "agent":
-		f := strings.Fields(value)
-		if len(f) < 2 || len(f) > 3 {
-			return errors.New("agent: takes an id, a name and perhaps an address")
-		}
-		if _, err := strconv.ParseUint(f[0], 10, 32); err != nil {
-			return fmt.Errorf("agent: %q is no number", f[0])
-		}
-		ev.AgentID, ev.AgentName, ev.AgentAddress = f[0], f[1], schemas.AnyAddress
-		if len(f) == 3 {
-			ev.AgentAddress = f[2]
-		}
+		return setAgent(ev, value)
 	case "location":
 		ev.Location = value
 	case "queue":
@@ -198,6 +196,21 @@ func (b *block) line(n int, line string) error {
 	return nil
 }
 
+func setAgent(ev *schemas.Event, value string) error {
+	f := strings.Fields(value)
+	if len(f) < 2 || len(f) > 3 {
+		return errors.New("agent: takes an id, a name and perhaps an address")
+	}
+	if _, err := strconv.ParseUint(f[0], 10, 32); err != nil {
+		return fmt.Errorf("agent: %q is no number", f[0])
+	}
+	ev.AgentID, ev.AgentName, ev.AgentAddress = f[0], f[1], schemas.AnyAddress
+	if len(f) == 3 {
+		ev.AgentAddress = f[2]
+	}
+	return nil
+}
+
 // parseExpect reads `name=value name!="a value"…`.
 func parseExpect(n int, s string) ([]Expectation, error) {
 	var all []Expectation
@@ -211,24 +224,9 @@ func parseExpect(n int, s string) ([]Expectation, error) {
 		if e.Field == "" {
 			return nil, fmt.Errorf("expect: %q has no name", s)
 		}
-		if strings.HasPrefix(rest, `"`) {
-			q, err := strconv.QuotedPrefix(rest)
-			if err != nil {
-				return nil, fmt.Errorf("expect: the value of %s has no closing quote, or a backslash that is not doubled", e.Field)
-			}
-			if e.Want, err = strconv.Unquote(q); err != nil {
-				return nil, fmt.Errorf("expect: the value of %s: %w", e.Field, err)
-			}
-			s = rest[len(q):]
-			if s != "" && s[0] != ' ' && s[0] != '\t' {
-				return nil, fmt.Errorf("expect: no blank after the value of %s", e.Field)
-			}
-		} else {
-			end := strings.IndexAny(rest, " \t")
-			if end < 0 {
-				end = len(rest)
-			}
-			e.Want, s = rest[:end], rest[end:]
+		var err error
+		if e.Want, s, err = expectedValue(e.Field, rest); err != nil {
+			return nil, err
 		}
 		switch e.Field {
 		case "rule", "decoder":
@@ -246,4 +244,27 @@ func parseExpect(n int, s string) ([]Expectation, error) {
 		return nil, errors.New("expect: says nothing")
 	}
 	return all, nil
+}
+
+// expectedValue cuts a value off s, which may be in double quotes.
+func expectedValue(field, s string) (value, rest string, err error) {
+	if !strings.HasPrefix(s, `"`) {
+		end := strings.IndexAny(s, " \t")
+		if end < 0 {
+			end = len(s)
+		}
+		return s[:end], s[end:], nil
+	}
+	q, err := strconv.QuotedPrefix(s)
+	if err != nil {
+		return "", "", fmt.Errorf("expect: the value of %s has no closing quote, or a backslash that is not doubled", field)
+	}
+	if value, err = strconv.Unquote(q); err != nil {
+		return "", "", fmt.Errorf("expect: the value of %s: %w", field, err)
+	}
+	rest = s[len(q):]
+	if rest != "" && rest[0] != ' ' && rest[0] != '\t' {
+		return "", "", fmt.Errorf("expect: no blank after the value of %s", field)
+	}
+	return value, rest, nil
 }
