@@ -53,7 +53,15 @@ func New(cfg Config, deps Deps, log *slog.Logger, reg prometheus.Registerer) (*A
 
 // build is New without a listener.
 func build(cfg Config, deps Deps, log *slog.Logger, reg prometheus.Registerer) (*API, error) {
-	agent := &agents.Service{Agents: deps.Agents, Orders: deps.Orders, Identity: cfg.Identity, Log: log}
+	own := &manager.Service{
+		Identity: cfg.Identity, Health: deps.Health, Nodes: deps.Nodes, Agents: deps.Agents, Rulesets: deps.Rulesets, Metrics: deps.Metrics, Logs: deps.Logs,
+		Settings: deps.Settings,
+	}
+	own.Settings.API = manager.APISettings{
+		Listen: cfg.Listen, MaxUploadBytes: cfg.MaxUploadBytes, RequestTimeoutSeconds: int(cfg.RequestTimeout.Seconds()),
+		MaxLoginAttempts: cfg.MaxLoginAttempts, BlockTimeSeconds: int(cfg.BlockTime.Seconds()), MaxRequestsPerMinute: cfg.MaxRequestsPerMinute,
+	}
+	agent := &agents.Service{Agents: deps.Agents, Orders: deps.Orders, Own: own.Component, Identity: cfg.Identity, Log: log}
 	group := groups.New(groups.Service{Service: agent, Groups: deps.Groups, Sums: deps.GroupSums, Files: deps.GroupFiles, ARConf: deps.ARConf})
 	frame, err := rest.New(cfg.Config, document, deps.Users, []rest.Part{
 		agent.Part(),
@@ -64,7 +72,7 @@ func build(cfg Config, deps Deps, log *slog.Logger, reg prometheus.Registerer) (
 		(&rulesets.Service{Rulesets: deps.Rulesets, Shadow: deps.Shadow, Node: cfg.Identity.Node, Log: log}).Part(),
 		(&alerts.Service{Alerts: deps.Alerts, Log: log}).Part(),
 		(&logtest.Service{Logtest: deps.Logtest}).Part(),
-		(&manager.Service{Identity: cfg.Identity, Health: deps.Health}).Part(),
+		own.Part(),
 		security.New(deps.Users, cfg.MaxLoginAttempts, cfg.BlockTime, log).Part(),
 	}, log, reg)
 	return &API{frame: frame}, err

@@ -3,15 +3,20 @@ package api
 import (
 	"context"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"vedette/api/agents"
 	"vedette/api/groups"
+	"vedette/api/manager"
 	"vedette/api/rules"
 	"vedette/api/rulesets"
 	"vedette/api/security"
 	"vedette/api/upgrades"
+	"vedette/internal/logring"
 	"vedette/internal/shadowlog"
 	"vedette/internal/store"
 	"vedette/ruleset/engine"
+	"vedette/schemas"
 )
 
 // Deps are the sources of the API's answers. Each is safe for concurrent use. The
@@ -33,4 +38,13 @@ type Deps struct {
 	Packages upgrades.Packages
 	// Health returns the state of each part of the process by name; nil is well.
 	Health func() map[string]error
+	// Metrics are those of this process; nil: none are kept.
+	Metrics prometheus.Gatherer
+	// Logs returns the log lines of this process that are kept, the newest first; nil:
+	// none are.
+	Logs func() []logring.Line
+	// Settings are what the API tells of the configuration; its part API is made by New.
+	Settings manager.Settings
+	// Nodes returns the announcements of all processes; nil is this one alone.
+	Nodes func() []schemas.Node
 }

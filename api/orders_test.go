@@ -233,7 +233,7 @@ func TestAgentsAreAskedForWhatTheyRun(t *testing.T) {
 	f("/agents/001/config/agent/x", 400, "<nil>")
 	f("/agents/002/config/agent/client", 400, "1740")
 	f("/agents/000/config/agent/client", 400, "1117")
-	f("/agents/000/config/com/cluster", 200, `{"cluster":{"disabled":true,"hidden":false,"name":"siem","node_name":"node1","node_type":"master"}}`)
+	f("/agents/000/config/com/cluster", 200, `{"cluster":{"disabled":true,"hidden":"no","name":"siem","node_name":"node1","node_type":"master","nodes":["node1"]}}`)
 	f("/agents/999/config/agent/client", 404, "1701")
 	f("/agents/001/stats/agent", 200, `{"affected_items":[{"status":"connected"}],"failed_items":[],"total_affected_items":1,"total_failed_items":0}`)
 	for path, want := range map[string]string{

@@ -9,6 +9,7 @@ import (
 	apigroups "vedette/api/groups"
 	"vedette/api/problem"
 	"vedette/api/rest"
+	"vedette/config"
 	"vedette/internal/commands"
 	"vedette/internal/datadir"
 	"vedette/internal/groups"
@@ -23,8 +24,8 @@ func (a *App) buildAPI(alerts store.Store) error {
 	if err != nil {
 		return fmt.Errorf("api: %w", err)
 	}
-	cfg := api.Default()
-	cfg.Listen, cfg.Certificate, cfg.PackagesDir = a.cfg.API.Listen, cert, a.cfg.Agents.PackagesDir
+	cfg := apiConfig(a.cfg)
+	cfg.Certificate = cert
 	cfg.Identity = rest.Identity{
 		Manager: a.cfg.Cluster.Name, Node: a.node, InstallationID: a.installationID(), Path: a.cfg.DataDir, Started: time.Now(),
 	}
@@ -44,7 +45,7 @@ func (a *App) buildAPI(alerts store.Store) error {
 	if err != nil {
 		return err
 	}
-	r, err := api.New(cfg, deps, a.log, a.reg)
+	r, err := api.New(cfg, deps, a.apiLog, a.reg)
 	if err != nil {
 		return err
 	}
@@ -53,6 +54,14 @@ func (a *App) buildAPI(alerts store.Store) error {
 	a.infra["first user"] = a.user
 	a.checks.Add("api", a.user.Err)
 	return nil
+}
+
+// apiConfig returns the settings of the API that the configuration holds.
+func apiConfig(c config.Config) api.Config {
+	out := api.Default()
+	out.Listen, out.PackagesDir = c.API.Listen, c.Agents.PackagesDir
+	out.MaxRequestsPerMinute, out.MaxLoginAttempts, out.BlockTime = c.API.MaxRequestsPerMinute, c.API.MaxLoginAttempts, c.API.BlockTime
+	return out
 }
 
 // apiDeps opens the sources of the API's answers.
@@ -74,12 +83,17 @@ func (a *App) apiDeps(alerts store.Store) (api.Deps, error) {
 	if err != nil {
 		return api.Deps{}, err
 	}
+	own, err := settings(a.cfg)
+	if err != nil {
+		return api.Deps{}, err
+	}
+	own.Check = a.check
 	reg := api.NewRegistry(a.registry, a.cfg.Enroll.Policy(), a.cfg.Cluster.Name)
 	reg.CompareFiles(func(groups []string) string { return files.Merged(groups).Sum })
 	return api.Deps{
 		Agents: reg, Groups: groupsWithFiles{reg, files}, GroupSums: apigroups.Sums(files), GroupFiles: files, Users: api.NewAccess(a.registry),
 		Rules: a.rules, Alerts: alerts, Logtest: a.rules.Logtest, Rulesets: a.rules, Shadow: a.rules.ShadowSummary(a.cluster, a.reg),
-		Orders: orders, Packages: upgrades, ARConf: set.ARConf(), Health: a.Health,
+		Orders: orders, Packages: upgrades, ARConf: set.ARConf(), Health: a.Health, Nodes: a.otherNodes, Metrics: a.reg, Logs: a.lines.Lines, Settings: own,
 	}, nil
 }
 

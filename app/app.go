@@ -25,6 +25,8 @@ import (
 	"vedette/internal/health"
 	"vedette/internal/history"
 	"vedette/internal/kafka"
+	"vedette/internal/logring"
+	"vedette/internal/nodes"
 	"vedette/internal/packages"
 	"vedette/internal/registry"
 	"vedette/internal/retry"
@@ -67,8 +69,11 @@ type Role interface {
 type App struct {
 	cfg   config.Config
 	log   *slog.Logger
-	reg   *prometheus.Registry
-	roles map[string]Role
+	lines *logring.Ring
+	// apiLog keeps no line below a warning in lines: one is written for each request.
+	apiLog *slog.Logger
+	reg    *prometheus.Registry
+	roles  map[string]Role
 	// infra runs beside the roles and ends after them.
 	infra    map[string]Role
 	checks   health.Checks
@@ -76,6 +81,7 @@ type App struct {
 	rules    *rulesets.Live // nil for roles that need none
 	groups   *groups.Store  // nil for roles that need none
 	packages *packages.Store
+	nodes    *nodes.Nodes
 	cluster  *kafka.Cluster
 	box      *secret.Box
 	dir      *datadir.Dir
@@ -107,8 +113,10 @@ func Start(ctx context.Context, c config.Config, names []string, log *slog.Logge
 	if err := CheckRoles(names); err != nil {
 		return nil, err
 	}
+	lines, plain := logring.New(), log.Handler()
+	log = slog.New(lines.Handler(plain, slog.LevelDebug))
 	a := &App{
-		cfg: c, log: log, reg: prometheus.NewRegistry(), roles: map[string]Role{}, infra: map[string]Role{},
+		cfg: c, log: log, lines: lines, apiLog: slog.New(lines.Handler(plain, slog.LevelWarn)), reg: prometheus.NewRegistry(), roles: map[string]Role{}, infra: map[string]Role{},
 		ready: make(chan struct{}), node: NodeName(c),
 	}
 	defer func() {

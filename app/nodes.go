@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"vedette/api/manager"
 	"vedette/config"
 	"vedette/internal/buildinfo"
 	"vedette/internal/nodes"
@@ -31,7 +32,7 @@ func NodeName(c config.Config) string {
 func (a *App) openNodes(names []string) error {
 	self := &schemas.Node{
 		V: schemas.NodeVersion, Name: a.node, Roles: slices.Sorted(slices.Values(names)), Version: buildinfo.Version(),
-		Started: time.Now().UnixMilli(),
+		Started: time.Now().UnixMilli(), Host: nodes.HostName(),
 	}
 	if a.registry != nil {
 		self.Registry = schemas.KnownFormats()
@@ -40,11 +41,30 @@ func (a *App) openNodes(names []string) error {
 	if err != nil {
 		return err
 	}
-	a.infra["nodes"] = n
+	n.OnAnnounce(a.counters)
+	a.infra["nodes"], a.nodes = n, n
 	if a.registry != nil {
 		a.infra["activation"] = activation{a}
 	}
 	return nil
+}
+
+// counters are what this process tells the API on other nodes.
+func (a *App) counters() map[string]float64 {
+	counters, err := manager.ReadCounters(a.reg)
+	if err != nil {
+		a.log.Warn("some metrics were not read for the announcement of this node", "err", err)
+	}
+	return counters
+}
+
+// otherNodes returns the announcements of all processes. With the embedded broker
+// there is no other process, and a former name of this one is no node.
+func (a *App) otherNodes() []schemas.Node {
+	if a.cfg.Kafka.Embedded() || a.nodes == nil {
+		return nil
+	}
+	return a.nodes.List()
 }
 
 // ReadNodes returns the announcements of the processes that run.

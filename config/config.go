@@ -191,6 +191,12 @@ type API struct {
 	Listen      string `mapstructure:"listen"`
 	Certificate string `mapstructure:"certificate"`
 	Key         string `mapstructure:"key"`
+	// MaxRequestsPerMinute bounds the requests of all clients together; 0: any.
+	MaxRequestsPerMinute int `mapstructure:"max_requests_per_minute"`
+	// MaxLoginAttempts failed logins of an address within BlockTime block its logins
+	// until BlockTime is over.
+	MaxLoginAttempts int           `mapstructure:"max_login_attempts"`
+	BlockTime        time.Duration `mapstructure:"block_time"`
 }
 
 // Metrics is the plain HTTP listener for metrics and health of one process.
@@ -214,7 +220,7 @@ func Default() Config {
 		Agents:    Agents{DisconnectedAfter: 15 * time.Minute, PushBytesPerSecond: 64 << 20},
 		Agentless: []agentless.Config{},
 		Analyze:   analyze.Default(),
-		API:       API{Listen: ":55000"},
+		API:       API{Listen: ":55000", MaxRequestsPerMinute: 300, MaxLoginAttempts: 50, BlockTime: 5 * time.Minute},
 		Metrics:   Metrics{Listen: "127.0.0.1:9100"},
 	}
 }
@@ -377,7 +383,7 @@ func (c Config) Validate() error { return c.ValidateFor(Roles()) }
 // opens.
 func (c Config) ValidateFor(roles []string) error {
 	v := &validation{roles: roles}
-	for _, section := range []func(*Config){v.cluster, v.inputs, v.events, v.keys, v.enroll, v.ports, v.certificates, v.files, v.indexer, v.agents, v.rulesets} {
+	for _, section := range []func(*Config){v.cluster, v.inputs, v.events, v.keys, v.enroll, v.ports, v.certificates, v.files, v.indexer, v.agents, v.api, v.rulesets} {
 		section(&c)
 	}
 	v.add(c.Forward.validateDestinations(v.has(RoleForward))...)
@@ -560,6 +566,19 @@ func (v *validation) indexer(c *Config) {
 	}
 	if len(c.Forward.OpenSearch.URLs) == 0 && (c.Forward.OpenSearch.Username != "" || c.Forward.OpenSearch.PasswordFile != "") {
 		v.bad("forward.opensearch.urls: empty, but a login is given")
+	}
+}
+
+// api checks the limits of the API.
+func (v *validation) api(c *Config) {
+	if n := c.API.MaxRequestsPerMinute; n < 0 {
+		v.bad("api.max_requests_per_minute: %d is negative; 0 sets no bound", n)
+	}
+	if n := c.API.MaxLoginAttempts; n < 1 {
+		v.bad("api.max_login_attempts: %d; at least 1", n)
+	}
+	if d := c.API.BlockTime; d < time.Second || d > 24*time.Hour {
+		v.bad("api.block_time: %s is not in 1s…24h", d)
 	}
 }
 

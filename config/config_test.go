@@ -134,6 +134,24 @@ func TestTimesOfAgentsAreBounded(t *testing.T) {
 	f("remove_after: 60500ms", "agents.remove_after: 1m0.5s")
 }
 
+func TestLimitsOfTheAPIAreBounded(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"max_requests_per_minute: -1": "api.max_requests_per_minute: -1 is negative",
+		"max_login_attempts: 0":       "api.max_login_attempts: 0; at least 1",
+		"block_time: 500ms":           "api.block_time: 500ms is not in 1s…24h",
+		"block_time: 25h":             "api.block_time: 25h0m0s is not in 1s…24h",
+	} {
+		if _, err := Load(write(t, "api: {"+text+"}\n"), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: the error is %v, want %q", text, err, want)
+		}
+	}
+	c, err := Load(write(t, "api: {max_requests_per_minute: 0, max_login_attempts: 5, block_time: 1m}\n"), nil)
+	if err != nil || c.API.MaxRequestsPerMinute != 0 || c.API.MaxLoginAttempts != 5 || c.API.BlockTime != time.Minute {
+		t.Errorf("the limits are %+v, %v", c.API, err)
+	}
+}
+
 func TestAGroupTemplateMustBeAnAgentConf(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "template.conf")

@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"iter"
 	"strings"
 
 	"vedette/ruleset/program"
@@ -12,17 +13,24 @@ import (
 // Source: spec/ruleset-language.md §9.
 func parseList(data []byte) program.List {
 	list := program.List{}
-	for line := range strings.SplitSeq(string(data), "\n") {
-		line = strings.ReplaceAll(line, "\r", "")
-		key, value, ok := cutListLine(line)
-		if !ok {
-			continue
-		}
+	for key, value := range ListEntries(data) {
 		if _, twice := list[key]; !twice {
 			list[key] = value
 		}
 	}
 	return list
+}
+
+// ListEntries returns the keys and values of a CDB list in its text form, in the
+// order of its lines. Lines that are none are passed over.
+func ListEntries(data []byte) iter.Seq2[string, string] {
+	return func(yield func(key, value string) bool) {
+		for line := range strings.SplitSeq(string(data), "\n") {
+			if key, value, ok := cutListLine(strings.ReplaceAll(line, "\r", "")); ok && !yield(key, value) {
+				return
+			}
+		}
+	}
 }
 
 func cutListLine(line string) (key, value string, ok bool) {

@@ -136,6 +136,16 @@ func (l *Live) Program() *program.Program {
 	return l.current.Program
 }
 
+// Source returns the text of what runs; empty before anything does.
+func (l *Live) Source() ruleset.Source {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.current == nil {
+		return ruleset.Source{}
+	}
+	return l.current.Source
+}
+
 // Excluded returns the rules and decoders of files that the configured ossec.conf
 // files exclude, as far as they compile beside the running ones. They never run.
 func (l *Live) Excluded() (rules []program.RuleInfo, decoders []program.DecoderInfo) {

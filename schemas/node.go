@@ -24,9 +24,15 @@ type Node struct {
 	Roles []string `json:"roles"`
 	// Version is the program's.
 	Version string `json:"version"`
+	// Host is the name of the machine or the container; empty from programs that do
+	// not tell it.
+	Host string `json:"host,omitempty"`
 	// Registry are the formats of registry records that the process reads; empty
 	// where it reads none.
 	Registry Formats `json:"registry,omitempty"`
+	// Counters are what the process has counted since Started, by name, for the API;
+	// names are only added.
+	Counters map[string]float64 `json:"counters,omitempty"`
 	// Times are in Unix milliseconds.
 	Started int64 `json:"started"`
 	Updated int64 `json:"updated"`

@@ -15,7 +15,10 @@ import (
 type Service struct {
 	Agents Directory
 	// Orders gives orders to agents; nil where none can be given.
-	Orders   Orders
+	Orders Orders
+	// Own returns a part of the server's own configuration, or a *problem.Problem; nil
+	// where there is none.
+	Own      func(component, configuration string) (any, error)
 	Identity rest.Identity
 	Log      *slog.Logger
 }
@@ -33,7 +36,8 @@ func (a *Service) Part() rest.Part {
 			rest.Op("insert_agent", a.insertAgent), rest.Op("insert_agent_quick", a.insertAgentQuick), rest.Op("read_agent_key", a.readKey),
 			rest.Op("summarize_agent_status", a.summarizeAgentStatus), rest.Op("summarize_agent_os", a.summarizeAgentOS), rest.Op("list_outdated_agents", a.listOutdated), rest.Op("restart_agents", a.restartAgents), rest.Op("restart_agent", a.restartAgent),
 			rest.Op("restart_node", a.restartNode), rest.Op("reconnect_agents", a.reconnectAgents), rest.Op("read_agent_config", a.agentConfig),
-			rest.Op("read_agent_stats", a.agentStats), rest.Op("is_agent_synced", a.agentSynced),
+			rest.Op("read_agent_stats", a.agentStats), rest.Op("read_agent_counters", a.agentCounters), rest.Op("summarize_agents", a.summarizeAgents),
+			rest.Op("count_agents", a.countAgents), rest.Op("may_uninstall", a.mayUninstall), rest.Op("is_agent_synced", a.agentSynced),
 		},
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"vedette/api/problem"
 	"vedette/api/rest"
 	"vedette/internal/qlang"
+	"vedette/schemas"
 )
 
 // ServerID is the agent that is the server itself.
@@ -205,6 +206,58 @@ func (a *Service) summarizeAgentOS(c *rest.Call, p *All) (rest.Answer, error) {
 	slices.Sort(platforms)
 	return rest.Items(slices.Compact(platforms), rest.Messages{
 		All: "Showing the operative system of all specified agents", Some: "Some operative systems were not shown", None: "No operative system was shown",
+	}), nil
+}
+
+type summary struct {
+	Agents rest.Targets[*Agent] `param:"agents_list"`
+}
+
+// summarizeAgents counts agents by state, platform and group, without the server.
+func (a *Service) summarizeAgents(_ *rest.Call, p *summary) (rest.Answer, error) {
+	states := map[string]int{StateActive: 0, string(schemas.StateDisconnected): 0, StateNever: 0, string(schemas.StatePending): 0}
+	platforms, groups := map[string]int{}, map[string]int{}
+	for _, x := range Others(nil, p.Agents.Items()) {
+		states[x.Status]++
+		if x.OS.Platform != "" {
+			platforms[x.OS.Platform]++
+		}
+		for _, g := range x.Groups {
+			groups[g]++
+		}
+	}
+	return &rest.Data{Data: rest.Ordered{{Key: "status", Value: states}, {Key: "os", Value: platforms}, {Key: "groups", Value: groups}}}, nil
+}
+
+type countAgents struct {
+	All
+	Fields []string `param:"fields"`
+}
+
+// countAgents counts the agents that have the same values of some fields.
+func (a *Service) countAgents(c *rest.Call, p *countAgents) (rest.Answer, error) {
+	return View.Count(c, p.Agents.Items(), p.Fields, "N/A", Messages)
+}
+
+// mayUninstall is asked before an agent is uninstalled; the permission is all there
+// is to it.
+func (a *Service) mayUninstall(*rest.Call, *rest.None) (rest.Answer, error) {
+	return &rest.Data{Message: "User has permission to uninstall agents."}, nil
+}
+
+type agentCounters struct {
+	Agents  rest.Targets[*Agent] `param:"agent_id"`
+	Daemons []string             `param:"daemons_list"`
+}
+
+// agentCounters has nothing to tell: the server counts events by cause, not by agent.
+func (a *Service) agentCounters(c *rest.Call, p *agentCounters) (rest.Answer, error) {
+	for _, x := range Real(c, &p.Agents) {
+		c.Fail(problem.NoCounters, x.ID)
+	}
+	return rest.Items([]any{}, rest.Messages{
+		All: "Statistical information for each daemon was successfully read", Some: "Statistical information for some daemons was not read",
+		None: "Statistical information for no daemon was read",
 	}), nil
 }
 

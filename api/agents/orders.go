@@ -150,6 +150,12 @@ var configurations = map[string][]string{
 	"request": {"global", "remote", "internal"}, "syscheck": {"syscheck", "rootcheck", "internal"}, "wazuh-db": {"wdb", "internal"}, "wmodules": {"wmodules"},
 }
 
+// HasConfiguration reports whether a component has a part of a configuration under
+// that name.
+func HasConfiguration(component, configuration string) bool {
+	return slices.Contains(configurations[component], configuration)
+}
+
 // ask puts a request to an agent and returns its answer.
 func (a *Service) ask(c *rest.Call, x *Agent, text string) (string, error) {
 	if x.Status != StateActive {
@@ -186,7 +192,7 @@ type agentConfig struct {
 // Source: spec/agent-protocol.md §8a; spec/api.md §12.
 func (a *Service) agentConfig(c *rest.Call, p *agentConfig) (rest.Answer, error) {
 	x, component, configuration := p.Agent, p.Component, p.Configuration
-	if !slices.Contains(configurations[component], configuration) {
+	if !HasConfiguration(component, configuration) {
 		return nil, problem.New(problem.ConfigPair, "")
 	}
 	if x.ID == ServerID {
@@ -209,15 +215,16 @@ func (a *Service) agentConfig(c *rest.Call, p *agentConfig) (rest.Answer, error)
 	return nil, problem.New(problem.ComponentSilent, "The agent's answer cannot be read")
 }
 
-// ownConfig answers for the server itself. Of the daemons of 4.14 there is only
-// the name of the cluster to tell; the others are not there to be asked.
+// ownConfig answers for the server itself.
 func (a *Service) ownConfig(component, configuration string) (rest.Answer, error) {
-	if component != "com" || configuration != "cluster" {
-		return nil, problem.New(problem.ComponentDown, "The server has no such component; see `vedette config show`")
+	if a.Own == nil {
+		return nil, problem.New(problem.ComponentDown, "")
 	}
-	return &rest.Data{Data: rest.Ordered{{Key: "cluster", Value: rest.Ordered{
-		{Key: "name", Value: a.Identity.Manager}, {Key: "node_name", Value: a.Identity.Node}, {Key: "node_type", Value: "master"}, {Key: "disabled", Value: true}, {Key: "hidden", Value: false},
-	}}}}, nil
+	value, err := a.Own(component, configuration)
+	if err != nil {
+		return nil, err
+	}
+	return &rest.Data{Data: value}, nil
 }
 
 type agentStats struct {

@@ -31,12 +31,16 @@ const (
 	OrderFailed         Code = 1014
 	NotReady            Code = 1017
 	BodyNotJSON         Code = 1018
+	NoField             Code = 1103
+	NoSection           Code = 1106
 	BadXML              Code = 1113
 	BadConfig           Code = 1114
 	ConfigMissing       Code = 1116
 	ComponentDown       Code = 1117
 	ComponentSilent     Code = 1118
+	NoCounters          Code = 1121
 	ConfigPair          Code = 1128
+	NoStats             Code = 1308
 	OnlyRealAgents      Code = 1310
 	UnknownSort         Code = 1403
 	LimitTooHigh        Code = 1405
@@ -44,6 +48,8 @@ const (
 	QueryField          Code = 1408
 	QueryOperator       Code = 1409
 	QueryDate           Code = 1412
+	NoRuleFile          Code = 1415
+	NoDecoderFile       Code = 1503
 	NoCommand           Code = 1650
 	CommandUnknown      Code = 1652
 	NoAgent             Code = 1701
@@ -71,6 +77,7 @@ const (
 	GroupOnlyDefault    Code = 1745
 	ResponsesOff        Code = 1750
 	GroupMember         Code = 1751
+	NoList              Code = 1802
 	NoTask              Code = 1813
 	NoPackage           Code = 1819
 	Upgrading           Code = 1820
@@ -89,6 +96,7 @@ const (
 	StoreFailed         Code = 2003
 	NoCluster           Code = 3013
 	Timeout             Code = 3021
+	OtherNode           Code = 3023
 	PermissionDenied    Code = 4000
 	NothingToChange     Code = 4001
 	NoRole              Code = 4002
@@ -147,20 +155,25 @@ func init() {
 	def(EmptyBody, bad, "The body is empty", "Send the file as the body")
 	def(BadConfig, bad, "The configuration is one that agents would not take", "Mend the line that is named")
 	def(BadXML, bad, "The file is no XML that agents would take", "Mend the line that is named")
+	def(NoSection, bad, "The configuration has nothing of this section", "Ask GET /manager/configuration for the sections there are")
+	def(NoField, bad, "The section has no such field", "Ask for the section without the parameter field")
 	def(ConfigMissing, bad, "The agent's component has no such configuration", "")
 	def(ComponentDown, bad, "The agent's component is off or does not answer", "See the agent's log")
+	def(NoCounters, bad, "No such counters are kept", "See the metrics of the processes")
 	def(ComponentSilent, internal, "The agent did not answer", "See whether it is connected, then ask again")
 	def(ConfigPair, bad, "The component has no such configuration", "See the documentation for the pairs there are")
+	def(NoStats, bad, "No such statistics are kept", "See the metrics of the processes, or count alerts in the index")
 	def(OnlyRealAgents, bad, "Only agents have this component, not the server itself", "")
 	def(NoCommand, bad, "No command is given", "Name one of ar.conf, or a script with ! in front")
 	def(CommandUnknown, bad, "There is no such command", "Name one of ar.conf, or a script with ! in front")
-	def(NoNode, http.StatusNotFound, "There is no such node, or no agent has reported to it", "See node_name of GET /agents")
+	def(NoNode, http.StatusNotFound, "There is no such node", "See GET /cluster/nodes, and node_name of GET /agents")
 	def(ResponsesOff, bad, "Active response is switched off on the agent", "Switch it on in the agent's own configuration")
 	def(AgentNotActive, bad, "Cannot send request, agent is not active", "See whether it is connected")
 	def(OldAgent, internal, "The agent's version is too old for this", "Upgrade it")
 	def(ActiveOnly, bad, "This can only be done with active agents", "See whether it is connected")
 	def(NoTask, bad, "There is no upgrade of this agent", "It is remembered for a day")
-	def(NoCluster, bad, "There is no cluster of this kind: nodes share topics and none is a master", "Use the operations under /manager")
+	def(NoCluster, bad, "There is no cluster: this is the only node", "Use the operations under /manager")
+	def(OtherNode, bad, "Only the node itself can tell or do this", "Ask the API of that node, under /manager")
 	def(NoRole, bad, "There is no such role", "See GET /security/roles")
 	def(NoPolicy, bad, "There is no such policy", "See GET /security/policies")
 	def(NoSecurityRule, bad, "There is no such security rule", "See GET /security/rules")
@@ -199,6 +212,9 @@ func init() {
 	def(BodyNotJSON, bad, "The body is not valid JSON", "Send a JSON object")
 	def(BadLevel, bad, "The level must be a number from 0 to 16, or two with a hyphen", "")
 	def(NoRule, bad, "The rule does not exist, or may not be read", "Ask GET /rules for the rules there are")
+	def(NoRuleFile, bad, "The file of rules does not exist, or may not be read", "Ask GET /rules/files for the files there are")
+	def(NoDecoderFile, bad, "The file of decoders does not exist, or may not be read", "Ask GET /decoders/files for the files there are")
+	def(NoList, bad, "The list does not exist, or may not be read", "Ask GET /lists/files for the lists there are")
 	def(UnknownSort, bad, "It is not possible to sort by this field", "Use one of the fields named")
 	def(LimitTooHigh, bad, "offset and limit together are too high", "Narrow the query, for instance by time")
 	def(QuerySyntax, bad, "The query cannot be read", "See the documentation of the parameter q")

@@ -35,6 +35,8 @@ type List[T any] struct {
 	NumericIDs bool
 	// Extra are more members of data.
 	Extra Ordered
+	// Status is the status of the answer; 0 is 200.
+	Status int
 }
 
 // Items returns the list of all that was asked for, without offset and limit.
@@ -59,7 +61,7 @@ func (l *List[T]) body(c *Call) (int, string, []byte, any) {
 		items = []T{}
 	}
 	data := Ordered{{"affected_items", items}, {"total_affected_items", l.Total}, {"total_failed_items", n}, {"failed_items", failed}}
-	return http.StatusOK, jsonAnswer, nil, Ordered{{"data", append(data, l.Extra...)}, {"message", message}, {"error", outcome}}
+	return cmp.Or(l.Status, http.StatusOK), jsonAnswer, nil, Ordered{{"data", append(data, l.Extra...)}, {"message", message}, {"error", outcome}}
 }
 
 // Data is an answer without items. Either of its parts may be empty.

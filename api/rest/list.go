@@ -59,18 +59,7 @@ func (v View[T]) Init() *View[T] {
 // Page filters items, which it may reorder, by the common parameters of the
 // call and returns the page of them as a list.
 func (v *View[T]) Page(c *Call, items []*T, m Messages) (*List[any], error) {
-	if text := c.Search; text != "" {
-		text, without := strings.CutPrefix(strings.ToLower(text), "-")
-		items = slices.DeleteFunc(items, func(x *T) bool { return v.holds(x, text) == without })
-	}
-	if c.Query != "" {
-		match, err := v.Match(c.Query, c.Now)
-		if err != nil {
-			return nil, err
-		}
-		items = slices.DeleteFunc(items, func(x *T) bool { return !match(x) })
-	}
-	items, err := v.sort(c.Sort, items)
+	items, err := v.chosen(c, items)
 	if err != nil {
 		return nil, err
 	}
@@ -78,10 +67,8 @@ func (v *View[T]) Page(c *Call, items []*T, m Messages) (*List[any], error) {
 	if err != nil {
 		return nil, err
 	}
-	if v.Database && c.Offset == math.MaxInt {
-		p := problem.New(problem.StoreFailed, "The offset is larger than the store can count")
-		p.Status, p.Title = http.StatusBadRequest, problem.Title(http.StatusBadRequest)
-		return nil, p
+	if err := v.countable(c); err != nil {
+		return nil, err
 	}
 	if c.Distinct {
 		out, err := v.distinct(items, fields)
@@ -96,6 +83,96 @@ func (v *View[T]) Page(c *Call, items []*T, m Messages) (*List[any], error) {
 		l.Items = append(l.Items, shown)
 	}
 	return l, nil
+}
+
+// chosen returns the items that search and q of the call leave, sorted.
+func (v *View[T]) chosen(c *Call, items []*T) ([]*T, error) {
+	if text := c.Search; text != "" {
+		text, without := strings.CutPrefix(strings.ToLower(text), "-")
+		items = slices.DeleteFunc(items, func(x *T) bool { return v.holds(x, text) == without })
+	}
+	if c.Query != "" {
+		match, err := v.Match(c.Query, c.Now)
+		if err != nil {
+			return nil, err
+		}
+		items = slices.DeleteFunc(items, func(x *T) bool { return !match(x) })
+	}
+	return v.sort(c.Sort, items)
+}
+
+// countable refuses an offset that the database-backed lists of 4.14 cannot count.
+func (v *View[T]) countable(c *Call) error {
+	if !v.Database || c.Offset != math.MaxInt {
+		return nil
+	}
+	p := problem.New(problem.StoreFailed, "The offset is larger than the store can count")
+	p.Status, p.Title = http.StatusBadRequest, problem.Title(http.StatusBadRequest)
+	return p
+}
+
+// Count groups the items that search and q of the call leave by the values of
+// fields, nil for all, and returns the page of the groups: the values and a count.
+// missing stands for a value that an item has not.
+func (v *View[T]) Count(c *Call, items []*T, fields []string, missing string, m Messages) (*List[any], error) {
+	items, err := v.chosen(c, items)
+	if err != nil {
+		return nil, err
+	}
+	by := *c
+	by.Select, by.Distinct = fields, true
+	if fields, err = v.selected(&by); err != nil {
+		return nil, err
+	}
+	if err := v.countable(c); err != nil {
+		return nil, err
+	}
+	groups, at := []map[string]any{}, map[string]int{}
+	for _, x := range items {
+		all, err := object(x)
+		if err != nil {
+			return nil, err
+		}
+		values := Project(all, fields)
+		for _, f := range fields {
+			if empty(values, f) {
+				put(values, f, missing)
+			}
+		}
+		key, err := Encode(values)
+		if err != nil {
+			return nil, err
+		}
+		i, ok := at[string(key)]
+		if !ok {
+			i = len(groups)
+			at[string(key)] = i
+			values["count"] = 0
+			groups = append(groups, values)
+		}
+		groups[i]["count"] = groups[i]["count"].(int) + 1
+	}
+	l := &List[any]{Total: len(groups), Messages: m}
+	for _, g := range Cut(groups, c.Offset, c.Limit) {
+		l.Items = append(l.Items, g)
+	}
+	return l, nil
+}
+
+// put sets a value below objects that it makes where they lack; a value that is no
+// object stays.
+func put(m map[string]any, path string, v any) {
+	head, rest, nested := strings.Cut(path, ".")
+	if !nested {
+		m[head] = v
+		return
+	}
+	next, ok := m[head].(map[string]any)
+	if !ok {
+		next = map[string]any{}
+		m[head] = next
+	}
+	put(next, rest, v)
 }
 
 // Texts returns the page of a sorted list of texts. Of the common parameters,

@@ -283,6 +283,9 @@ func (c *Call) fill(values map[string]any, body []byte) (any, error) {
 
 // find gives a permission's resources as the value of its field.
 func (f *field) find(c *Call, value any) (any, error) {
+	if err := f.kind.refused(); err != nil {
+		return nil, err
+	}
 	id, single := value.(string)
 	switch {
 	case !f.some:

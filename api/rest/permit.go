@@ -27,11 +27,15 @@ type Kind[T any] struct {
 	Names func(T) []string
 	// Missing is the error for an id that no resource has.
 	Missing problem.Code
+	// Refused returns the error of every request about resources of the kind while
+	// there can be none, and nil otherwise. Nil: there always can.
+	Refused func() error
 }
 
 // AnyKind is a Kind of any T.
 type AnyKind interface {
 	key() kindKey
+	refused() error
 	one(c *Call, n need, id string) (any, error)
 	some(c *Call, n need, ids []string) (any, error)
 }
@@ -42,6 +46,13 @@ type kindKey struct {
 }
 
 func (k *Kind[T]) key() kindKey { return kindKey{k.Resource, reflect.TypeFor[T]()} }
+
+func (k *Kind[T]) refused() error {
+	if k.Refused == nil {
+		return nil
+	}
+	return k.Refused()
+}
 
 func (k *Kind[T]) names(x T) []string {
 	if k.Names != nil {

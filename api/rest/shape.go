@@ -100,6 +100,8 @@ func (s *shape) values(v reflect.Value, path string, database bool) []any {
 	switch x := x.Interface().(type) {
 	case map[string]any:
 		return qlang.Object(x).Values(rest)
+	case []any: // objects
+		return qlang.Object{"items": x}.Values(strings.TrimSuffix("items."+rest, "."))
 	case []string:
 		if rest != "" {
 			return nil

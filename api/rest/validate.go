@@ -38,8 +38,11 @@ var formats = map[string]func(string) bool{
 	"group_names":        func(s string) bool { return groupName(s) && s != "." && s != ".." && s != "all" },
 	"group_names_or_all": func(s string) bool { return groupName(s) && s != "." && s != ".." },
 	"get_dirnames_path":  func(s string) bool { return dirname(s) && !strings.Contains(s, "..") },
+	"xml_filename":       match(`[\w\-]+\.xml`),
+	"cdb_filename_path":  match(`[\w\-]+`),
 	"wazuh_version":      match(`v?\d{1,3}\.\d{1,3}\.\d{1,3}`),
 	"wpk_path":           func(s string) bool { return strings.HasSuffix(s, ".wpk") && !strings.Contains(s, "..") },
+	"date":               func(s string) bool { _, err := time.Parse(time.DateOnly, s); return err == nil },
 	"moment":             func(s string) bool { return momentForm(s) },
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"vedette/api/problem"
 	"vedette/api/rest"
+	"vedette/ruleset"
 	"vedette/ruleset/program"
 )
 
@@ -26,7 +27,7 @@ type Service struct {
 // Part returns the operations and the kinds of this package.
 func (a *Service) Part() rest.Part {
 	return rest.Part{
-		Kinds: []rest.AnyKind{
+		Kinds: append(a.sourceKinds(),
 			&rest.Kind[*ruleItem]{
 				Resource: "rule:file", All: func() []*ruleItem { rules, _ := a.cache.items(a.Rules); return rules },
 				ID: func(x *ruleItem) string { return x.Filename },
@@ -35,11 +36,13 @@ func (a *Service) Part() rest.Part {
 				Resource: "decoder:file", All: func() []*decoderItem { _, decoders := a.cache.items(a.Rules); return decoders },
 				ID: func(x *decoderItem) string { return x.Filename },
 			},
-		},
-		Items: []rest.Item{rest.ItemOf[ruleItem]("Rule"), rest.ItemOf[decoderItem]("Decoder"), rest.ItemOf[fileItem]("RulesetFile")},
+		),
+		Items: []rest.Item{rest.ItemOf[listItem]("CDBList"), rest.ItemOf[listFile]("CDBListFile"), rest.ItemOf[ruleItem]("Rule"), rest.ItemOf[decoderItem]("Decoder"), rest.ItemOf[fileItem]("RulesetFile")},
 		Operations: []rest.Operation{
 			rest.Op("list_rules", a.listRules), rest.Op("list_rule_groups", a.listRuleGroups), rest.Op("list_rule_requirements", a.listRequirements), rest.Op("list_rule_files", a.listRuleFiles),
 			rest.Op("list_decoders", a.listDecoders), rest.Op("list_parent_decoders", a.listParentDecoders), rest.Op("list_decoder_files", a.listDecoderFiles),
+			rest.Op("read_rule_file", a.readRuleFile), rest.Op("read_decoder_file", a.readDecoderFile),
+			rest.Op("list_lists", a.listLists), rest.Op("list_list_files", a.listListFiles), rest.Op("read_list_file", a.readListFile),
 		},
 	}
 }
@@ -47,6 +50,8 @@ func (a *Service) Part() rest.Part {
 // Rules give the ruleset in use; nil before the first is loaded.
 type Rules interface {
 	Program() *program.Program
+	// Source returns the text of the ruleset in use; empty before the first.
+	Source() ruleset.Source
 	// Excluded returns the rules and decoders of files that the configuration
 	// excludes, which are shown and do not run.
 	Excluded() ([]program.RuleInfo, []program.DecoderInfo)

@@ -39,6 +39,7 @@ type Nodes struct {
 	topic *replica.Topic
 	log   *slog.Logger
 	self  *schemas.Node // nil for a view that announces nothing
+	count func() map[string]float64
 
 	every time.Duration // the constant, shorter in tests
 
@@ -56,6 +57,10 @@ func Open(cluster *kafka.Cluster, box *secret.Box, self *schemas.Node, log *slog
 	}
 	return n, nil
 }
+
+// OnAnnounce sets the source of the counters that each announcement carries. Set it
+// before Run. It must not block.
+func (n *Nodes) OnAnnounce(count func() map[string]float64) { n.count = count }
 
 // Ready is closed once the list was read to the end that it had when Run began.
 func (n *Nodes) Ready() <-chan struct{} { return n.topic.Ready() }
@@ -98,6 +103,9 @@ func (n *Nodes) write(ctx context.Context) error {
 	defer cancel()
 	self := *n.self
 	self.Updated = time.Now().UnixMilli()
+	if n.count != nil {
+		self.Counters = n.count()
+	}
 	value, err := self.Encode()
 	if err == nil {
 		_, err = n.topic.Write(ctx, schemas.NodeRecord(self.Key(), value))

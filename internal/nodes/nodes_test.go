@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,6 +91,33 @@ func TestProcessesKnowEachOtherUntilTheyEnd(t *testing.T) {
 	for _, n := range []*Nodes{a, look} {
 		eventually(t, "the process that ended is gone", func() bool { return names(n) == "a/ingest " })
 	}
+}
+
+func TestEachAnnouncementHasTheCountersOfItsMoment(t *testing.T) {
+	t.Parallel()
+	cluster, box := kafkatest.New(t), testBox(t, 7)
+	var n atomic.Int64
+	open := func(name string) *Nodes {
+		x, err := Open(cluster, box, &schemas.Node{V: 1, Name: name, Host: "host-" + name, Roles: []string{"ingest"}}, slog.New(slog.DiscardHandler), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.every = 20 * time.Millisecond
+		return x
+	}
+	a := open("a")
+	a.OnAnnounce(func() map[string]float64 { return map[string]float64{"ingest.events": float64(n.Add(1))} })
+	b := open("b")
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for _, x := range []*Nodes{a, b} {
+		wg.Go(func() { _ = x.Run(ctx) })
+	}
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	eventually(t, "b sees how a counts on, and a's host", func() bool {
+		list := b.List()
+		return len(list) == 2 && list[0].Counters["ingest.events"] > 1 && list[0].Host == "host-a" && list[1].Counters == nil
+	})
 }
 
 func TestTheAnnouncementOfAKilledProcessGoesAfterADay(t *testing.T) {
