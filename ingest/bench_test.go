@@ -20,7 +20,7 @@ func BenchmarkIdleConnection(b *testing.B) {
 	reg, prod := newRegistry(), &fakeProducer{}
 	cfg := Default()
 	cfg.Listen, cfg.Node = "127.0.0.1:0", "gw1"
-	g, err := New(cfg, reg, prod, slog.New(slog.DiscardHandler), nil)
+	g, err := New(cfg, reg, prod, Services{}, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		b.Fatal(err)
 	}

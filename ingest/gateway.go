@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"vedette/ingest/deliver"
 	"vedette/ingest/listen"
 	"vedette/ingest/secure"
 	"vedette/ingest/session"
@@ -31,6 +32,7 @@ const (
 
 // agent is the gateway's state of an agent that has talked to it.
 type agent struct {
+	g   *Gateway
 	reg registry.Agent
 	key *secure.Key
 	// method is the cipher of the agent's latest message.
@@ -50,7 +52,7 @@ type agent struct {
 
 	reclaim  atomic.Bool  // the next keepalive is to say that it holds the agent
 	conflict atomic.Int64 // when two holders of the key were last reported
-	pushed   push
+	delivery deliver.State
 
 	// One presence record of an agent is under way at most; a newer record
 	// replaces the waiting one.
@@ -71,7 +73,7 @@ func (g *Gateway) agent(id string) (*agent, bool) {
 	if !ok {
 		return nil, false
 	}
-	fresh := &agent{reg: reg, key: secure.NewKey(reg.ID, reg.Name, reg.Key.Reveal())}
+	fresh := &agent{g: g, reg: reg, key: secure.NewKey(reg.ID, reg.Name, reg.Key.Reveal())}
 	g.mu.Lock()
 	if a, ok = g.agents[id]; !ok {
 		a = fresh
@@ -108,7 +110,7 @@ func (g *Gateway) forget(id string) {
 // onChange follows the registry. It runs where the registry is read.
 func (g *Gateway) onChange(c registry.Change) {
 	if c.Kind != registry.ChangeKey {
-		g.pushes.regrouped(&c.Agent)
+		g.deliver.Regrouped(&c.Agent)
 		return
 	}
 	g.forget(c.Agent.ID)
@@ -301,10 +303,10 @@ func (g *Gateway) follow(a *agent, s *session.Session, r *session.Result, c *lis
 	switch r.Kind {
 	case session.Keepalive:
 		if r.MergedSum != "" {
-			g.configure(a, r.MergedSum, now)
+			g.deliver.Configured(a, r.MergedSum, now)
 		}
 	case session.Request:
-		g.answered(a, r.RequestID, r.Answer)
+		g.deliver.Answered(a, r.RequestID, r.Answer)
 	}
 	if r.Refused != nil {
 		g.m.receivedAgent.Inc()
@@ -315,7 +317,7 @@ func (g *Gateway) follow(a *agent, s *session.Session, r *session.Result, c *lis
 		}
 	}
 	if r.Raised && r.Event.Queue == 'u' && r.Event.Location == "upgrade_module" {
-		g.upgradeReported(a, r.Event.Log, now)
+		g.deliver.UpgradeReported(a, r.Event.Log, now)
 	}
 	if r.Raised {
 		received := g.m.receivedAgent

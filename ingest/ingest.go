@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"vedette/ingest/deliver"
 	"vedette/ingest/listen"
 	"vedette/ingest/secure"
 	"vedette/internal/registry"
@@ -51,11 +52,7 @@ type Gateway struct {
 
 	connections atomic.Uint64 // numbers connections in presence records
 	run         string        // this run of the process, in front of the number
-	pushes      *pusher
-	requests    requests
-	sent        sentCommands
-	upgrades    atomic.Int64  // under way or waiting
-	upgrading   chan struct{} // those under way
+	deliver     *deliver.Delivery
 
 	stopping chan struct{} // closed when Run begins to end
 	serving  atomic.Bool
@@ -77,13 +74,13 @@ type Gateway struct {
 }
 
 // New checks the configuration and binds the port.
-func New(cfg Config, reg Registry, prod Producer, log *slog.Logger, promReg prometheus.Registerer) (*Gateway, error) {
+func New(cfg Config, reg Registry, prod Producer, svc Services, log *slog.Logger, promReg prometheus.Registerer) (*Gateway, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	cfg.Limits.WindowBytes, cfg.Limits.TotalBytes, cfg.Limits.Connections = cfg.WindowBytes, cfg.TotalBytes, cfg.MaxConnections
 	g := &Gateway{
-		cfg: cfg, reg: reg, prod: prod, log: log, stopping: make(chan struct{}), run: secret.RandomHex(4), upgrading: make(chan struct{}, upgradesMax),
+		cfg: cfg, reg: reg, prod: prod, log: log, stopping: make(chan struct{}), run: secret.RandomHex(4), svc: svc,
 		decoders: secure.NewPool(secure.NewDecoder),
 		encoders: secure.NewPool(func() *secure.Encoder { return &secure.Encoder{} }),
 		logged:   map[listen.Reason]time.Time{}, agents: map[string]*agent{}, waiters: map[string][]chan struct{}{},
@@ -104,7 +101,7 @@ func New(cfg Config, reg Registry, prod Producer, log *slog.Logger, promReg prom
 		return nil, fmt.Errorf("agent port: %w", err)
 	}
 	g.srv = srv
-	g.pushes = newPusher(g)
+	g.deliver = deliver.New(deliver.Config{Node: cfg.Node, PushBytesPerSecond: cfg.PushBytesPerSecond}, fleet{g}, reg, prod, svc.Deliver, log, promReg)
 	if cfg.ListenUDP != "" {
 		if g.udp, err = newUDPPort(g, cfg.ListenUDP); err != nil {
 			_ = srv.Close()
@@ -113,6 +110,10 @@ func New(cfg Config, reg Registry, prod Producer, log *slog.Logger, promReg prom
 	}
 	return g, nil
 }
+
+// Delivery returns the part that brings commands and shared configuration to the
+// agents connected here.
+func (g *Gateway) Delivery() *deliver.Delivery { return g.deliver }
 
 // Addr is the bound address.
 func (g *Gateway) Addr() net.Addr { return g.srv.Addr() }
@@ -154,12 +155,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	defer unsubscribe()
 	unwatch := g.reg.SubscribePresence(g.onPresence)
 	defer unwatch()
-	if g.svc.Groups != nil {
-		select {
-		case <-g.svc.Groups.Ready(): // so that no agent is sent an outdated file
-		case <-ctx.Done():
-			return g.Close()
-		}
+	if g.deliver.WaitReady(ctx) != nil {
+		return g.Close()
 	}
 	g.serving.Store(true)
 	defer g.serving.Store(false)
@@ -168,7 +165,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
-	wg.Go(func() { g.pushes.run(ctx) })
+	wg.Go(func() { g.deliver.Run(ctx) })
 	if g.udp != nil {
 		wg.Go(func() { g.udp.run(ctx) })
 	}

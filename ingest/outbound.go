@@ -3,57 +3,91 @@ package ingest
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"net/netip"
 	"time"
 
+	"vedette/ingest/deliver"
 	"vedette/ingest/listen"
 	"vedette/ingest/secure"
 )
 
-// route is how an agent is reached: over its TCP connection, or at the address
-// of its last control message on UDP.
-type route struct {
-	conn *listen.Conn
-	udp  *udpPort
-	peer udpPeer
+// fleet shows the gateway's agents to deliver.
+type fleet struct{ g *Gateway }
+
+// Agent implements deliver.Fleet.
+func (f fleet) Agent(id string) (deliver.Agent, bool) {
+	f.g.mu.RLock()
+	defer f.g.mu.RUnlock()
+	a, ok := f.g.agents[id]
+	return a, ok
 }
 
-// datagram reports whether sent data may be lost on the way.
-func (r *route) datagram() bool { return r.conn == nil }
+// Connected implements deliver.Fleet.
+func (f fleet) Connected() []deliver.Agent {
+	f.g.mu.RLock()
+	defer f.g.mu.RUnlock()
+	out := make([]deliver.Agent, 0, len(f.g.agents))
+	for _, a := range f.g.agents {
+		if a.conn != nil || a.udp.addr.IsValid() {
+			out = append(out, a)
+		}
+	}
+	return out
+}
 
-// route returns how an agent is reached now; false when it has no connection, or
-// nothing valid has come from it for Config.DisconnectionTime.
+// ID implements deliver.Agent.
+func (a *agent) ID() string { return a.reg.ID }
+
+// Delivery implements deliver.Agent.
+func (a *agent) Delivery() *deliver.State { return &a.delivery }
+
+// Route implements deliver.Agent: over the agent's TCP connection, or at the
+// address of its last control message on UDP. It is false when the agent has no
+// connection, or nothing valid has come from it for Config.DisconnectionTime.
 //
 // Source: spec/agent-protocol.md §8, end.
-func (g *Gateway) route(a *agent, now time.Time) (route, bool) {
-	g.mu.RLock()
-	r := route{conn: a.conn, udp: g.udp, peer: a.udp}
-	g.mu.RUnlock()
-	if a.revoked.Load() {
-		return r, false
+func (a *agent) Route(now time.Time) (deliver.Route, bool) {
+	a.g.mu.RLock()
+	conn, udp := a.conn, a.udp
+	a.g.mu.RUnlock()
+	silent := a.g.cfg.DisconnectionTime
+	switch {
+	case a.revoked.Load():
+		return nil, false
+	case conn != nil:
+		return stream{a, conn}, now.Sub(conn.LastSeen()) < silent
 	}
-	if r.conn != nil {
-		return r, now.Sub(r.conn.LastSeen()) < g.cfg.DisconnectionTime
-	}
-	return r, r.udp != nil && r.peer.addr.IsValid() && now.Sub(r.peer.seen) < g.cfg.DisconnectionTime
+	return datagrams{a, a.g.udp, udp.addr}, a.g.udp != nil && udp.addr.IsValid() && now.Sub(udp.seen) < silent
 }
 
-// send sends one payload by a route and returns at once; false when it was dropped.
-func (g *Gateway) send(a *agent, r *route, payload string) bool {
-	frame := g.seal(a, payload)
-	if r.conn != nil {
-		return r.conn.Send(frame)
-	}
-	return r.udp.write(frame[secure.FrameHeader:], r.peer.addr)
+// stream is the route over a TCP connection.
+type stream struct {
+	a    *agent
+	conn *listen.Conn
 }
 
-// sendBulk is send for data that may wait and must leave room for everything
-// else.
-func (g *Gateway) sendBulk(a *agent, r *route, payload string) bool {
-	if r.conn != nil {
-		return r.conn.SendWait(g.seal(a, payload), pushTimeout)
-	}
-	return g.send(a, r, payload)
+func (s stream) Send(payload string) bool { return s.conn.Send(s.a.g.seal(s.a, payload)) }
+
+func (s stream) SendBulk(payload string, timeout time.Duration) bool {
+	return s.conn.SendWait(s.a.g.seal(s.a, payload), timeout)
 }
+
+func (s stream) Datagram() bool { return false }
+
+// datagrams is the route to an address on UDP.
+type datagrams struct {
+	a    *agent
+	port *udpPort
+	to   netip.AddrPort
+}
+
+func (d datagrams) Send(payload string) bool {
+	return d.port.write(d.a.g.seal(d.a, payload)[secure.FrameHeader:], d.to)
+}
+
+func (d datagrams) SendBulk(payload string, _ time.Duration) bool { return d.Send(payload) }
+
+func (d datagrams) Datagram() bool { return true }
 
 // seal returns the frame that carries payload, of 1 to secure.MaxPayload bytes,
 // to an agent.

@@ -190,7 +190,7 @@ func (u *udpPort) unit(unit []byte, from netip.AddrPort, now time.Time) (*agent,
 	a.udp.seen = now
 	g.mu.Unlock()
 	if r.Reply != "" {
-		g.send(a, &route{udp: u, peer: udpPeer{addr: from}}, r.Reply)
+		datagrams{a, u, from}.Send(r.Reply)
 	}
 	_ = g.follow(a, s.s, &r, nil, now)
 	return a, nil

@@ -1,23 +1,17 @@
-package ingest
+package deliver
 
 import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"vedette/internal/retry"
 	"vedette/schemas"
 )
-
-// Packages gives the content of upgrade packages, which the topic `blobs` holds.
-type Packages interface {
-	// Package returns a content by its SHA-256, whole.
-	Package(ctx context.Context, u *schemas.AgentUpgrade) ([]byte, error)
-}
 
 const (
 	// upgradesMax bounds the agents upgraded at once by one gateway: each holds
@@ -33,63 +27,73 @@ const (
 	upgradeInstallTime = 10 * time.Minute
 )
 
-// upgrade runs a package's way to an agent: lock, open, write, close, check,
-// install. It ends before the installer's result, which the upgraded agent sends
-// as an event.
+// upgrades runs packages' ways to agents: lock, open, write, close, check,
+// install. An upgrade ends before the installer's result, which the upgraded agent
+// sends as an event. It has no lock: count and running change atomically, and the
+// other fields do not change.
 //
 // Source: spec/agent-protocol.md §8a "Upgrade over this channel".
-func (g *Gateway) upgrade(a *agent, c *schemas.Command) {
-	if g.svc.Packages == nil {
-		g.reply(c, schemas.ReplyRefused, "this gateway has no packages")
+type upgrades struct {
+	life     context.Context // of the gateway
+	requests *requests
+	replies  *replies
+	packages Packages // nil without
+
+	count   atomic.Int64  // under way or waiting
+	running chan struct{} // those under way
+}
+
+// start begins an upgrade and returns at once.
+func (us *upgrades) start(a Agent, c *schemas.Command) {
+	if us.packages == nil {
+		us.replies.write(c, schemas.ReplyRefused, "this gateway has no packages")
 		return
 	}
-	if g.upgrades.Add(1) > upgradesWaiting {
-		g.upgrades.Add(-1)
-		g.reply(c, schemas.ReplyRefused, fmt.Sprintf("%d upgrades wait here already", upgradesWaiting))
+	if us.count.Add(1) > upgradesWaiting {
+		us.count.Add(-1)
+		us.replies.write(c, schemas.ReplyRefused, fmt.Sprintf("%d upgrades wait here already", upgradesWaiting))
 		return
 	}
 	command := *c
 	go func() {
-		defer g.upgrades.Add(-1)
-		for waiting := true; waiting; {
-			select {
-			case g.upgrading <- struct{}{}:
-				waiting = false
-			case <-time.After(upgradeWord):
-				g.reply(&command, schemas.ReplyProgress, "waiting for others to end")
-			case <-g.stopping:
-				g.reply(&command, schemas.ReplyFailed, "the gateway has ended")
-				return
-			}
-		}
-		defer func() { <-g.upgrading }()
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		go func() {
-			select {
-			case <-g.stopping:
-				cancel()
-			case <-ctx.Done():
-			}
-		}()
-		if err := g.runUpgrade(ctx, a, &command); err != nil {
-			g.reply(&command, schemas.ReplyFailed, err.Error())
+		defer us.count.Add(-1)
+		if !us.await(&command) {
 			return
 		}
-		g.reply(&command, schemas.ReplyDone, "the agent runs the installer; its own report follows as an event")
+		defer func() { <-us.running }()
+		if err := us.run(us.life, a, &command); err != nil {
+			us.replies.write(&command, schemas.ReplyFailed, err.Error())
+			return
+		}
+		us.replies.write(&command, schemas.ReplyDone, "the agent runs the installer; its own report follows as an event")
 	}()
 }
 
-func (g *Gateway) runUpgrade(ctx context.Context, a *agent, c *schemas.Command) error {
+// await waits until an upgrade may run; false when the gateway has ended before.
+func (us *upgrades) await(c *schemas.Command) bool {
+	for {
+		select {
+		case us.running <- struct{}{}:
+			return true
+		case <-time.After(upgradeWord):
+			us.replies.write(c, schemas.ReplyProgress, "waiting for others to end")
+		case <-us.life.Done():
+			us.replies.write(c, schemas.ReplyFailed, "the gateway has ended")
+			return false
+		}
+	}
+}
+
+func (us *upgrades) run(ctx context.Context, a Agent, c *schemas.Command) error {
 	u := c.Upgrade
 	if !schemas.ValidSharedPath(u.File) || strings.ContainsAny(u.File, "/ ") || strings.ContainsAny(u.Installer, "/\\ ") {
 		return fmt.Errorf("package %q or installer %q is no plain name", u.File, u.Installer)
 	}
-	data, err := g.svc.Packages.Package(ctx, u)
+	data, err := us.packages.Package(ctx, u)
 	if err != nil {
 		return err
 	}
-	if _, err := g.ask(ctx, a, "com lock_restart -1", requestTimeout); err != nil {
+	if _, err := us.requests.ask(ctx, a, "com lock_restart -1", requestTimeout); err != nil {
 		return fmt.Errorf("lock: %w", err)
 	}
 	step := func(command string, params any, timeout time.Duration) (string, error) {
@@ -97,7 +101,7 @@ func (g *Gateway) runUpgrade(ctx context.Context, a *agent, c *schemas.Command) 
 		if err != nil {
 			return "", err
 		}
-		text, err := g.ask(ctx, a, "upgrade "+string(b), timeout)
+		text, err := us.requests.ask(ctx, a, "upgrade "+string(b), timeout)
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", command, err)
 		}
@@ -135,7 +139,7 @@ func (g *Gateway) runUpgrade(ctx context.Context, a *agent, c *schemas.Command) 
 		}
 		if sent += n; time.Since(told) > 5*time.Second {
 			told = time.Now()
-			g.reply(c, schemas.ReplyProgress, fmt.Sprintf("%d of %d bytes", sent, len(data)))
+			us.replies.write(c, schemas.ReplyProgress, fmt.Sprintf("%d of %d bytes", sent, len(data)))
 		}
 	}
 	if _, err := step("close", map[string]any{"file": u.File}, requestTimeout); err != nil {
@@ -158,31 +162,7 @@ func (g *Gateway) runUpgrade(ctx context.Context, a *agent, c *schemas.Command) 
 	return nil
 }
 
-// ask is request for a caller that waits.
-func (g *Gateway) ask(ctx context.Context, a *agent, text string, timeout time.Duration) (string, error) {
-	type outcome struct {
-		text string
-		err  error
-	}
-	r, ok := g.route(a, time.Now())
-	if !ok {
-		return "", errors.New("the agent is not connected here any more")
-	}
-	ch := make(chan outcome, 1)
-	g.request(a, &r, text, timeout, func(answer string, err error) { ch <- outcome{answer, err} })
-	select {
-	case o := <-ch:
-		return o.text, o.err
-	case <-ctx.Done():
-		return "", ctx.Err()
-	}
-}
-
-// upgradeReported passes on an agent's report of its upgrade, and confirms it:
-// until then the agent repeats it.
-//
-// Source: spec/agent-protocol.md §8a "Upgrade over this channel".
-func (g *Gateway) upgradeReported(a *agent, text []byte, now time.Time) {
+func (us *upgrades) reported(a Agent, text []byte, now time.Time) {
 	var r struct {
 		Command    string `json:"command"`
 		Parameters struct {
@@ -198,9 +178,9 @@ func (g *Gateway) upgradeReported(a *agent, text []byte, now time.Time) {
 	if r.Parameters.Error != 0 || r.Parameters.Status == "Failed" {
 		status = schemas.ReplyFailed
 	}
-	c := schemas.Command{ID: schemas.UpgradeReport, Kind: schemas.CommandUpgrade, AgentID: a.reg.ID, Origin: g.cfg.Node}
-	g.reply(&c, status, r.Parameters.Message)
-	if to, ok := g.route(a, now); ok {
-		g.request(a, &to, `upgrade {"command":"clear_upgrade_result","parameters":{}}`, requestTimeout, func(string, error) {})
+	c := schemas.Command{ID: schemas.UpgradeReport, Kind: schemas.CommandUpgrade, AgentID: a.ID(), Origin: us.replies.node}
+	us.replies.write(&c, status, r.Parameters.Message)
+	if to, ok := a.Route(now); ok {
+		us.requests.send(a, to, `upgrade {"command":"clear_upgrade_result","parameters":{}}`, requestTimeout, func(string, error) {})
 	}
 }
