@@ -77,14 +77,14 @@ func BenchmarkIdleConnection(b *testing.B) {
 		}
 		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 			g.srv.InFlight()
-			g.mu.RLock()
+			g.fleet.mu.RLock()
 			left := 0
-			for _, a := range g.agents {
-				if a.conn != nil {
+			for _, a := range g.fleet.agents {
+				if a.bound.conn != nil {
 					left++
 				}
 			}
-			g.mu.RUnlock()
+			g.fleet.mu.RUnlock()
 			if left == 0 {
 				break
 			}

@@ -300,9 +300,9 @@ func TestAClaimElsewhereEndsTheConnectionHere(t *testing.T) {
 	// The other's claim comes before this one's, so it has lost.
 	b.reg.read(other)
 	b.reg.read(mine)
-	b.g.mu.RLock()
-	lost := b.g.agents["001"].lost
-	b.g.mu.RUnlock()
+	b.g.fleet.mu.RLock()
+	lost := b.g.fleet.agents["001"].bound.lost
+	b.g.fleet.mu.RUnlock()
 	if !lost.IsZero() {
 		t.Fatal("the later claim has lost")
 	}
@@ -318,9 +318,9 @@ func TestAClaimElsewhereEndsTheConnectionHere(t *testing.T) {
 	other.Claim = true
 	b.reg.read(other)
 	c.expect(keepalive, "#!-agent ack ") // may have been on its way
-	b.g.mu.Lock()
-	b.g.agents["001"].lost = time.Now().Add(-time.Minute)
-	b.g.mu.Unlock()
+	b.g.fleet.mu.Lock()
+	b.g.fleet.agents["001"].bound.lost = time.Now().Add(-time.Minute)
+	b.g.fleet.mu.Unlock()
 	c.send(keepalive)
 	c.ends("two holders of a key")
 	if n := testutil.ToFloat64(b.g.m.conflicts); n != 1 {

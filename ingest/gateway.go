@@ -5,164 +5,31 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"vedette/ingest/deliver"
 	"vedette/ingest/listen"
 	"vedette/ingest/secure"
 	"vedette/ingest/session"
 	"vedette/internal/registry"
+	"vedette/internal/retry"
 	"vedette/schemas"
 )
 
 const (
-	// holdTime is how long a unit of an unknown agent waits for a key that was
-	// given on another node a moment ago; holdsMax bounds how many wait.
-	holdTime = time.Second
-	holdsMax = 1024
 	// claimTime is how long a new connection waits for its agent's old one,
 	// whose end may not have been noticed yet.
 	claimTime = 500 * time.Millisecond
 	// eventOverhead is the cost of an event besides its text, in bytes.
 	eventOverhead = 256
-	// logEvery bounds the log of refused connections, per reason.
-	logEvery = 10 * time.Second
 )
-
-// agent is the gateway's state of an agent that has talked to it.
-type agent struct {
-	g   *Gateway
-	reg registry.Agent
-	key *secure.Key
-	// method is the cipher of the agent's latest message.
-	method atomic.Uint32
-	// revoked is set when the agent was removed or replaced.
-	revoked atomic.Bool
-
-	// conn is the connection that is bound to the agent, session its name in the
-	// presence records. claimSeen says that its claim has been read back; lost,
-	// since when another connection's claim came after it. udp is where the
-	// agent's last control message on UDP came from. Guarded by Gateway.mu.
-	conn      *listen.Conn
-	session   string
-	claimSeen bool
-	lost      time.Time
-	udp       udpPeer
-
-	reclaim  atomic.Bool  // the next keepalive is to say that it holds the agent
-	conflict atomic.Int64 // when two holders of the key were last reported
-	delivery deliver.State
-
-	// One presence record of an agent is under way at most; a newer record
-	// replaces the waiting one.
-	presMu      sync.Mutex
-	presPending bool
-	presNext    *schemas.Presence
-}
-
-// agent returns the state of a registered agent.
-func (g *Gateway) agent(id string) (*agent, bool) {
-	g.mu.RLock()
-	a, ok := g.agents[id]
-	g.mu.RUnlock()
-	if ok {
-		return a, true
-	}
-	reg, ok := g.reg.Agent(id)
-	if !ok {
-		return nil, false
-	}
-	fresh := &agent{g: g, reg: reg, key: secure.NewKey(reg.ID, reg.Name, reg.Key.Reveal())}
-	g.mu.Lock()
-	if a, ok = g.agents[id]; !ok {
-		a = fresh
-		g.agents[id] = a
-	}
-	g.mu.Unlock()
-	// A removal that came between has not seen the entry.
-	if now, ok := g.reg.Agent(id); !ok || now.Key != a.reg.Key {
-		g.forget(id)
-		return nil, false
-	}
-	return a, true
-}
-
-// forget ends an agent's connection and drops its state.
-func (g *Gateway) forget(id string) {
-	g.mu.Lock()
-	a := g.agents[id]
-	delete(g.agents, id)
-	var conn *listen.Conn
-	if a != nil {
-		a.revoked.Store(true)
-		conn = a.conn
-	}
-	g.mu.Unlock()
-	if conn != nil {
-		conn.Kill(reasonKeyChanged)
-	}
-	if g.udp != nil {
-		g.udp.forget(id)
-	}
-}
 
 // onChange follows the registry. It runs where the registry is read.
 func (g *Gateway) onChange(c registry.Change) {
-	if c.Kind != registry.ChangeKey {
+	if c.Kind == registry.ChangeKey {
+		g.fleet.keyChanged(c.Agent.ID)
+	} else {
 		g.deliver.Regrouped(&c.Agent)
-		return
 	}
-	g.forget(c.Agent.ID)
-	g.mu.Lock()
-	for _, ch := range g.waiters[c.Agent.ID] {
-		close(ch)
-	}
-	delete(g.waiters, c.Agent.ID)
-	g.mu.Unlock()
-}
-
-// await waits a moment for an agent that is not known yet.
-func (g *Gateway) await(id string, c *listen.Conn) (*agent, bool) {
-	if !schemas.ValidAgentID(id) {
-		return nil, false
-	}
-	ch := make(chan struct{})
-	g.mu.Lock()
-	if g.holds >= holdsMax {
-		g.mu.Unlock()
-		return nil, false
-	}
-	g.holds++
-	g.waiters[id] = append(g.waiters[id], ch)
-	g.mu.Unlock()
-	defer func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.holds--
-		left := g.waiters[id][:0]
-		for _, w := range g.waiters[id] {
-			if w != ch {
-				left = append(left, w)
-			}
-		}
-		if len(left) == 0 {
-			delete(g.waiters, id)
-		} else {
-			g.waiters[id] = left
-		}
-	}()
-	if a, ok := g.agent(id); ok { // it came before the waiting began
-		return a, true
-	}
-	t := time.NewTimer(holdTime)
-	defer t.Stop()
-	select {
-	case <-ch:
-	case <-t.C:
-	case <-g.stopping:
-	}
-	return g.agent(id)
 }
 
 // link is one connection's side of the gateway. All its methods run on the
@@ -220,13 +87,10 @@ func (l *link) identify(unit []byte) (*agent, []byte, error) {
 		ok bool
 	)
 	if id == nil {
-		var reg registry.Agent
-		if reg, ok = l.g.reg.AgentByHost(schemas.AddressText(l.c.Source())); ok {
-			a, ok = l.g.agent(reg.ID)
-		}
+		a, ok = l.g.fleet.byHost(schemas.AddressText(l.c.Source()))
 		l.byHost = ok
-	} else if a, ok = l.g.agent(string(id)); !ok {
-		a, ok = l.g.await(string(id), l.c)
+	} else if a, ok = l.g.fleet.get(string(id)); !ok {
+		a, ok = l.g.fleet.await(string(id))
 	}
 	if !ok {
 		l.g.unknown(string(id), l.c.Source())
@@ -243,8 +107,8 @@ func (l *link) identify(unit []byte) (*agent, []byte, error) {
 //
 // Source: spec/agent-protocol.md §3, spec/enrollment.md §9.
 func (g *Gateway) unknown(id string, source netip.Addr) {
-	if g.svc.Keys != nil {
-		g.svc.Keys.Unknown(id, schemas.AddressText(source))
+	if g.keys != nil {
+		g.keys.Unknown(id, schemas.AddressText(source))
 	}
 }
 
@@ -283,7 +147,7 @@ func (l *link) message(a *agent, body []byte, now time.Time) error {
 
 	// The answer goes first: it must not wait for the brokers.
 	if r.Reply != "" {
-		l.c.Send(l.g.seal(a, r.Reply))
+		l.c.Send(a.seal(r.Reply))
 	}
 	return l.g.follow(a, l.s, &r, l.c, now)
 }
@@ -298,7 +162,7 @@ func (g *Gateway) follow(a *agent, s *session.Session, r *session.Result, c *lis
 		g.m.labels.Inc()
 	}
 	if r.WritePresence {
-		g.writePresence(a, s.Presence())
+		g.presences.write(a, s.Presence())
 	}
 	switch r.Kind {
 	case session.Keepalive:
@@ -336,23 +200,12 @@ func (g *Gateway) follow(a *agent, s *session.Session, r *session.Result, c *lis
 // an agent that is connected elsewhere.
 func (l *link) claim(a *agent, control bool, now time.Time) error {
 	for wait := (time.Time{}); ; {
-		l.g.mu.Lock()
-		holder := a.conn
-		if holder == l.c || holder == nil {
-			if control {
-				l.bind(a)
-			}
-			l.g.mu.Unlock()
-			return nil
+		bound, replaced, holder := l.g.fleet.claim(a, l.c, l.connection, control, now)
+		l.bound = l.bound || bound
+		if replaced != nil {
+			replaced.Kill(reasonOvertaken)
 		}
-		silent := now.Sub(holder.LastSeen())
-		overtake := l.g.cfg.OvertakeTime > 0 && silent > l.g.cfg.OvertakeTime
-		if overtake {
-			l.bind(a)
-		}
-		l.g.mu.Unlock()
-		if overtake {
-			holder.Kill(reasonOvertaken)
+		if holder == nil {
 			return nil
 		}
 		if wait.IsZero() {
@@ -376,17 +229,17 @@ func (l *link) claim(a *agent, control bool, now time.Time) error {
 // others that the agent's silence is not its own.
 func (l *link) Life() {
 	if l.a != nil {
-		l.c.Send(l.g.seal(l.a, secure.AckText))
+		l.c.Send(l.a.seal(secure.AckText))
 		if l.s.HeldBack(time.Now()) {
-			l.g.writePresence(l.a, l.s.Presence())
+			l.g.presences.write(l.a, l.s.Presence())
 		}
 	}
 }
 
 // Closed releases the agent.
 func (l *link) Closed() {
-	if l.bound {
-		l.release()
+	if l.bound && l.a != nil {
+		l.g.fleet.release(l.a, l.c)
 	}
 }
 
@@ -417,7 +270,7 @@ func (g *Gateway) identity(a *agent, address, connection string) session.Identit
 
 // logRefused logs refused units; the counters have them all.
 func (g *Gateway) logRefused(r listen.Reason, a *agent, source netip.Addr, now time.Time) {
-	if !g.logNow(r, now) {
+	if !g.complaints.due(r, now) {
 		return
 	}
 	id := ""
@@ -427,13 +280,19 @@ func (g *Gateway) logRefused(r listen.Reason, a *agent, source netip.Addr, now t
 	g.log.Warn("agent connection refused", "reason", string(r), "agent_id", id, "source", source.String())
 }
 
-// logNow allows one line per reason and logEvery.
-func (g *Gateway) logNow(r listen.Reason, now time.Time) bool {
-	g.logMu.Lock()
-	defer g.logMu.Unlock()
-	if now.Sub(g.logged[r]) < logEvery {
+// complaints limits log lines to one per reason and retry.LogEvery. mu guards
+// last.
+type complaints struct {
+	mu   sync.Mutex
+	last map[listen.Reason]time.Time // reasons are a closed set
+}
+
+func (cs *complaints) due(r listen.Reason, now time.Time) bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if now.Sub(cs.last[r]) < retry.LogEvery {
 		return false
 	}
-	g.logged[r] = now // reasons are a closed set
+	cs.last[r] = now
 	return true
 }

@@ -39,38 +39,28 @@ type Producer interface {
 	Healthy() bool
 }
 
-// Gateway is the role that agents connect to.
+// Gateway is the role that agents connect to. It has no lock: the first group of
+// fields does not change after New, and its parts lock for themselves; the second
+// group changes atomically.
 type Gateway struct {
-	cfg  Config
-	reg  Registry
-	prod Producer
-	log  *slog.Logger
-	m    *metrics
-	srv  *listen.Server
-	udp  *udpPort // nil without
-	svc  Services
+	cfg        Config
+	reg        Registry
+	prod       Producer
+	log        *slog.Logger
+	m          *metrics
+	keys       KeyRequester // nil without
+	srv        *listen.Server
+	udp        *udpPort // nil without
+	fleet      *fleet
+	presences  *presences
+	deliver    *deliver.Delivery
+	decoders   *secure.Pool[*secure.Decoder]
+	complaints *complaints
+	run        string        // this run of the process, in presence records
+	stopping   chan struct{} // closed when Run begins to end
 
-	connections atomic.Uint64 // numbers connections in presence records
-	run         string        // this run of the process, in front of the number
-	deliver     *deliver.Delivery
-
-	stopping chan struct{} // closed when Run begins to end
-	serving  atomic.Bool
-	presence atomic.Int64 // presence records under way
-
-	decoders *secure.Pool[*secure.Decoder]
-	encoders *secure.Pool[*secure.Encoder]
-
-	counterMu sync.Mutex
-	counter   secure.Counter
-
-	logMu  sync.Mutex
-	logged map[listen.Reason]time.Time
-
-	mu      sync.RWMutex // guards the fields below; no other lock is taken under it
-	agents  map[string]*agent
-	waiters map[string][]chan struct{}
-	holds   int
+	connections atomic.Uint64 // numbers connections in presence records, behind run
+	serving     atomic.Bool
 }
 
 // New checks the configuration and binds the port.
@@ -80,14 +70,10 @@ func New(cfg Config, reg Registry, prod Producer, svc Services, log *slog.Logger
 	}
 	cfg.Limits.WindowBytes, cfg.Limits.TotalBytes, cfg.Limits.Connections = cfg.WindowBytes, cfg.TotalBytes, cfg.MaxConnections
 	g := &Gateway{
-		cfg: cfg, reg: reg, prod: prod, log: log, stopping: make(chan struct{}), run: secret.RandomHex(4), svc: svc,
-		decoders: secure.NewPool(secure.NewDecoder),
-		encoders: secure.NewPool(func() *secure.Encoder { return &secure.Encoder{} }),
-		logged:   map[listen.Reason]time.Time{}, agents: map[string]*agent{}, waiters: map[string][]chan struct{}{},
+		cfg: cfg, reg: reg, prod: prod, log: log, keys: svc.Keys, stopping: make(chan struct{}), run: secret.RandomHex(4),
+		decoders:   secure.NewPool(secure.NewDecoder),
+		complaints: &complaints{last: map[listen.Reason]time.Time{}},
 	}
-	// The counter must grow over restarts and has no file: it advances by one per
-	// 9,997 messages, so never faster than the clock it starts from.
-	g.counter.Global = uint64(max(time.Now().Unix(), 0))
 	g.m = newMetrics(promReg, func() float64 {
 		if g.srv == nil {
 			return 0
@@ -101,7 +87,9 @@ func New(cfg Config, reg Registry, prod Producer, svc Services, log *slog.Logger
 		return nil, fmt.Errorf("agent port: %w", err)
 	}
 	g.srv = srv
-	g.deliver = deliver.New(deliver.Config{Node: cfg.Node, PushBytesPerSecond: cfg.PushBytesPerSecond}, fleet{g}, reg, prod, svc.Deliver, log, promReg)
+	g.fleet = newFleet(&cfg, reg, newSealer(), g.stopping)
+	g.presences = &presences{reg: reg, results: g.m.presence}
+	g.deliver = deliver.New(deliver.Config{Node: cfg.Node, PushBytesPerSecond: cfg.PushBytesPerSecond}, g.fleet, reg, prod, svc.Deliver, log, promReg)
 	if cfg.ListenUDP != "" {
 		if g.udp, err = newUDPPort(g, cfg.ListenUDP); err != nil {
 			_ = srv.Close()
@@ -176,9 +164,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if stop() {
 		close(g.stopping)
 	}
-	for end := time.Now().Add(g.cfg.Limits.DrainRead); g.presence.Load() > 0 && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond)
-	}
+	g.presences.drain(g.cfg.Limits.DrainRead)
 	return err
 }
 
@@ -204,7 +190,7 @@ func (g *Gateway) produce(c *listen.Conn, e *schemas.Event, received prometheus.
 			g.m.written.Inc()
 		} else {
 			g.m.refused.WithLabelValues(refusedProduce).Inc()
-			if g.logNow(refusedProduce, time.Now()) {
+			if g.complaints.due(refusedProduce, time.Now()) {
 				g.log.Error("events are refused by the brokers", "err", err)
 			}
 		}
@@ -214,44 +200,4 @@ func (g *Gateway) produce(c *listen.Conn, e *schemas.Event, received prometheus.
 		}
 	})
 	return true
-}
-
-// writePresence writes an agent's presence unless one is under way; then the
-// newest follows it. So a broker that is away costs one record per agent.
-func (g *Gateway) writePresence(a *agent, p schemas.Presence) {
-	if a.revoked.Load() { // its tombstone is the last word
-		return
-	}
-	a.presMu.Lock()
-	if a.presPending {
-		p.Claim = p.Claim || a.presNext != nil && a.presNext.Claim && a.presNext.Session == p.Session
-		a.presNext = &p
-		a.presMu.Unlock()
-		return
-	}
-	a.presPending = true
-	a.presMu.Unlock()
-	g.presence.Add(1)
-	g.reg.SetPresence(p, func(err error) {
-		result := "written"
-		if err != nil {
-			result = "failed"
-			if p.Claim { // otherwise the records after it would count for nothing
-				a.reclaim.Store(true)
-			}
-		}
-		g.m.presence.WithLabelValues(result).Inc()
-		a.presMu.Lock()
-		next := a.presNext
-		a.presPending, a.presNext = false, nil
-		a.presMu.Unlock()
-		if next != nil && err == nil {
-			go func() { // not on the client's goroutine, which must not wait for its own buffer
-				g.writePresence(a, *next)
-				g.presence.Add(-1)
-			}()
-			return
-		}
-		g.presence.Add(-1)
-	})
 }

@@ -4,36 +4,13 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"sync"
 	"time"
 
 	"vedette/ingest/deliver"
 	"vedette/ingest/listen"
 	"vedette/ingest/secure"
 )
-
-// fleet shows the gateway's agents to deliver.
-type fleet struct{ g *Gateway }
-
-// Agent implements deliver.Fleet.
-func (f fleet) Agent(id string) (deliver.Agent, bool) {
-	f.g.mu.RLock()
-	defer f.g.mu.RUnlock()
-	a, ok := f.g.agents[id]
-	return a, ok
-}
-
-// Connected implements deliver.Fleet.
-func (f fleet) Connected() []deliver.Agent {
-	f.g.mu.RLock()
-	defer f.g.mu.RUnlock()
-	out := make([]deliver.Agent, 0, len(f.g.agents))
-	for _, a := range f.g.agents {
-		if a.conn != nil || a.udp.addr.IsValid() {
-			out = append(out, a)
-		}
-	}
-	return out
-}
 
 // ID implements deliver.Agent.
 func (a *agent) ID() string { return a.reg.ID }
@@ -47,18 +24,23 @@ func (a *agent) Delivery() *deliver.State { return &a.delivery }
 //
 // Source: spec/agent-protocol.md §8, end.
 func (a *agent) Route(now time.Time) (deliver.Route, bool) {
-	a.g.mu.RLock()
-	conn, udp := a.conn, a.udp
-	a.g.mu.RUnlock()
-	silent := a.g.cfg.DisconnectionTime
+	a.fleet.mu.RLock()
+	conn, udp := a.bound.conn, a.bound.udp
+	a.fleet.mu.RUnlock()
 	switch {
 	case a.revoked.Load():
 		return nil, false
 	case conn != nil:
-		return stream{a, conn}, now.Sub(conn.LastSeen()) < silent
+		return stream{a, conn}, now.Sub(conn.LastSeen()) < a.fleet.silent
+	case udp.addr.IsValid():
+		return datagrams{a, udp.port, udp.addr}, now.Sub(udp.seen) < a.fleet.silent
 	}
-	return datagrams{a, a.g.udp, udp.addr}, a.g.udp != nil && udp.addr.IsValid() && now.Sub(udp.seen) < silent
+	return nil, false
 }
+
+// seal returns the frame that carries payload, of 1 to secure.MaxPayload bytes,
+// to the agent.
+func (a *agent) seal(payload string) []byte { return a.fleet.sealer.seal(a, payload) }
 
 // stream is the route over a TCP connection.
 type stream struct {
@@ -66,10 +48,10 @@ type stream struct {
 	conn *listen.Conn
 }
 
-func (s stream) Send(payload string) bool { return s.conn.Send(s.a.g.seal(s.a, payload)) }
+func (s stream) Send(payload string) bool { return s.conn.Send(s.a.seal(payload)) }
 
 func (s stream) SendBulk(payload string, timeout time.Duration) bool {
-	return s.conn.SendWait(s.a.g.seal(s.a, payload), timeout)
+	return s.conn.SendWait(s.a.seal(payload), timeout)
 }
 
 func (s stream) Datagram() bool { return false }
@@ -82,21 +64,35 @@ type datagrams struct {
 }
 
 func (d datagrams) Send(payload string) bool {
-	return d.port.write(d.a.g.seal(d.a, payload)[secure.FrameHeader:], d.to)
+	return d.port.write(d.a.seal(payload)[secure.FrameHeader:], d.to)
 }
 
 func (d datagrams) SendBulk(payload string, _ time.Duration) bool { return d.Send(payload) }
 
 func (d datagrams) Datagram() bool { return true }
 
-// seal returns the frame that carries payload, of 1 to secure.MaxPayload bytes,
-// to an agent.
-func (g *Gateway) seal(a *agent, payload string) []byte {
-	g.counterMu.Lock()
-	global, local := g.counter.Next()
-	g.counterMu.Unlock()
-	e := g.encoders.Get()
-	defer g.encoders.Put(e)
+// sealer encrypts messages to agents. mu guards counter.
+type sealer struct {
+	encoders *secure.Pool[*secure.Encoder]
+
+	mu      sync.Mutex
+	counter secure.Counter
+}
+
+func newSealer() *sealer {
+	s := &sealer{encoders: secure.NewPool(func() *secure.Encoder { return &secure.Encoder{} })}
+	// The counter must grow over restarts and has no file: it advances by one per
+	// 9,997 messages, so never faster than the clock it starts from.
+	s.counter.Global = uint64(max(time.Now().Unix(), 0))
+	return s
+}
+
+func (s *sealer) seal(a *agent, payload string) []byte {
+	s.mu.Lock()
+	global, local := s.counter.Next()
+	s.mu.Unlock()
+	e := s.encoders.Get()
+	defer s.encoders.Put(e)
 	frame := make([]byte, secure.FrameHeader, 192+len(payload))
 	frame, err := e.Append(frame, a.key, secure.Method(a.method.Load()), "", uint16(rand.Uint32()), global, local, []byte(payload))
 	if err != nil {
