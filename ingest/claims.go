@@ -76,5 +76,3 @@ func (g *Gateway) conflict(a *agent, gateway, address string, now time.Time) {
 
 // locationGateway is where events come from that 4.14 has nothing like.
 const locationGateway = "vedette-ingest"
-
-var _ listen.Peer = (*link)(nil)
