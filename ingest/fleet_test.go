@@ -697,3 +697,42 @@ func TestAgentsOnUDP(t *testing.T) {
 	c.send("#!-agent shutdown ")
 	b.wait("the goodbye", func() bool { p, _ := b.reg.Presence("001"); return p.State == schemas.StateDisconnected })
 }
+
+// An agent on UDP that is registered anew begins anew; its old key reaches nobody.
+func TestANewKeyEndsTheOldOneOnUDP(t *testing.T) {
+	t.Parallel()
+	b := startWith(t, deliver.Services{Verify: func(*schemas.Record) bool { return true }}, func(c *Config) { c.ListenUDP = "127.0.0.1:0" })
+	old := b.dialUDP("001", "ag1", "key-1")
+	old.send("#!-agent startup ")
+	if got := old.answer(); got != "#!-agent ack " {
+		t.Fatalf("the startup was answered by %q", got)
+	}
+	before, ok := b.g.fleet.Agent("001")
+	if !ok {
+		t.Fatal("an agent that was answered is not in the fleet")
+	}
+	if _, reachable := before.Route(time.Now()); !reachable {
+		t.Fatal("an agent that was answered is not reachable")
+	}
+	b.reg.remove("001")
+	if _, reachable := before.Route(time.Now()); reachable {
+		t.Error("a removed agent is reachable")
+	}
+	b.reg.put("001", "ag1", "any", "key-2")
+	old.send("#!-agent startup ")
+	b.wait("the old key's refusal", func() bool { return testutil.ToFloat64(b.g.m.units.WithLabelValues(string(reasonKey))) == 1 })
+	b.g.Delivery().OnCommand(command(t, schemas.Command{ID: "early", Kind: schemas.CommandControl, AgentID: "001", Text: "force_reconnect"}))
+	fresh := b.dialUDP("001", "ag1", "key-2")
+	fresh.send("#!-agent startup ")
+	if got := fresh.answer(); got != "#!-agent ack " {
+		t.Errorf("the startup with the new key was answered by %q", got)
+	}
+	b.g.Delivery().OnCommand(command(t, schemas.Command{ID: "late", Kind: schemas.CommandControl, AgentID: "001", Text: "force_reconnect"}))
+	if got := fresh.answer(); got != "#!-force_reconnect" {
+		t.Errorf("the command came as %q", got)
+	}
+	b.wait("the outcome", func() bool { return len(b.prod.repliesSoFar()) == 1 })
+	if d := cmp.Diff([]string{"late sent "}, b.prod.repliesSoFar()); d != "" {
+		t.Errorf("outcomes differ (-want +got):\n%s", d)
+	}
+}
