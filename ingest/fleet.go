@@ -48,7 +48,7 @@ type binding struct {
 	session   string
 	claimSeen bool
 	lost      time.Time
-	udp       udpPeer
+	udp       *udpPeer // nil without UDP, which most agents do not use
 }
 
 // fleet holds the agents that have talked to this gateway: their keys, and how
@@ -201,7 +201,7 @@ func (f *fleet) Connected() []deliver.Agent {
 	defer f.mu.RUnlock()
 	out := make([]deliver.Agent, 0, len(f.agents))
 	for _, a := range f.agents {
-		if a.bound.conn != nil || a.bound.udp.addr.IsValid() {
+		if a.bound.conn != nil || a.bound.udp != nil && a.bound.udp.addr.IsValid() {
 			out = append(out, a)
 		}
 	}
@@ -278,11 +278,14 @@ func (f *fleet) claimRead(rec, current *schemas.Presence, stale bool) (loser *ag
 	return nil, nil, ""
 }
 
-// udpPeer returns where an agent was last heard of on UDP.
-func (f *fleet) udpPeer(a *agent) udpPeer {
+// session returns the agent's session of an address on UDP; nil if it has none.
+func (f *fleet) session(a *agent, address string) *udpSession {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return a.bound.udp
+	if p := a.bound.udp; p != nil && p.session.address == address {
+		return p.session
+	}
+	return nil
 }
 
 // heard notes a message of an agent on UDP. Only control messages move the
@@ -290,7 +293,7 @@ func (f *fleet) udpPeer(a *agent) udpPeer {
 func (f *fleet) heard(a *agent, port *udpPort, from netip.AddrPort, control bool, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p := &a.bound.udp
+	p := a.bound.udp // setSession has made it
 	if control {
 		p.port, p.addr = port, from
 	}
@@ -302,9 +305,14 @@ func (f *fleet) heard(a *agent, port *udpPort, from netip.AddrPort, control bool
 func (f *fleet) setSession(a *agent, s *udpSession) *udpSession {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if now := a.bound.udp.session; now != nil && now.address == s.address {
-		return now
+	p := a.bound.udp
+	switch {
+	case p == nil:
+		a.bound.udp = &udpPeer{session: s}
+	case p.session.address == s.address:
+		return p.session
+	default:
+		p.session = s
 	}
-	a.bound.udp.session = s
 	return s
 }

@@ -25,7 +25,10 @@ func (a *agent) Delivery() *deliver.State { return &a.delivery }
 // Source: spec/agent-protocol.md §8, end.
 func (a *agent) Route(now time.Time) (deliver.Route, bool) {
 	a.fleet.mu.RLock()
-	conn, udp := a.bound.conn, a.bound.udp
+	conn, udp := a.bound.conn, udpPeer{}
+	if a.bound.udp != nil {
+		udp = *a.bound.udp
+	}
 	a.fleet.mu.RUnlock()
 	switch {
 	case a.revoked.Load():

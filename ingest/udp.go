@@ -24,7 +24,8 @@ const (
 	udpReceiveBuffer = 4 << 20
 )
 
-// udpPeer is where an agent was last heard of on UDP, and what it said there.
+// udpPeer is where an agent was last heard of on UDP. Before its first control
+// message there, addr is the zero value and port is nil. session is never nil.
 type udpPeer struct {
 	port    *udpPort
 	addr    netip.AddrPort // of its last control message
@@ -192,7 +193,7 @@ func (u *udpPort) unit(unit []byte, from netip.AddrPort, now time.Time) (*agent,
 // session returns the state of an agent on UDP, new when it comes from another address.
 func (u *udpPort) session(a *agent, from netip.AddrPort) *udpSession {
 	address := from.Addr().String()
-	if s := u.g.fleet.udpPeer(a).session; s != nil && s.address == address {
+	if s := u.g.fleet.session(a, address); s != nil {
 		return s
 	}
 	p, _ := u.g.reg.Presence(a.reg.ID)

@@ -84,6 +84,7 @@ func (us *upgrades) await(c *schemas.Command) bool {
 	}
 }
 
+// run brings a package to an agent and has it installed.
 func (us *upgrades) run(ctx context.Context, a Agent, c *schemas.Command) error {
 	u := c.Upgrade
 	if !schemas.ValidSharedPath(u.File) || strings.ContainsAny(u.File, "/ ") || strings.ContainsAny(u.Installer, "/\\ ") {
@@ -96,32 +97,40 @@ func (us *upgrades) run(ctx context.Context, a Agent, c *schemas.Command) error 
 	if _, err := us.requests.ask(ctx, a, "com lock_restart -1", requestTimeout); err != nil {
 		return fmt.Errorf("lock: %w", err)
 	}
-	step := func(command string, params any, timeout time.Duration) (string, error) {
-		b, err := json.Marshal(map[string]any{"command": command, "parameters": params})
-		if err != nil {
-			return "", err
-		}
-		text, err := us.requests.ask(ctx, a, "upgrade "+string(b), timeout)
-		if err != nil {
-			return "", fmt.Errorf("%s: %w", command, err)
-		}
-		var answer struct {
-			Error   int    `json:"error"`
-			Message string `json:"message"`
-		}
-		if err := json.Unmarshal([]byte(text), &answer); err != nil {
-			return "", fmt.Errorf("%s: the agent answered %.100q", command, text)
-		}
-		if answer.Error != 0 {
-			return "", fmt.Errorf("%s: the agent answered error %d: %.200s", command, answer.Error, answer.Message)
-		}
-		return answer.Message, nil
+	if err := us.openFile(ctx, a, u); err != nil {
+		return err
 	}
+	if err := us.writeFile(ctx, a, c, data); err != nil {
+		return err
+	}
+	if _, err := us.step(ctx, a, "close", map[string]any{"file": u.File}, requestTimeout); err != nil {
+		return err
+	}
+	sum, err := us.step(ctx, a, "sha1", map[string]any{"file": u.File}, requestTimeout)
+	if err != nil {
+		return err
+	}
+	if !strings.EqualFold(sum, u.SHA1) {
+		return fmt.Errorf("the agent has received another file: SHA-1 %.60s instead of %s", sum, u.SHA1)
+	}
+	status, err := us.step(ctx, a, "upgrade", map[string]any{"file": u.File, "installer": u.Installer}, upgradeInstallTime)
+	if err != nil {
+		return err
+	}
+	if status != "0" {
+		return fmt.Errorf("the installer %s ended with %.60s", u.Installer, status)
+	}
+	return nil
+}
+
+// openFile opens the package's file on the agent, at the latest with the last of
+// upgradeOpenTries.
+func (us *upgrades) openFile(ctx context.Context, a Agent, u *schemas.AgentUpgrade) error {
 	pause := retry.Backoff{Min: time.Second, Max: 2 * time.Second}
 	for try := 1; ; try++ {
-		_, err := step("open", map[string]any{"file": u.File, "mode": "wb"}, requestTimeout)
+		_, err := us.step(ctx, a, "open", map[string]any{"file": u.File, "mode": "wb"}, requestTimeout)
 		if err == nil {
-			break
+			return nil
 		}
 		if try == upgradeOpenTries || ctx.Err() != nil {
 			return err
@@ -130,11 +139,15 @@ func (us *upgrades) run(ctx context.Context, a Agent, c *schemas.Command) error 
 			return err
 		}
 	}
-	sent := 0
+}
+
+// writeFile sends the package in chunks, and says every five seconds how far it is.
+func (us *upgrades) writeFile(ctx context.Context, a Agent, c *schemas.Command, data []byte) error {
+	u, sent := c.Upgrade, 0
 	for told := time.Now(); sent < len(data); {
 		n := min(u.ChunkBytes, len(data)-sent)
 		chunk := base64.StdEncoding.EncodeToString(data[sent : sent+n])
-		if _, err := step("write", map[string]any{"file": u.File, "buffer": chunk, "length": n}, requestTimeout); err != nil {
+		if _, err := us.step(ctx, a, "write", map[string]any{"file": u.File, "buffer": chunk, "length": n}, requestTimeout); err != nil {
 			return err
 		}
 		if sent += n; time.Since(told) > 5*time.Second {
@@ -142,24 +155,30 @@ func (us *upgrades) run(ctx context.Context, a Agent, c *schemas.Command) error 
 			us.replies.write(c, schemas.ReplyProgress, fmt.Sprintf("%d of %d bytes", sent, len(data)))
 		}
 	}
-	if _, err := step("close", map[string]any{"file": u.File}, requestTimeout); err != nil {
-		return err
-	}
-	sum, err := step("sha1", map[string]any{"file": u.File}, requestTimeout)
-	if err != nil {
-		return err
-	}
-	if !strings.EqualFold(sum, u.SHA1) {
-		return fmt.Errorf("the agent has received another file: SHA-1 %.60s instead of %s", sum, u.SHA1)
-	}
-	status, err := step("upgrade", map[string]any{"file": u.File, "installer": u.Installer}, upgradeInstallTime)
-	if err != nil {
-		return err
-	}
-	if status != "0" {
-		return fmt.Errorf("the installer %s ended with %.60s", u.Installer, status)
-	}
 	return nil
+}
+
+// step has the agent do one step of an upgrade, and returns its message.
+func (us *upgrades) step(ctx context.Context, a Agent, command string, params any, timeout time.Duration) (string, error) {
+	b, err := json.Marshal(map[string]any{"command": command, "parameters": params})
+	if err != nil {
+		return "", err
+	}
+	text, err := us.requests.ask(ctx, a, "upgrade "+string(b), timeout)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", command, err)
+	}
+	var answer struct {
+		Error   int    `json:"error"`
+		Message string `json:"message"`
+	}
+	if err := json.Unmarshal([]byte(text), &answer); err != nil {
+		return "", fmt.Errorf("%s: the agent answered %.100q", command, text)
+	}
+	if answer.Error != 0 {
+		return "", fmt.Errorf("%s: the agent answered error %d: %.200s", command, answer.Error, answer.Message)
+	}
+	return answer.Message, nil
 }
 
 func (us *upgrades) reported(a Agent, text []byte, now time.Time) {
