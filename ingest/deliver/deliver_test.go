@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"vedette/ingest/secure"
 	"vedette/internal/groups"
 	"vedette/internal/leaktest"
 	"vedette/internal/registry"
@@ -395,6 +396,50 @@ func TestAnUpgradeEndsWithTheFirstFailedStep(t *testing.T) {
 				time.Sleep(5 * time.Minute)
 				synctest.Wait()
 				same(t, "outcomes", s.outcomes(), []string{c.want})
+			})
+		})
+	}
+}
+
+// A chunk of no bytes would never end, and too large ones fit into no message.
+func TestAnUpgradesChunksAreBounded(t *testing.T) {
+	t.Parallel()
+	for chunk, want := range map[int]string{
+		-1: "u failed chunks of -1 bytes; 1 to 32768 are possible", 0: "u failed chunks of 0 bytes; 1 to 32768 are possible",
+		32769: "u failed chunks of 32769 bytes; 1 to 32768 are possible", 1: "", 32768: "",
+	} {
+		t.Run(fmt.Sprint(chunk), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s, a := world()
+				longest := 0
+				var mu sync.Mutex
+				d, _ := s.run(t, Services{Verify: anyone, Packages: fakePackages(strings.Repeat("x", 40_000))}, 1<<20)
+				steps := 0
+				a.route.onSend = func(payload string) {
+					mu.Lock()
+					defer mu.Unlock()
+					longest = max(longest, len(payload))
+					if steps++; steps < 6 {
+						go d.Answered(a, strings.Fields(payload)[1], `{"error":0,"message":"ok"}`)
+					}
+				}
+				c := upgradeOf("u", 40_000)
+				c.Upgrade.ChunkBytes, c.Upgrade.File = chunk, strings.Repeat("x", schemas.MaxSharedPath)
+				d.OnCommand(order(t, c))
+				synctest.Wait()
+				mu.Lock()
+				defer mu.Unlock()
+				if want == "" {
+					if steps != 6 || longest > secure.MaxPayload {
+						t.Errorf("%d steps of up to %d bytes, want 6 of at most %d", steps, longest, secure.MaxPayload)
+					}
+					return
+				}
+				same(t, "outcomes", s.outcomes(), []string{want})
+				if steps != 0 {
+					t.Errorf("%d payloads were sent, want none", steps)
+				}
 			})
 		})
 	}

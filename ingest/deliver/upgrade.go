@@ -23,6 +23,8 @@ const (
 	upgradeWord     = 5 * time.Minute
 	// upgradeOpenTries is how often opening the file on the agent is tried.
 	upgradeOpenTries = 10
+	// upgradeChunkMax bounds a chunk: as base64 it fits into one message.
+	upgradeChunkMax = 32 << 10
 	// upgradeInstallTime is how long an agent may take to start its installer.
 	upgradeInstallTime = 10 * time.Minute
 )
@@ -87,8 +89,11 @@ func (us *upgrades) await(c *schemas.Command) bool {
 // run brings a package to an agent and has it installed.
 func (us *upgrades) run(ctx context.Context, a Agent, c *schemas.Command) error {
 	u := c.Upgrade
-	if !schemas.ValidSharedPath(u.File) || strings.ContainsAny(u.File, "/ ") || strings.ContainsAny(u.Installer, "/\\ ") {
+	if !schemas.ValidSharedPath(u.File) || strings.ContainsAny(u.File, "/ ") || strings.ContainsAny(u.Installer, "/\\ ") || len(u.Installer) > schemas.MaxSharedPath {
 		return fmt.Errorf("package %q or installer %q is no plain name", u.File, u.Installer)
+	}
+	if u.ChunkBytes < 1 || u.ChunkBytes > upgradeChunkMax {
+		return fmt.Errorf("chunks of %d bytes; 1 to %d are possible", u.ChunkBytes, upgradeChunkMax)
 	}
 	data, err := us.packages.Package(ctx, u)
 	if err != nil {
