@@ -8,6 +8,7 @@ import (
 
 	"vedette/config"
 	"vedette/ingest"
+	"vedette/ingest/deliver"
 	"vedette/internal/commands"
 	"vedette/internal/groups"
 	"vedette/internal/kafka"
@@ -35,28 +36,29 @@ func (a *App) buildIngest() error {
 	if err != nil {
 		return err
 	}
-	g, err := ingest.New(cfg, a.registry, p, a.log, a.reg)
+	g, err := ingest.New(cfg, a.registry, p, ingest.Services{
+		Keys: a.keyRequester(),
+		Deliver: deliver.Services{
+			Groups: store, Packages: upgrades,
+			Verify: func(rec *schemas.Record) bool { return commands.Verify(a.box, rec) },
+			Bury: func(rec schemas.Record, cause, detail string) {
+				d := schemas.NewDeadLetter(&rec, cause, detail)
+				p.Produce(d.Record(), nil)
+			},
+		},
+	}, a.log, a.reg)
 	if err != nil {
 		p.Close()
 		return err
 	}
 	a.cleanup = append(a.cleanup, func() { _ = g.Close() })
-	g.Use(ingest.Services{
-		Keys:   a.keyRequester(),
-		Groups: store, Packages: upgrades,
-		Verify: func(rec *schemas.Record) bool { return commands.Verify(a.box, rec) },
-		Bury: func(rec schemas.Record, cause, detail string) {
-			d := schemas.NewDeadLetter(&rec, cause, detail)
-			p.Produce(d.Record(), nil)
-		},
-	})
-	store.OnChange(g.GroupsChanged)
+	store.OnChange(g.Delivery().GroupsChanged)
 	a.checks.Add(RoleIngest, g.Ready)
 	sweep := ingest.NewSweep(cfg, a.registry, p, a.log, a.reg)
 	// The gateway is no replica of the commands: it takes only those that come after
 	// its start, and verifies only those for agents that are connected here.
 	a.roles[RoleIngest], a.ends.Ingest = closing{agentsRole{
-		g, a.cluster.FollowNew(schemas.TopicCommands, a.log, g.OnCommand),
+		g, a.cluster.FollowNew(schemas.TopicCommands, a.log, g.Delivery().OnCommand),
 		consumer{a.cluster, sweep.Consumer(a.cluster, a.reg)},
 	}, p}, g.Addr().String()
 	if u := g.UDPAddr(); u != nil {

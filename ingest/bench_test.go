@@ -20,7 +20,7 @@ func BenchmarkIdleConnection(b *testing.B) {
 	reg, prod := newRegistry(), &fakeProducer{}
 	cfg := Default()
 	cfg.Listen, cfg.Node = "127.0.0.1:0", "gw1"
-	g, err := New(cfg, reg, prod, slog.New(slog.DiscardHandler), nil)
+	g, err := New(cfg, reg, prod, Services{}, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -77,14 +77,14 @@ func BenchmarkIdleConnection(b *testing.B) {
 		}
 		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 			g.srv.InFlight()
-			g.mu.RLock()
+			g.fleet.mu.RLock()
 			left := 0
-			for _, a := range g.agents {
-				if a.conn != nil {
+			for _, a := range g.fleet.agents {
+				if a.bound.conn != nil {
 					left++
 				}
 			}
-			g.mu.RUnlock()
+			g.fleet.mu.RUnlock()
 			if left == 0 {
 				break
 			}

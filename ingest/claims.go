@@ -24,55 +24,28 @@ const (
 // stale says that rec does not, because another connection holds the agent. It
 // runs where the presences are read, in the order all gateways see.
 func (g *Gateway) onPresence(rec, current *schemas.Presence, stale bool) {
-	g.mu.Lock()
-	a := g.agents[rec.ID]
-	if a == nil || a.conn == nil || a.session == "" {
-		g.mu.Unlock()
-		return
+	if a, conn, session := g.fleet.claimRead(rec, current, stale); a != nil {
+		g.m.moved.Inc()
+		time.AfterFunc(movedTime, func() { g.letGo(a, conn, session) })
 	}
-	switch {
-	case rec.Session == a.session:
-		a.claimSeen = a.claimSeen || rec.Claim
-	case stale:
-		// Compaction may leave that record alone: this one must come after it.
-		a.reclaim.Store(current.Session == a.session)
-	case rec.Claim && a.claimSeen:
-		g.lose(a)
-	}
-	g.mu.Unlock()
 }
 
-// lose lets a connection end whose agent has connected elsewhere. The caller
-// holds g.mu.
-func (g *Gateway) lose(a *agent) {
-	if !a.lost.IsZero() {
+// letGo ends the connection of an agent that has connected elsewhere, once no data
+// that was sent before can wait in its socket.
+func (g *Gateway) letGo(a *agent, conn *listen.Conn, session string) {
+	if paused, resumed := conn.Paused(); paused || time.Since(resumed) < movedGrace {
+		time.AfterFunc(movedGrace, func() { g.letGo(a, conn, session) })
 		return
 	}
-	a.lost = time.Now()
-	g.m.moved.Inc()
-	conn, session := a.conn, a.session
-	var end func()
-	end = func() {
-		if paused, resumed := conn.Paused(); paused || time.Since(resumed) < movedGrace {
-			time.AfterFunc(movedGrace, end) // data that waits in the socket was sent before
-			return
-		}
-		g.mu.RLock()
-		same := a.conn == conn && a.session == session
-		g.mu.RUnlock()
-		if same {
-			conn.Kill(reasonElsewhere)
-		}
+	if g.fleet.holdsAgent(a, conn, session) {
+		conn.Kill(reasonElsewhere)
 	}
-	time.AfterFunc(movedTime, end)
 }
 
 // stillHere judges a unit on a connection whose agent has connected elsewhere:
 // nil as long as the unit can have been sent before that.
 func (l *link) stillHere(a *agent, now time.Time) error {
-	l.g.mu.RLock()
-	lost := a.lost
-	l.g.mu.RUnlock()
+	lost := l.g.fleet.lostSince(a)
 	if lost.IsZero() || now.Sub(lost) < movedGrace {
 		return nil
 	}
@@ -103,20 +76,3 @@ func (g *Gateway) conflict(a *agent, gateway, address string, now time.Time) {
 
 // locationGateway is where events come from that 4.14 has nothing like.
 const locationGateway = "vedette-ingest"
-
-// bind makes a connection the agent's. The caller holds g.mu.
-func (l *link) bind(a *agent) {
-	a.conn, a.session, l.bound = l.c, l.connection, true
-	a.claimSeen, a.lost = false, time.Time{}
-}
-
-// release takes the connection off the agent.
-func (l *link) release() {
-	l.g.mu.Lock()
-	defer l.g.mu.Unlock()
-	if l.a != nil && l.a.conn == l.c {
-		l.a.conn, l.a.session, l.a.lost = nil, "", time.Time{}
-	}
-}
-
-var _ listen.Peer = (*link)(nil)

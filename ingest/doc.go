@@ -19,5 +19,10 @@
 // Config.DisconnectionTime without a keepalive; the gateway named in its
 // presence record finds out and raises the event.
 //
-// Limits: listen.Limits, and the constants of gateway.go.
+// Parts: Gateway says who an agent is and takes events in; each connection has a
+// link, datagrams have one udpPort. A fleet holds the agents and how they are
+// reached. The package deliver brings configuration and commands to them. Sweep
+// finds silent agents, of all gateways.
+//
+// Limits: listen.Limits, and the constants of each file.
 package ingest

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"vedette/ingest/deliver"
 	"vedette/ingest/secure"
 	"vedette/ingest/session"
 	"vedette/internal/groups"
@@ -78,8 +79,8 @@ func (c *client) file() string {
 		case strings.HasPrefix(p, "#!-"):
 			c.b.t.Fatalf("%q within a transfer", p)
 		default:
-			if len(p) > pieceBytes {
-				c.b.t.Errorf("a piece of %d bytes", len(p))
+			if len(p) > 900 {
+				c.b.t.Errorf("a piece of %d bytes; agents take 900", len(p))
 			}
 			data = append(data, p...)
 		}
@@ -89,7 +90,7 @@ func (c *client) file() string {
 func TestAnAgentIsSentWhatItsGroupShares(t *testing.T) {
 	t.Parallel()
 	fg := &fakeGroups{text: map[string]string{"default": "#default\n" + strings.Repeat("0123456789\n", 300), "web": "#web\n"}}
-	b := startWith(t, Services{Groups: fg}, nil)
+	b := startWith(t, deliver.Services{Groups: fg}, nil)
 	c := b.agent()
 	c.expect("#!-agent startup ", "#!-agent ack ")
 	c.send(sumKeepalive("x"))
@@ -104,7 +105,7 @@ func TestAnAgentIsSentWhatItsGroupShares(t *testing.T) {
 	c.expect(sumKeepalive(sum), "#!-agent ack ")
 	// The files change: it is sent without being asked for.
 	fg.set("default", "#default\nnew")
-	b.g.GroupsChanged()
+	b.g.Delivery().GroupsChanged()
 	if got := c.file(); got != "#default\nnew" {
 		t.Errorf("%q", got)
 	}
@@ -116,26 +117,8 @@ func TestAnAgentIsSentWhatItsGroupShares(t *testing.T) {
 	if got := c.file(); got != "#web\n" {
 		t.Errorf("%q", got)
 	}
-	if n := testutil.ToFloat64(b.g.m.pushes.WithLabelValues("sent")); n != 3 {
-		t.Errorf("%v files sent", n)
-	}
-}
-
-func TestNoPieceBeginsLikeAControlMessage(t *testing.T) {
-	t.Parallel()
-	for at := pieceBytes - 4; at < pieceBytes+4; at++ {
-		data := append(bytes.Repeat([]byte("a"), at), "#!-#!-##!-#"...)
-		data = append(data, bytes.Repeat([]byte("#!-"), 700)...)
-		var whole []byte
-		for p := range pieces(data) {
-			if bytes.HasPrefix(p, []byte("#!-")) || len(p) > pieceBytes || len(p) == 0 {
-				t.Errorf("%d: piece %.10q of %d bytes", at, p, len(p))
-			}
-			whole = append(whole, p...)
-		}
-		if !bytes.Equal(whole, data) {
-			t.Errorf("%d: the pieces are not the file", at)
-		}
+	if n := b.counted("vedette_ingest_config_pushes_total", "sent"); n != 3 {
+		t.Errorf("%v files sent, want 3", n)
 	}
 }
 
@@ -169,28 +152,28 @@ func (p *fakeProducer) repliesSoFar() (out []string) {
 func TestCommandsAreSentOnceAndInTime(t *testing.T) {
 	t.Parallel()
 	var buried []string
-	b := startWith(t, Services{
+	b := startWith(t, deliver.Services{
 		Verify: func(r *schemas.Record) bool { return len(r.Headers) == 0 },
 		Bury:   func(_ schemas.Record, cause, _ string) { buried = append(buried, cause) },
 	}, nil)
 	c := b.agent()
 	c.expect("#!-agent startup ", "#!-agent ack ")
 	ar := schemas.Command{ID: "a/fw/001", Kind: schemas.CommandResponse, AgentID: "001", Text: `{"a":"!$"}`, Legacy: "fw0 - - 1.2 3 x - -"}
-	b.g.OnCommand(command(t, ar)) // no version is known before the first keepalive
+	b.g.Delivery().OnCommand(command(t, ar)) // no version is known before the first keepalive
 	c.expect(keepalive, "#!-agent ack ")
 	ar.ID = "b/fw/001"
-	b.g.OnCommand(command(t, ar))
-	b.g.OnCommand(command(t, ar)) // is in the topic twice
+	b.g.Delivery().OnCommand(command(t, ar))
+	b.g.Delivery().OnCommand(command(t, ar)) // is in the topic twice
 	if got, _ := c.answer(); got != `#!-execd {"a":"!$"}` {
 		t.Errorf("%q", got)
 	}
 	late := command(t, schemas.Command{ID: "late", Kind: schemas.CommandControl, AgentID: "001", Text: "force_reconnect", Time: 1, Expires: 2})
-	b.g.OnCommand(late)
+	b.g.Delivery().OnCommand(late)
 	forged := command(t, schemas.Command{ID: "forged", Kind: schemas.CommandControl, AgentID: "001", Text: "force_reconnect"})
 	forged.Headers = []schemas.Header{{Key: "x"}}
-	b.g.OnCommand(forged)
-	b.g.OnCommand(command(t, schemas.Command{ID: "x", Kind: schemas.CommandControl, AgentID: "999", Text: "force_reconnect"}))
-	b.g.OnCommand(command(t, schemas.Command{ID: "last", Kind: schemas.CommandControl, AgentID: "001", Text: "syscheck restart"}))
+	b.g.Delivery().OnCommand(forged)
+	b.g.Delivery().OnCommand(command(t, schemas.Command{ID: "x", Kind: schemas.CommandControl, AgentID: "999", Text: "force_reconnect"}))
+	b.g.Delivery().OnCommand(command(t, schemas.Command{ID: "last", Kind: schemas.CommandControl, AgentID: "001", Text: "syscheck restart"}))
 	if got, _ := c.answer(); got != "#!-syscheck restart" {
 		t.Errorf("%q", got)
 	}
@@ -204,32 +187,13 @@ func TestCommandsAreSentOnceAndInTime(t *testing.T) {
 	}
 }
 
-func TestAResponseIsWordedForTheAgentsVersion(t *testing.T) {
-	t.Parallel()
-	c := &schemas.Command{Text: "a!b$c'd`", Legacy: "old"}
-	f := func(version, want string) {
-		t.Helper()
-		got, why := responseText(c, version)
-		if got != want || (want == "") != (why != "") {
-			t.Errorf("%s: %q, %q", version, got, why)
-		}
-	}
-	f("Wazuh v4.14.7", c.Text)
-	f("Wazuh v4.2.5", c.Text)
-	f("Wazuh v5.0.0", c.Text)
-	f("Wazuh v4.2.4", `a\\x21b\\x24c\\x27d\\x60`)
-	f("Wazuh v4.1.5", "old")
-	f("Wazuh v3.13.0", "old")
-	f("", "")
-}
-
 func TestRequestsAreAnsweredOrEnd(t *testing.T) {
 	t.Parallel()
-	b := startWith(t, Services{Verify: func(*schemas.Record) bool { return true }}, nil)
+	b := startWith(t, deliver.Services{Verify: func(*schemas.Record) bool { return true }}, nil)
 	c := b.agent()
 	c.expect("#!-agent startup ", "#!-agent ack ")
 	now := time.Now().UnixMilli()
-	b.g.OnCommand(command(t, schemas.Command{ID: "q1", Kind: schemas.CommandRequest, AgentID: "001", Text: "agent getstate"}))
+	b.g.Delivery().OnCommand(command(t, schemas.Command{ID: "q1", Kind: schemas.CommandRequest, AgentID: "001", Text: "agent getstate"}))
 	got, _ := c.answer()
 	f := strings.Fields(got)
 	if len(f) != 4 || f[0] != "#!-req" || f[2]+" "+f[3] != "agent getstate" {
@@ -238,7 +202,7 @@ func TestRequestsAreAnsweredOrEnd(t *testing.T) {
 	c.send("#!-req 77777777 ok not asked")
 	c.send("#!-req " + f[1] + " ok  {\"two\": \"spaces\"}")
 	b.wait("the answer", func() bool { return len(b.prod.repliesSoFar()) == 1 })
-	b.g.OnCommand(command(t, schemas.Command{ID: "q2", Kind: schemas.CommandRequest, AgentID: "001", Text: "agent getstate", Time: now, Expires: time.Now().UnixMilli() + 300}))
+	b.g.Delivery().OnCommand(command(t, schemas.Command{ID: "q2", Kind: schemas.CommandRequest, AgentID: "001", Text: "agent getstate", Time: now, Expires: time.Now().UnixMilli() + 300}))
 	_, _ = c.answer()
 	b.wait("the end", func() bool { return len(b.prod.repliesSoFar()) == 2 })
 	want := []string{`q1 answered ok  {"two": "spaces"}`, "q2 timed_out err Response timeout"}
@@ -254,12 +218,12 @@ func (p fakePackages) Package(context.Context, *schemas.AgentUpgrade) ([]byte, e
 func TestAPackageIsSentInChunksAndChecked(t *testing.T) {
 	t.Parallel()
 	pkg := bytes.Repeat([]byte("0123456789"), 1000)
-	b := startWith(t, Services{Verify: func(*schemas.Record) bool { return true }, Packages: fakePackages(pkg)}, nil)
+	b := startWith(t, deliver.Services{Verify: func(*schemas.Record) bool { return true }, Packages: fakePackages(pkg)}, nil)
 	c := b.agent()
 	c.expect("#!-agent startup ", "#!-agent ack ")
 	sum := sha1.Sum(pkg)
 	u := &schemas.AgentUpgrade{File: "x.wpk", SHA256: strings.Repeat("0", 64), SHA1: hex.EncodeToString(sum[:]), Size: int64(len(pkg)), Installer: "upgrade.sh", ChunkBytes: 4096}
-	b.g.OnCommand(command(t, schemas.Command{ID: "u", Kind: schemas.CommandUpgrade, AgentID: "001", Upgrade: u}))
+	b.g.Delivery().OnCommand(command(t, schemas.Command{ID: "u", Kind: schemas.CommandUpgrade, AgentID: "001", Upgrade: u}))
 	var got []byte
 	var steps []string
 	for len(steps) == 0 || steps[len(steps)-1] != "upgrade" {
@@ -336,9 +300,9 @@ func TestAClaimElsewhereEndsTheConnectionHere(t *testing.T) {
 	// The other's claim comes before this one's, so it has lost.
 	b.reg.read(other)
 	b.reg.read(mine)
-	b.g.mu.RLock()
-	lost := b.g.agents["001"].lost
-	b.g.mu.RUnlock()
+	b.g.fleet.mu.RLock()
+	lost := b.g.fleet.agents["001"].bound.lost
+	b.g.fleet.mu.RUnlock()
 	if !lost.IsZero() {
 		t.Fatal("the later claim has lost")
 	}
@@ -354,9 +318,9 @@ func TestAClaimElsewhereEndsTheConnectionHere(t *testing.T) {
 	other.Claim = true
 	b.reg.read(other)
 	c.expect(keepalive, "#!-agent ack ") // may have been on its way
-	b.g.mu.Lock()
-	b.g.agents["001"].lost = time.Now().Add(-time.Minute)
-	b.g.mu.Unlock()
+	b.g.fleet.mu.Lock()
+	b.g.fleet.agents["001"].bound.lost = time.Now().Add(-time.Minute)
+	b.g.fleet.mu.Unlock()
 	c.send(keepalive)
 	c.ends("two holders of a key")
 	if n := testutil.ToFloat64(b.g.m.conflicts); n != 1 {
@@ -685,7 +649,7 @@ func (c *udpClient) answer() string {
 func TestAgentsOnUDP(t *testing.T) {
 	t.Parallel()
 	fg := &fakeGroups{text: map[string]string{"default": "#default\nx"}}
-	b := startWith(t, Services{Groups: fg, Verify: func(*schemas.Record) bool { return true }}, func(c *Config) { c.ListenUDP = "127.0.0.1:0" })
+	b := startWith(t, deliver.Services{Groups: fg, Verify: func(*schemas.Record) bool { return true }}, func(c *Config) { c.ListenUDP = "127.0.0.1:0" })
 	c := b.dialUDP("001", "ag1", "key-1")
 	if _, err := c.u.Write([]byte("#ping and more")); err != nil {
 		t.Fatal(err)
@@ -711,7 +675,7 @@ func TestAgentsOnUDP(t *testing.T) {
 		t.Error(d)
 	}
 	// A request is sent again until the agent says that it came.
-	b.g.OnCommand(command(t, schemas.Command{ID: "q", Kind: schemas.CommandRequest, AgentID: "001", Text: "agent getstate"}))
+	b.g.Delivery().OnCommand(command(t, schemas.Command{ID: "q", Kind: schemas.CommandRequest, AgentID: "001", Text: "agent getstate"}))
 	first, again := c.answer(), c.answer()
 	if first != again || !strings.HasPrefix(first, "#!-req ") {
 		t.Errorf("%q, %q", first, again)
@@ -732,4 +696,43 @@ func TestAgentsOnUDP(t *testing.T) {
 	})
 	c.send("#!-agent shutdown ")
 	b.wait("the goodbye", func() bool { p, _ := b.reg.Presence("001"); return p.State == schemas.StateDisconnected })
+}
+
+// An agent on UDP that is registered anew begins anew; its old key reaches nobody.
+func TestANewKeyEndsTheOldOneOnUDP(t *testing.T) {
+	t.Parallel()
+	b := startWith(t, deliver.Services{Verify: func(*schemas.Record) bool { return true }}, func(c *Config) { c.ListenUDP = "127.0.0.1:0" })
+	old := b.dialUDP("001", "ag1", "key-1")
+	old.send("#!-agent startup ")
+	if got := old.answer(); got != "#!-agent ack " {
+		t.Fatalf("the startup was answered by %q", got)
+	}
+	before, ok := b.g.fleet.Agent("001")
+	if !ok {
+		t.Fatal("an agent that was answered is not in the fleet")
+	}
+	if _, reachable := before.Route(time.Now()); !reachable {
+		t.Fatal("an agent that was answered is not reachable")
+	}
+	b.reg.remove("001")
+	if _, reachable := before.Route(time.Now()); reachable {
+		t.Error("a removed agent is reachable")
+	}
+	b.reg.put("001", "ag1", "any", "key-2")
+	old.send("#!-agent startup ")
+	b.wait("the old key's refusal", func() bool { return testutil.ToFloat64(b.g.m.units.WithLabelValues(string(reasonKey))) == 1 })
+	b.g.Delivery().OnCommand(command(t, schemas.Command{ID: "early", Kind: schemas.CommandControl, AgentID: "001", Text: "force_reconnect"}))
+	fresh := b.dialUDP("001", "ag1", "key-2")
+	fresh.send("#!-agent startup ")
+	if got := fresh.answer(); got != "#!-agent ack " {
+		t.Errorf("the startup with the new key was answered by %q", got)
+	}
+	b.g.Delivery().OnCommand(command(t, schemas.Command{ID: "late", Kind: schemas.CommandControl, AgentID: "001", Text: "force_reconnect"}))
+	if got := fresh.answer(); got != "#!-force_reconnect" {
+		t.Errorf("the command came as %q", got)
+	}
+	b.wait("the outcome", func() bool { return len(b.prod.repliesSoFar()) == 1 })
+	if d := cmp.Diff([]string{"late sent "}, b.prod.repliesSoFar()); d != "" {
+		t.Errorf("outcomes differ (-want +got):\n%s", d)
+	}
 }

@@ -1,289 +1,202 @@
 package ingest
 
 import (
-	"bytes"
+	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"vedette/ingest/deliver"
 	"vedette/ingest/listen"
 	"vedette/ingest/secure"
 	"vedette/ingest/session"
 	"vedette/internal/registry"
+	"vedette/internal/retry"
+	"vedette/internal/secret"
 	"vedette/schemas"
 )
 
-const (
-	// holdTime is how long a unit of an unknown agent waits for a key that was
-	// given on another node a moment ago; holdsMax bounds how many wait.
-	holdTime = time.Second
-	holdsMax = 1024
-	// claimTime is how long a new connection waits for its agent's old one,
-	// whose end may not have been noticed yet.
-	claimTime = 500 * time.Millisecond
-	// eventOverhead is the cost of an event besides its text, in bytes.
-	eventOverhead = 256
-	// logEvery bounds the log of refused connections, per reason.
-	logEvery = 10 * time.Second
-)
+// eventOverhead is the cost of an event besides its text, in bytes.
+const eventOverhead = 256
 
-// agent is the gateway's state of an agent that has talked to it.
-type agent struct {
-	reg registry.Agent
-	key *secure.Key
-	// method is the cipher of the agent's latest message.
-	method atomic.Uint32
-	// revoked is set when the agent was removed or replaced.
-	revoked atomic.Bool
-
-	// conn is the connection that is bound to the agent, session its name in the
-	// presence records. claimSeen says that its claim has been read back; lost,
-	// since when another connection's claim came after it. udp is where the
-	// agent's last control message on UDP came from. Guarded by Gateway.mu.
-	conn      *listen.Conn
-	session   string
-	claimSeen bool
-	lost      time.Time
-	udp       udpPeer
-
-	reclaim  atomic.Bool  // the next keepalive is to say that it holds the agent
-	conflict atomic.Int64 // when two holders of the key were last reported
-	pushed   push
-
-	// One presence record of an agent is under way at most; a newer record
-	// replaces the waiting one.
-	presMu      sync.Mutex
-	presPending bool
-	presNext    *schemas.Presence
+// Registry lists the gateway's calls to the registry.
+type Registry interface {
+	Ready() <-chan struct{}
+	Agent(id string) (registry.Agent, bool)
+	AgentByHost(host string) (registry.Agent, bool)
+	Presence(id string) (schemas.Presence, bool)
+	SetPresence(p schemas.Presence, done func(error))
+	Subscribe(fn func(registry.Change)) (cancel func())
+	SubscribePresence(fn func(rec, current *schemas.Presence, stale bool)) (cancel func())
+	RemoveLost(ctx context.Context, seen schemas.SeenAgent, after time.Duration, purge bool) error
+	SetGroups(ctx context.Context, agentID string, mode schemas.GroupMode, groups []string) error
 }
 
-// agent returns the state of a registered agent.
-func (g *Gateway) agent(id string) (*agent, bool) {
-	g.mu.RLock()
-	a, ok := g.agents[id]
-	g.mu.RUnlock()
-	if ok {
-		return a, true
-	}
-	reg, ok := g.reg.Agent(id)
-	if !ok {
-		return nil, false
-	}
-	fresh := &agent{reg: reg, key: secure.NewKey(reg.ID, reg.Name, reg.Key.Reveal())}
-	g.mu.Lock()
-	if a, ok = g.agents[id]; !ok {
-		a = fresh
-		g.agents[id] = a
-	}
-	g.mu.Unlock()
-	// A removal that came between has not seen the entry.
-	if now, ok := g.reg.Agent(id); !ok || now.Key != a.reg.Key {
-		g.forget(id)
-		return nil, false
-	}
-	return a, true
+// Producer is where events go; *kafka.Producer is one.
+type Producer interface {
+	Produce(rec schemas.Record, done func(err error))
+	Healthy() bool
 }
 
-// forget ends an agent's connection and drops its state.
-func (g *Gateway) forget(id string) {
-	g.mu.Lock()
-	a := g.agents[id]
-	delete(g.agents, id)
-	var conn *listen.Conn
-	if a != nil {
-		a.revoked.Store(true)
-		conn = a.conn
+// Gateway is the role that agents connect to. It has no lock: the first group of
+// fields does not change after New, and its parts lock for themselves; the second
+// group changes atomically.
+type Gateway struct {
+	cfg        Config
+	reg        Registry
+	prod       Producer
+	log        *slog.Logger
+	m          *metrics
+	keys       KeyRequester // nil without
+	srv        *listen.Server
+	udp        *udpPort // nil without
+	fleet      *fleet
+	presences  *presences
+	deliver    *deliver.Delivery
+	decoders   *secure.Pool[*secure.Decoder]
+	complaints *complaints
+	run        string        // this run of the process, in presence records
+	stopping   chan struct{} // closed when Run begins to end
+
+	connections atomic.Uint64 // numbers connections in presence records, behind run
+	serving     atomic.Bool
+}
+
+// New checks the configuration and binds the port.
+func New(cfg Config, reg Registry, prod Producer, svc Services, log *slog.Logger, promReg prometheus.Registerer) (*Gateway, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
 	}
-	g.mu.Unlock()
-	if conn != nil {
-		conn.Kill(reasonKeyChanged)
+	cfg.Limits.WindowBytes, cfg.Limits.TotalBytes, cfg.Limits.Connections = cfg.WindowBytes, cfg.TotalBytes, cfg.MaxConnections
+	g := &Gateway{
+		cfg: cfg, reg: reg, prod: prod, log: log, keys: svc.Keys, stopping: make(chan struct{}), run: secret.RandomHex(4),
+		decoders:   secure.NewPool(secure.NewDecoder),
+		complaints: &complaints{last: map[listen.Reason]time.Time{}},
 	}
+	g.m = newMetrics(promReg, func() float64 {
+		if g.srv == nil {
+			return 0
+		}
+		return float64(g.srv.InFlight())
+	}, float64(cfg.TotalBytes))
+	srv, err := listen.New(cfg.Listen, cfg.Limits, g.m.listen, log, func(c *listen.Conn) listen.Peer {
+		return &link{g: g, c: c, connection: fmt.Sprintf("%s/%s/%d", cfg.Node, g.run, g.connections.Add(1))}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("agent port: %w", err)
+	}
+	g.srv = srv
+	g.fleet = newFleet(&cfg, reg, newSealer(), g.stopping)
+	g.presences = &presences{reg: reg, results: g.m.presence}
+	g.deliver = deliver.New(deliver.Config{Node: cfg.Node, PushBytesPerSecond: cfg.PushBytesPerSecond}, g.fleet, reg, prod, svc.Deliver, log, promReg)
+	if cfg.ListenUDP != "" {
+		if g.udp, err = newUDPPort(g, cfg.ListenUDP); err != nil {
+			_ = srv.Close()
+			return nil, fmt.Errorf("agent port (UDP): %w", err)
+		}
+	}
+	return g, nil
+}
+
+// Delivery returns the part that brings commands and shared configuration to the
+// agents connected here.
+func (g *Gateway) Delivery() *deliver.Delivery { return g.deliver }
+
+// Addr is the bound address.
+func (g *Gateway) Addr() net.Addr { return g.srv.Addr() }
+
+// Close gives the ports back when Run is never called.
+func (g *Gateway) Close() error {
+	err := g.srv.Close()
 	if g.udp != nil {
-		g.udp.forget(id)
-	}
-}
-
-// onChange follows the registry. It runs where the registry is read.
-func (g *Gateway) onChange(c registry.Change) {
-	if c.Kind != registry.ChangeKey {
-		g.pushes.regrouped(&c.Agent)
-		return
-	}
-	g.forget(c.Agent.ID)
-	g.mu.Lock()
-	for _, ch := range g.waiters[c.Agent.ID] {
-		close(ch)
-	}
-	delete(g.waiters, c.Agent.ID)
-	g.mu.Unlock()
-}
-
-// await waits a moment for an agent that is not known yet.
-func (g *Gateway) await(id string, c *listen.Conn) (*agent, bool) {
-	if !schemas.ValidAgentID(id) {
-		return nil, false
-	}
-	ch := make(chan struct{})
-	g.mu.Lock()
-	if g.holds >= holdsMax {
-		g.mu.Unlock()
-		return nil, false
-	}
-	g.holds++
-	g.waiters[id] = append(g.waiters[id], ch)
-	g.mu.Unlock()
-	defer func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.holds--
-		left := g.waiters[id][:0]
-		for _, w := range g.waiters[id] {
-			if w != ch {
-				left = append(left, w)
-			}
-		}
-		if len(left) == 0 {
-			delete(g.waiters, id)
-		} else {
-			g.waiters[id] = left
-		}
-	}()
-	if a, ok := g.agent(id); ok { // it came before the waiting began
-		return a, true
-	}
-	t := time.NewTimer(holdTime)
-	defer t.Stop()
-	select {
-	case <-ch:
-	case <-t.C:
-	case <-g.stopping:
-	}
-	return g.agent(id)
-}
-
-// link is one connection's side of the gateway. All its methods run on the
-// connection's reading goroutine.
-type link struct {
-	g      *Gateway
-	c      *listen.Conn
-	a      *agent // once a unit was authenticated
-	s      *session.Session
-	byHost bool // identified by address, not by id
-	bound  bool
-	// connection names this connection in presence records.
-	connection string
-}
-
-// Unit handles one unit of an agent.
-//
-// Source: spec/agent-protocol.md §2 "Receiving, in order", §3.
-func (l *link) Unit(unit []byte, now time.Time) error {
-	if bytes.HasPrefix(unit, []byte(secure.Ping)) {
-		l.c.Send(secure.AppendFrame(nil, []byte(secure.Pong)))
-		return nil
-	}
-	a, body, err := l.identify(unit)
-	if err == nil {
-		err = l.message(a, body, now)
-	}
-	var r listen.Reason
-	if errors.As(err, &r) && r != listen.ReasonShutdown {
-		l.g.m.units.WithLabelValues(string(r)).Inc()
-		l.g.logRefused(r, a, l.c.Source(), now)
+		err = errors.Join(err, g.udp.close())
 	}
 	return err
 }
 
-func (l *link) identify(unit []byte) (*agent, []byte, error) {
-	if len(unit) == 0 {
-		return nil, nil, reasonEmpty
+// Ready returns an error while the gateway cannot take events.
+func (g *Gateway) Ready() error {
+	select {
+	case <-g.reg.Ready():
+	default:
+		return errors.New("ingest: the registry was not read to its end yet")
 	}
-	id, body, err := secure.Split(unit)
-	if err != nil {
-		return nil, nil, reasonID
+	if !g.serving.Load() {
+		return errors.New("ingest: the agent port is not served")
 	}
-	if l.a != nil {
-		switch {
-		case l.a.revoked.Load():
-			return l.a, nil, reasonKeyChanged
-		case id == nil && l.byHost, id != nil && string(id) == l.a.reg.ID:
-			return l.a, body, nil
-		}
-		return l.a, nil, reasonOther
+	if !g.prod.Healthy() {
+		return errors.New("ingest: the brokers do not acknowledge; agents are held back")
 	}
-	var (
-		a  *agent
-		ok bool
-	)
-	if id == nil {
-		var reg registry.Agent
-		if reg, ok = l.g.reg.AgentByHost(schemas.AddressText(l.c.Source())); ok {
-			a, ok = l.g.agent(reg.ID)
-		}
-		l.byHost = ok
-	} else if a, ok = l.g.agent(string(id)); !ok {
-		a, ok = l.g.await(string(id), l.c)
+	return nil
+}
+
+// Run serves agents until ctx ends; then it stops as the package comment says.
+// It needs registry and producer to outlive it.
+func (g *Gateway) Run(ctx context.Context) error {
+	select {
+	case <-g.reg.Ready():
+	case <-ctx.Done():
+		return g.Close()
 	}
-	if !ok {
-		l.g.unknown(string(id), l.c.Source())
-		return nil, nil, reasonUnknown
+	unsubscribe := g.reg.Subscribe(g.onChange)
+	defer unsubscribe()
+	unwatch := g.reg.SubscribePresence(g.onPresence)
+	defer unwatch()
+	if g.deliver.WaitReady(ctx) != nil {
+		return g.Close()
 	}
-	if !a.reg.Rule.Match(l.c.Source()) {
-		l.g.unknown(a.reg.ID, l.c.Source())
-		return a, nil, reasonAddress
+	g.serving.Store(true)
+	defer g.serving.Store(false)
+	g.log.Info("agent port is open", "address", g.srv.Addr().String(), "node", g.cfg.Node)
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() { g.deliver.Run(ctx) })
+	if g.udp != nil {
+		wg.Go(func() { g.udp.run(ctx) })
 	}
-	return a, body, nil
+	stop := context.AfterFunc(ctx, func() { close(g.stopping) })
+	err := g.srv.Run(ctx)
+	cancel()
+	wg.Wait()
+	if stop() {
+		close(g.stopping)
+	}
+	g.presences.drain(g.cfg.Limits.DrainRead)
+	return err
+}
+
+// onChange follows the registry. It runs where the registry is read.
+func (g *Gateway) onChange(c registry.Change) {
+	if c.Kind == registry.ChangeKey {
+		g.fleet.keyChanged(c.Agent.ID)
+	} else {
+		g.deliver.Regrouped(&c.Agent)
+	}
+}
+
+func (g *Gateway) identity(a *agent, address, connection string) session.Identity {
+	return session.Identity{
+		ID: a.reg.ID, Name: a.reg.Name, Host: a.reg.Rule.Host(), Address: address, Gateway: g.cfg.Node,
+		ServerVersion: g.cfg.ServerVersion, AllowHigherVersions: g.cfg.AllowHigherVersions, Connection: connection, SilentAfter: g.cfg.DisconnectionTime,
+	}
 }
 
 // unknown asks for the key of an agent that cannot be understood here.
 //
 // Source: spec/agent-protocol.md §3, spec/enrollment.md §9.
 func (g *Gateway) unknown(id string, source netip.Addr) {
-	if g.svc.Keys != nil {
-		g.svc.Keys.Unknown(id, schemas.AddressText(source))
+	if g.keys != nil {
+		g.keys.Unknown(id, schemas.AddressText(source))
 	}
-}
-
-func (l *link) message(a *agent, body []byte, now time.Time) error {
-	d := l.g.decoders.Get()
-	m, err := d.Open(a.key, body)
-	if err != nil {
-		l.g.decoders.Put(d)
-		l.g.unknown(a.reg.ID, l.c.Source())
-		return openReason(err)
-	}
-	a.method.Store(uint32(m.Method))
-	control := session.Control(m.Payload)
-	if l.bound {
-		if err := l.stillHere(a, now); err != nil {
-			l.g.decoders.Put(d)
-			return err
-		}
-	} else {
-		if err := l.claim(a, control, now); err != nil {
-			l.g.decoders.Put(d)
-			return err
-		}
-	}
-	if l.a == nil {
-		l.a = a
-		p, _ := l.g.reg.Presence(a.reg.ID)
-		l.s = session.New(l.g.identity(a, l.c.Source().String(), l.connection), p)
-		l.c.Authenticated()
-	}
-	if control && a.reclaim.Swap(false) {
-		l.s.Reclaim()
-	}
-	r := l.s.Handle(now, m.Payload)
-	l.g.decoders.Put(d) // nothing of r aliases the payload
-
-	// The answer goes first: it must not wait for the brokers.
-	if r.Reply != "" {
-		l.c.Send(l.g.seal(a, r.Reply))
-	}
-	return l.g.follow(a, l.s, &r, l.c, now)
 }
 
 // follow applies the effects of a message, except for the answer. c is nil on
@@ -296,15 +209,15 @@ func (g *Gateway) follow(a *agent, s *session.Session, r *session.Result, c *lis
 		g.m.labels.Inc()
 	}
 	if r.WritePresence {
-		g.writePresence(a, s.Presence())
+		g.presences.write(a, s.Presence())
 	}
 	switch r.Kind {
 	case session.Keepalive:
 		if r.MergedSum != "" {
-			g.configure(a, r.MergedSum, now)
+			g.deliver.Configured(a, r.MergedSum, now)
 		}
 	case session.Request:
-		g.answered(a, r.RequestID, r.Answer)
+		g.deliver.Answered(a, r.RequestID, r.Answer)
 	}
 	if r.Refused != nil {
 		g.m.receivedAgent.Inc()
@@ -315,7 +228,7 @@ func (g *Gateway) follow(a *agent, s *session.Session, r *session.Result, c *lis
 		}
 	}
 	if r.Raised && r.Event.Queue == 'u' && r.Event.Location == "upgrade_module" {
-		g.upgradeReported(a, r.Event.Log, now)
+		g.deliver.UpgradeReported(a, r.Event.Log, now)
 	}
 	if r.Raised {
 		received := g.m.receivedAgent
@@ -329,93 +242,43 @@ func (g *Gateway) follow(a *agent, s *session.Session, r *session.Result, c *lis
 	return nil
 }
 
-// claim makes this connection the agent's, or finds out that another one is. A
-// connection that has sent only events claims nothing, but must not speak for
-// an agent that is connected elsewhere.
-func (l *link) claim(a *agent, control bool, now time.Time) error {
-	for wait := (time.Time{}); ; {
-		l.g.mu.Lock()
-		holder := a.conn
-		if holder == l.c || holder == nil {
-			if control {
-				l.bind(a)
-			}
-			l.g.mu.Unlock()
-			return nil
-		}
-		silent := now.Sub(holder.LastSeen())
-		overtake := l.g.cfg.OvertakeTime > 0 && silent > l.g.cfg.OvertakeTime
-		if overtake {
-			l.bind(a)
-		}
-		l.g.mu.Unlock()
-		if overtake {
-			holder.Kill(reasonOvertaken)
-			return nil
-		}
-		if wait.IsZero() {
-			wait = time.Now().Add(claimTime)
-		}
-		left := time.Until(wait)
-		if left <= 0 {
-			l.g.conflict(a, l.g.cfg.Node, holder.Source().String(), now)
-			return reasonKeyInUse
-		}
-		t := time.NewTimer(left)
+// produce hands an event over. c, which may be nil, is the connection it came
+// on, and is held back while too much of it is in flight. The event is refused
+// when the connection or the gateway ends before there is room.
+func (g *Gateway) produce(c *listen.Conn, e *schemas.Event, received prometheus.Counter) bool {
+	received.Inc()
+	g.m.inflight.Inc()
+	cost := int64(len(e.Log) + len(e.Location) + len(e.AgentLabels) + eventOverhead)
+	if c != nil && !c.Acquire(cost) {
+		g.m.inflight.Dec()
 		select {
-		case <-holder.Gone():
-		case <-t.C:
+		case <-g.stopping:
+			g.m.refused.WithLabelValues(refusedShutdown).Inc()
+		default:
+			g.m.refused.WithLabelValues(refusedOver).Inc()
 		}
-		t.Stop()
+		return false
 	}
-}
-
-// Life sends a sign of life while the connection is not read, and tells the
-// others that the agent's silence is not its own.
-func (l *link) Life() {
-	if l.a != nil {
-		l.c.Send(l.g.seal(l.a, secure.AckText))
-		if l.s.HeldBack(time.Now()) {
-			l.g.writePresence(l.a, l.s.Presence())
+	g.prod.Produce(e.Record(), func(err error) {
+		if err == nil {
+			g.m.written.Inc()
+		} else {
+			g.m.refused.WithLabelValues(refusedProduce).Inc()
+			if g.complaints.due(refusedProduce, time.Now()) {
+				g.log.Error("events are refused by the brokers", "err", err)
+			}
 		}
-	}
-}
-
-// Closed releases the agent.
-func (l *link) Closed() {
-	if l.bound {
-		l.release()
-	}
-}
-
-func openReason(err error) listen.Reason {
-	switch {
-	case errors.Is(err, secure.ErrTag):
-		return reasonTag
-	case errors.Is(err, secure.ErrInflate):
-		return reasonInflate
-	case errors.Is(err, secure.ErrTooLong):
-		return reasonTooLong
-	case errors.Is(err, secure.ErrTooShort):
-		return reasonTooShort
-	case errors.Is(err, secure.ErrChecksum):
-		return reasonChecksum
-	case errors.Is(err, secure.ErrCounters):
-		return reasonCounters
-	}
-	return reasonKey
-}
-
-func (g *Gateway) identity(a *agent, address, connection string) session.Identity {
-	return session.Identity{
-		ID: a.reg.ID, Name: a.reg.Name, Host: a.reg.Rule.Host(), Address: address, Gateway: g.cfg.Node,
-		ServerVersion: g.cfg.ServerVersion, AllowHigherVersions: g.cfg.AllowHigherVersions, Connection: connection, SilentAfter: g.cfg.DisconnectionTime,
-	}
+		g.m.inflight.Dec()
+		if c != nil {
+			c.Release(cost)
+		}
+	})
+	return true
 }
 
 // logRefused logs refused units; the counters have them all.
 func (g *Gateway) logRefused(r listen.Reason, a *agent, source netip.Addr, now time.Time) {
-	if !g.logNow(r, now) {
+	if !g.complaints.due(r, now) {
 		return
 	}
 	id := ""
@@ -425,13 +288,19 @@ func (g *Gateway) logRefused(r listen.Reason, a *agent, source netip.Addr, now t
 	g.log.Warn("agent connection refused", "reason", string(r), "agent_id", id, "source", source.String())
 }
 
-// logNow allows one line per reason and logEvery.
-func (g *Gateway) logNow(r listen.Reason, now time.Time) bool {
-	g.logMu.Lock()
-	defer g.logMu.Unlock()
-	if now.Sub(g.logged[r]) < logEvery {
+// complaints limits log lines to one per reason and retry.LogEvery. mu guards
+// last.
+type complaints struct {
+	mu   sync.Mutex
+	last map[listen.Reason]time.Time // reasons are a closed set
+}
+
+func (cs *complaints) due(r listen.Reason, now time.Time) bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if now.Sub(cs.last[r]) < retry.LogEvery {
 		return false
 	}
-	g.logged[r] = now // reasons are a closed set
+	cs.last[r] = now
 	return true
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/klauspost/compress/zlib"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"vedette/ingest/deliver"
 	"vedette/ingest/secure"
 )
 
@@ -112,8 +113,8 @@ func TestASlowReaderHoldsUpNobody(t *testing.T) {
 		noise[i] = byte(' ' + rng.UintN(90))
 	}
 	fg := &fakeGroups{text: map[string]string{"default": "#default\n" + string(noise)}}
-	b := startWith(t, Services{Groups: fg}, func(c *Config) { c.Limits.WriteTimeout = 10 * time.Second; c.Limits.OutBytes = 64 << 10 })
-	const slow = pushWorkers + 2
+	b := startWith(t, deliver.Services{Groups: fg}, func(c *Config) { c.Limits.WriteTimeout = 10 * time.Second; c.Limits.OutBytes = 64 << 10 })
+	const slow = deliver.PushWorkers + 2
 	for i := range slow {
 		id := fmt.Sprintf("%03d", 100+i)
 		b.reg.put(id, "slow"+id, "any", "key-"+id)

@@ -20,8 +20,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"vedette/ingest/deliver"
 	"vedette/ingest/secure"
 	"vedette/internal/leaktest"
 	"vedette/internal/registry"
@@ -243,14 +245,17 @@ type bench struct {
 	g    *Gateway
 	reg  *fakeRegistry
 	prod *fakeProducer
+	prom *prometheus.Registry
 	stop func()
 }
 
-func start(t *testing.T, change func(*Config)) *bench { return startWith(t, Services{}, change) }
+func start(t *testing.T, change func(*Config)) *bench {
+	return startWith(t, deliver.Services{}, change)
+}
 
-func startWith(t *testing.T, svc Services, change func(*Config)) *bench {
+func startWith(t *testing.T, svc deliver.Services, change func(*Config)) *bench {
 	t.Helper()
-	b := &bench{t: t, reg: newRegistry(), prod: &fakeProducer{}}
+	b := &bench{t: t, reg: newRegistry(), prod: &fakeProducer{}, prom: prometheus.NewRegistry()}
 	b.reg.put("001", "ag1", "any", "key-1")
 	cfg := Default()
 	cfg.Listen, cfg.Node = "127.0.0.1:0", "gw1"
@@ -258,10 +263,9 @@ func startWith(t *testing.T, svc Services, change func(*Config)) *bench {
 		change(&cfg)
 	}
 	var err error
-	if b.g, err = New(cfg, b.reg, b.prod, slog.New(slog.DiscardHandler), nil); err != nil {
+	if b.g, err = New(cfg, b.reg, b.prod, Services{Deliver: svc}, slog.New(slog.DiscardHandler), b.prom); err != nil {
 		t.Fatal(err)
 	}
-	b.g.Use(svc)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.g.Run(ctx) }()
@@ -297,6 +301,23 @@ func (b *bench) wait(what string, ok func() bool) {
 			b.t.Fatal("not in time: " + what)
 		}
 	}
+}
+
+// counted returns the value of a metric's series by its only label's value.
+func (b *bench) counted(name, label string) float64 {
+	b.t.Helper()
+	families, err := b.prom.Gather()
+	if err != nil {
+		b.t.Fatalf("the metrics cannot be read: %v", err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && len(m.GetLabel()) == 1 && m.GetLabel()[0].GetValue() == label {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
 }
 
 func (b *bench) closedFor(reason string) float64 {
@@ -827,12 +848,12 @@ func TestAnOrderlyEndWritesWhatWasSent(t *testing.T) {
 
 func TestNobodyIsReadBeforeTheRegistryIs(t *testing.T) {
 	t.Parallel()
-	b := &bench{t: t, reg: newRegistry(), prod: &fakeProducer{}}
+	b := &bench{t: t, reg: newRegistry(), prod: &fakeProducer{}, prom: prometheus.NewRegistry()}
 	b.reg.ready = make(chan struct{})
 	cfg := Default()
 	cfg.Listen = "127.0.0.1:0"
 	var err error
-	if b.g, err = New(cfg, b.reg, b.prod, slog.New(slog.DiscardHandler), nil); err != nil {
+	if b.g, err = New(cfg, b.reg, b.prod, Services{}, slog.New(slog.DiscardHandler), nil); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -864,11 +885,11 @@ func TestAPortInUseIsAnErrorAtStart(t *testing.T) {
 	b := start(t, nil)
 	cfg := Default()
 	cfg.Listen = b.g.Addr().String()
-	if _, err := New(cfg, b.reg, b.prod, slog.New(slog.DiscardHandler), nil); err == nil || !strings.Contains(err.Error(), "address already in use") {
+	if _, err := New(cfg, b.reg, b.prod, Services{}, slog.New(slog.DiscardHandler), nil); err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("err = %v", err)
 	}
 	cfg.WindowBytes, cfg.OvertakeTime = 1, -1
-	if _, err := New(cfg, b.reg, b.prod, slog.New(slog.DiscardHandler), nil); err == nil || !strings.Contains(err.Error(), "ingest.window_bytes") || !strings.Contains(err.Error(), "ingest.overtake_time") {
+	if _, err := New(cfg, b.reg, b.prod, Services{}, slog.New(slog.DiscardHandler), nil); err == nil || !strings.Contains(err.Error(), "ingest.window_bytes") || !strings.Contains(err.Error(), "ingest.overtake_time") {
 		t.Errorf("err = %v", err)
 	}
 }

@@ -61,11 +61,6 @@ type metrics struct {
 	presence                       *prometheus.CounterVec
 
 	moved, conflicts prometheus.Counter
-	pushes           *prometheus.CounterVec
-	pushBytes        prometheus.Counter
-	pushWaiting      prometheus.Gauge
-	requests         *prometheus.CounterVec
-	commands         *prometheus.CounterVec
 }
 
 // reason is why a unit was refused.
@@ -92,13 +87,8 @@ func newMetrics(reg prometheus.Registerer, inflightBytes func() float64, totalBy
 		labels:   set.Counter("labels_cut_total", "Keepalives with more labels than are kept."),
 		presence: set.CounterVec("presence_writes_total", "Presence records written, or not.", "result"),
 
-		moved:       set.Counter("agents_moved_total", "Connections here whose agent has connected elsewhere."),
-		conflicts:   set.Counter("key_conflicts_total", "Times two peers were found to hold one agent's key."),
-		pushes:      set.CounterVec("config_pushes_total", "Merged files sent to agents, or not.", "result"),
-		pushBytes:   set.Counter("config_push_bytes_total", "Bytes of merged files sent to agents."),
-		pushWaiting: set.Gauge("config_pushes_waiting", "Agents that wait for their merged file."),
-		requests:    set.CounterVec("request_answers_total", "Answers of agents to requests.", "result"),
-		commands:    set.CounterVec("commands_total", "Commands to agents connected here, by outcome.", "kind", "result"),
+		moved:     set.Counter("agents_moved_total", "Connections here whose agent has connected elsewhere."),
+		conflicts: set.Counter("key_conflicts_total", "Times two peers were found to hold one agent's key."),
 	}
 	for _, r := range append(listen.Reasons(), reasonEmpty, reasonID, reasonUnknown, reasonAddress, reasonOther, reasonTag, reasonKey,
 		reasonInflate, reasonTooLong, reasonTooShort, reasonChecksum, reasonCounters, reasonKeyInUse, reasonOvertaken, reasonKeyChanged, reasonElsewhere) {

@@ -3,66 +3,99 @@ package ingest
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"net/netip"
+	"sync"
 	"time"
 
+	"vedette/ingest/deliver"
 	"vedette/ingest/listen"
 	"vedette/ingest/secure"
 )
 
-// route is how an agent is reached: over its TCP connection, or at the address
-// of its last control message on UDP.
-type route struct {
-	conn *listen.Conn
-	udp  *udpPort
-	peer udpPeer
-}
+// ID implements deliver.Agent.
+func (a *agent) ID() string { return a.reg.ID }
 
-// datagram reports whether sent data may be lost on the way.
-func (r *route) datagram() bool { return r.conn == nil }
+// Delivery implements deliver.Agent.
+func (a *agent) Delivery() *deliver.State { return &a.delivery }
 
-// route returns how an agent is reached now; false when it has no connection, or
-// nothing valid has come from it for Config.DisconnectionTime.
+// Route implements deliver.Agent: over the agent's TCP connection, or at the
+// address of its last control message on UDP. It is false when the agent has no
+// connection, or nothing valid has come from it for Config.DisconnectionTime.
 //
 // Source: spec/agent-protocol.md §8, end.
-func (g *Gateway) route(a *agent, now time.Time) (route, bool) {
-	g.mu.RLock()
-	r := route{conn: a.conn, udp: g.udp, peer: a.udp}
-	g.mu.RUnlock()
-	if a.revoked.Load() {
-		return r, false
+func (a *agent) Route(now time.Time) (deliver.Route, bool) {
+	a.fleet.mu.RLock()
+	conn, udp := a.bound.conn, udpPeer{}
+	if a.bound.udp != nil {
+		udp = *a.bound.udp
 	}
-	if r.conn != nil {
-		return r, now.Sub(r.conn.LastSeen()) < g.cfg.DisconnectionTime
+	a.fleet.mu.RUnlock()
+	switch {
+	case a.revoked.Load():
+		return nil, false
+	case conn != nil:
+		return stream{a, conn}, now.Sub(conn.LastSeen()) < a.fleet.silent
+	case udp.addr.IsValid():
+		return datagrams{a, udp.port, udp.addr}, now.Sub(udp.seen) < a.fleet.silent
 	}
-	return r, r.udp != nil && r.peer.addr.IsValid() && now.Sub(r.peer.seen) < g.cfg.DisconnectionTime
-}
-
-// send sends one payload by a route and returns at once; false when it was dropped.
-func (g *Gateway) send(a *agent, r *route, payload string) bool {
-	frame := g.seal(a, payload)
-	if r.conn != nil {
-		return r.conn.Send(frame)
-	}
-	return r.udp.write(frame[secure.FrameHeader:], r.peer.addr)
-}
-
-// sendBulk is send for data that may wait and must leave room for everything
-// else.
-func (g *Gateway) sendBulk(a *agent, r *route, payload string) bool {
-	if r.conn != nil {
-		return r.conn.SendWait(g.seal(a, payload), pushTimeout)
-	}
-	return g.send(a, r, payload)
+	return nil, false
 }
 
 // seal returns the frame that carries payload, of 1 to secure.MaxPayload bytes,
-// to an agent.
-func (g *Gateway) seal(a *agent, payload string) []byte {
-	g.counterMu.Lock()
-	global, local := g.counter.Next()
-	g.counterMu.Unlock()
-	e := g.encoders.Get()
-	defer g.encoders.Put(e)
+// to the agent.
+func (a *agent) seal(payload string) []byte { return a.fleet.sealer.seal(a, payload) }
+
+// stream is the route over a TCP connection.
+type stream struct {
+	a    *agent
+	conn *listen.Conn
+}
+
+func (s stream) Send(payload string) bool { return s.conn.Send(s.a.seal(payload)) }
+
+func (s stream) SendBulk(payload string, timeout time.Duration) bool {
+	return s.conn.SendWait(s.a.seal(payload), timeout)
+}
+
+func (s stream) Datagram() bool { return false }
+
+// datagrams is the route to an address on UDP.
+type datagrams struct {
+	a    *agent
+	port *udpPort
+	to   netip.AddrPort
+}
+
+func (d datagrams) Send(payload string) bool {
+	return d.port.write(d.a.seal(payload)[secure.FrameHeader:], d.to)
+}
+
+func (d datagrams) SendBulk(payload string, _ time.Duration) bool { return d.Send(payload) }
+
+func (d datagrams) Datagram() bool { return true }
+
+// sealer encrypts messages to agents. mu guards counter.
+type sealer struct {
+	encoders *secure.Pool[*secure.Encoder]
+
+	mu      sync.Mutex
+	counter secure.Counter
+}
+
+func newSealer() *sealer {
+	s := &sealer{encoders: secure.NewPool(func() *secure.Encoder { return &secure.Encoder{} })}
+	// The counter must grow over restarts and has no file: it advances by one per
+	// 9,997 messages, so never faster than the clock it starts from.
+	s.counter.Global = uint64(max(time.Now().Unix(), 0))
+	return s
+}
+
+func (s *sealer) seal(a *agent, payload string) []byte {
+	s.mu.Lock()
+	global, local := s.counter.Next()
+	s.mu.Unlock()
+	e := s.encoders.Get()
+	defer s.encoders.Put(e)
 	frame := make([]byte, secure.FrameHeader, 192+len(payload))
 	frame, err := e.Append(frame, a.key, secure.Method(a.method.Load()), "", uint16(rand.Uint32()), global, local, []byte(payload))
 	if err != nil {

@@ -11,7 +11,6 @@ import (
 
 	"vedette/ingest/secure"
 	"vedette/ingest/session"
-	"vedette/internal/registry"
 	"vedette/schemas"
 )
 
@@ -25,14 +24,18 @@ const (
 	udpReceiveBuffer = 4 << 20
 )
 
-// udpPeer is where an agent was last heard of on UDP.
+// udpPeer is where an agent was last heard of on UDP. Before its first control
+// message there, addr is the zero value and port is nil. session is never nil.
 type udpPeer struct {
-	addr netip.AddrPort
-	seen time.Time
+	port    *udpPort
+	addr    netip.AddrPort // of its last control message
+	seen    time.Time
+	session *udpSession
 }
 
 // udpPort takes datagrams of agents. UDP binds no connection to an agent and
-// holds nobody back: a datagram that finds no room is dropped, and counted.
+// holds nobody back: a datagram that finds no room is dropped, and counted. It
+// has no lock: its fields do not change.
 //
 // Source: spec/agent-protocol.md §1.
 type udpPort struct {
@@ -40,9 +43,6 @@ type udpPort struct {
 	conn    *net.UDPConn
 	workers [udpWorkers]chan datagram
 	buffers sync.Pool
-
-	mu       sync.Mutex
-	sessions map[string]*udpSession // by agent; bounded by the registry
 }
 
 type datagram struct {
@@ -51,11 +51,13 @@ type datagram struct {
 	from netip.AddrPort
 }
 
+// udpSession is the state of an agent at one address. mu guards s: several ports
+// of an address may speak for one agent.
 type udpSession struct {
-	mu      sync.Mutex
-	agent   *agent
 	address string
-	s       *session.Session
+
+	mu sync.Mutex
+	s  *session.Session
 }
 
 func newUDPPort(g *Gateway, listen string) (*udpPort, error) {
@@ -68,7 +70,7 @@ func newUDPPort(g *Gateway, listen string) (*udpPort, error) {
 		return nil, err
 	}
 	_ = conn.SetReadBuffer(udpReceiveBuffer) // as much of it as the system allows
-	u := &udpPort{g: g, conn: conn, sessions: map[string]*udpSession{}}
+	u := &udpPort{g: g, conn: conn}
 	u.buffers.New = func() any { b := make([]byte, secure.MaxUnit); return &b }
 	for i := range u.workers {
 		u.workers[i] = make(chan datagram, udpWaiting/udpWorkers)
@@ -154,12 +156,9 @@ func (u *udpPort) unit(unit []byte, from netip.AddrPort, now time.Time) (*agent,
 	var a *agent
 	var ok bool
 	if id == nil {
-		var reg registry.Agent
-		if reg, ok = g.reg.AgentByHost(schemas.AddressText(from.Addr())); ok {
-			a, ok = g.agent(reg.ID)
-		}
+		a, ok = g.fleet.byHost(schemas.AddressText(from.Addr()))
 	} else {
-		a, ok = g.agent(string(id))
+		a, ok = g.fleet.get(string(id))
 	}
 	if !ok {
 		g.unknown(string(id), from.Addr())
@@ -183,14 +182,9 @@ func (u *udpPort) unit(unit []byte, from netip.AddrPort, now time.Time) (*agent,
 	r := s.s.Handle(now, m.Payload)
 	control := session.Control(m.Payload)
 	g.decoders.Put(dec)
-	g.mu.Lock()
-	if control {
-		a.udp.addr = from
-	}
-	a.udp.seen = now
-	g.mu.Unlock()
+	g.fleet.heard(a, u, from, control, now)
 	if r.Reply != "" {
-		g.send(a, &route{udp: u, peer: udpPeer{addr: from}}, r.Reply)
+		datagrams{a, u, from}.Send(r.Reply)
 	}
 	_ = g.follow(a, s.s, &r, nil, now)
 	return a, nil
@@ -198,22 +192,12 @@ func (u *udpPort) unit(unit []byte, from netip.AddrPort, now time.Time) (*agent,
 
 // session returns the state of an agent on UDP, new when it comes from another address.
 func (u *udpPort) session(a *agent, from netip.AddrPort) *udpSession {
-	u.mu.Lock()
-	defer u.mu.Unlock()
 	address := from.Addr().String()
-	s := u.sessions[a.reg.ID]
-	if s == nil || s.agent != a || s.address != address {
-		p, _ := u.g.reg.Presence(a.reg.ID)
-		s = &udpSession{agent: a, address: address, s: session.New(u.g.identity(a, address, ""), p)}
-		u.sessions[a.reg.ID] = s
+	if s := u.g.fleet.session(a, address); s != nil {
+		return s
 	}
-	return s
-}
-
-func (u *udpPort) forget(id string) {
-	u.mu.Lock()
-	delete(u.sessions, id)
-	u.mu.Unlock()
+	p, _ := u.g.reg.Presence(a.reg.ID)
+	return u.g.fleet.setSession(a, &udpSession{address: address, s: session.New(u.g.identity(a, address, ""), p)})
 }
 
 func (u *udpPort) write(unit []byte, to netip.AddrPort) bool {

@@ -108,7 +108,7 @@ func (s *site) startGateway(addr string, cfg ingest.Config) {
 	cfg.Listen, cfg.Node = addr, "gw1"
 	s.metrics = prometheus.NewRegistry()
 	var err error
-	if s.gateway, err = ingest.New(cfg, s.reg, s.prod, s.log, s.metrics); err != nil {
+	if s.gateway, err = ingest.New(cfg, s.reg, s.prod, ingest.Services{}, s.log, s.metrics); err != nil {
 		s.t.Fatal(err)
 	}
 	s.stopGateway = s.background("gateway", s.gateway.Run)

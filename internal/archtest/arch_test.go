@@ -32,6 +32,8 @@ var allowed = map[string][]string{
 	"forward/httpsend": {"internal/retry", "internal/secret"},
 	"forward/route":    {"schemas", "internal/qlang"},
 	"forward/template": {"schemas"},
+	// Deliveries know the gateway only by the interfaces that they name.
+	"ingest/deliver": {"schemas", "internal", "ingest/deliver", "ingest/secure"},
 	// The machinery of shared topics knows no state that is kept there.
 	"internal/replica": {"schemas", "internal/kafka", "internal/secret"},
 	"internal/blobs":   {"schemas", "internal/kafka", "internal/replica", "internal/retry", "internal/secret"},

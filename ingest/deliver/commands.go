@@ -1,10 +1,12 @@
-package ingest
+package deliver
 
 import (
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
 
+	"vedette/internal/retry"
 	"vedette/schemas"
 )
 
@@ -17,7 +19,7 @@ const (
 )
 
 // sentCommands remembers the commands sent, so that a command that is in the
-// topic twice is sent once.
+// topic twice is sent once. mu guards ids.
 type sentCommands struct {
 	mu  sync.Mutex
 	ids map[string]int64 // to when it expires, unix milliseconds
@@ -47,99 +49,99 @@ func (s *sentCommands) first(id string, expires, now int64) bool {
 	return true
 }
 
-// OnCommand sends the command of a TopicCommands record, if its agent is
-// connected here. It does not block.
-//
-// Every gateway gets all records from its start on. A gateway that is killed
-// may have sent a command or not; nobody sends it again (docs/design.md,
-// "Commands").
-func (g *Gateway) OnCommand(rec schemas.Record) {
-	g.mu.RLock()
-	a := g.agents[string(rec.Key)]
-	g.mu.RUnlock()
-	if a == nil {
+// commands carries out the records of TopicCommands. It has no lock: its fields do
+// not change, and its parts lock for themselves.
+type commands struct {
+	fleet  Fleet
+	reg    Registry
+	verify func(rec *schemas.Record) bool
+	bury   func(rec schemas.Record, cause, detail string)
+	log    *slog.Logger
+	m      *metrics
+
+	replies  *replies
+	requests *requests
+	upgrades *upgrades
+	sent     sentCommands
+	refused  retry.Log
+}
+
+// take carries out one record, if its agent is connected here.
+func (cs *commands) take(rec schemas.Record) {
+	a, ok := cs.fleet.Agent(string(rec.Key))
+	if !ok {
 		return // not connected here, or the server itself
 	}
 	now := time.Now()
-	r, reachable := g.route(a, now)
+	r, reachable := a.Route(now)
 	if !reachable {
 		return
 	}
-	if g.svc.Verify == nil || !g.svc.Verify(&rec) {
-		g.refuseCommand(rec, "mac", "the command was not made under this cluster key")
+	if cs.verify == nil || !cs.verify(&rec) {
+		cs.refuse(rec, "mac", "the command was not made under this cluster key")
 		return
 	}
 	c, err := schemas.ParseCommand(&rec)
 	if err != nil {
-		g.refuseCommand(rec, "shape", err.Error())
+		cs.refuse(rec, "shape", err.Error())
 		return
 	}
 	if ms := now.UnixMilli(); ms > c.Expires || c.Expires > ms+commandAhead.Milliseconds() {
-		g.reply(&c, schemas.ReplyExpired, "it came after its time")
+		cs.replies.write(&c, schemas.ReplyExpired, "it came after its time")
 		return
 	}
-	if !g.sent.first(c.ID, c.Expires, now.UnixMilli()) {
-		g.m.commands.WithLabelValues(string(c.Kind), "repeated").Inc()
+	if !cs.sent.first(c.ID, c.Expires, now.UnixMilli()) {
+		cs.m.commands.WithLabelValues(string(c.Kind), "repeated").Inc()
 		return
 	}
-	g.carryOut(a, &r, &c, now)
+	cs.carryOut(a, r, &c, now)
 }
 
-func (g *Gateway) carryOut(a *agent, r *route, c *schemas.Command, now time.Time) {
+func (cs *commands) carryOut(a Agent, r Route, c *schemas.Command, now time.Time) {
 	switch c.Kind {
 	case schemas.CommandControl:
-		g.sendCommand(a, r, c, "#!-"+c.Text)
+		cs.send(r, c, "#!-"+c.Text)
 	case schemas.CommandResponse:
-		p, _ := g.reg.Presence(a.reg.ID)
+		p, _ := cs.reg.Presence(a.ID())
 		text, why := responseText(c, p.Version)
 		if why != "" {
-			g.reply(c, schemas.ReplyRefused, why)
+			cs.replies.write(c, schemas.ReplyRefused, why)
 			return
 		}
-		g.sendCommand(a, r, c, "#!-execd "+text)
+		cs.send(r, c, "#!-execd "+text)
 	case schemas.CommandRequest:
 		command := *c
 		timeout := min(time.UnixMilli(c.Expires).Sub(now), requestTimeout)
-		g.request(a, r, c.Text, max(timeout, time.Second), func(answer string, err error) {
+		cs.requests.send(a, r, c.Text, max(timeout, time.Second), func(answer string, err error) {
 			switch {
 			case err == nil:
-				g.reply(&command, schemas.ReplyAnswered, answer)
+				cs.replies.write(&command, schemas.ReplyAnswered, answer)
 			case err == errRequestTimeout: //nolint:errorlint // compared as a value
-				g.reply(&command, schemas.ReplyTimedOut, err.Error())
+				cs.replies.write(&command, schemas.ReplyTimedOut, err.Error())
 			default:
-				g.reply(&command, schemas.ReplyFailed, err.Error())
+				cs.replies.write(&command, schemas.ReplyFailed, err.Error())
 			}
 		})
 	case schemas.CommandUpgrade:
-		g.upgrade(a, c)
+		cs.upgrades.start(a, c)
 	}
 }
 
-func (g *Gateway) sendCommand(a *agent, r *route, c *schemas.Command, payload string) {
-	if g.send(a, r, payload) {
-		g.reply(c, schemas.ReplySent, "")
+func (cs *commands) send(r Route, c *schemas.Command, payload string) {
+	if r.Send(payload) {
+		cs.replies.write(c, schemas.ReplySent, "")
 		return
 	}
-	g.reply(c, schemas.ReplyFailed, "the agent does not take what is sent to it")
+	cs.replies.write(c, schemas.ReplyFailed, "the agent does not take what is sent to it")
 }
 
-func (g *Gateway) reply(c *schemas.Command, status schemas.ReplyStatus, text string) {
-	g.m.commands.WithLabelValues(string(c.Kind), string(status)).Inc()
-	r := c.Reply(g.cfg.Node, status, text, time.Now())
-	g.prod.Produce(r.Record(), func(err error) {
-		if err != nil && g.logNow("reply", time.Now()) {
-			g.log.Warn("the outcome of a command could not be written", "agent_id", r.AgentID, "err", err)
-		}
-	})
-}
-
-func (g *Gateway) refuseCommand(rec schemas.Record, cause, detail string) {
-	g.m.commands.WithLabelValues("unknown", cause).Inc()
-	if g.logNow("command", time.Now()) {
-		g.log.Warn("a command was not sent", "agent_id", string(rec.Key), "offset", rec.Offset, "reason", cause, "detail", detail)
+func (cs *commands) refuse(rec schemas.Record, cause, detail string) {
+	cs.m.commands.WithLabelValues("unknown", cause).Inc()
+	if _, due := cs.refused.Due(); due {
+		cs.log.Warn("a command was not sent", "agent_id", string(rec.Key), "offset", rec.Offset, "reason", cause, "detail", detail)
 	}
-	if g.svc.Bury != nil {
-		g.svc.Bury(rec, "command_"+cause, detail)
+	if cs.bury != nil {
+		cs.bury(rec, "command_"+cause, detail)
 	}
 }
 

@@ -1,6 +1,7 @@
-package ingest
+package deliver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -26,34 +27,35 @@ var (
 	errRequestTimeout  = errors.New("err Response timeout")
 )
 
-// requests are those that agents have not answered yet.
+// requests are those that agents have not answered yet. mu guards next and open,
+// and no other lock is taken under it.
 type requests struct {
+	life context.Context // of the gateway
+	m    *metrics
+
 	mu   sync.Mutex
 	next uint32
 	open map[string]*request
 }
 
+// request is one of them. Only once changes, and locks for itself.
 type request struct {
 	agent string
-	timer *time.Timer // its end; guarded by requests.mu
+	timer *time.Timer // its end
 	acked chan struct{}
-	once  sync.Once
+	once  sync.Once // closes acked
 	done  func(answer string, err error)
 }
 
-// request asks an agent something, `<target> <command>`. done is called once,
-// from another goroutine, with the answer or one of the errors above.
-func (g *Gateway) request(a *agent, r *route, text string, timeout time.Duration, done func(answer string, err error)) {
-	q := &request{agent: a.reg.ID, done: done, acked: make(chan struct{})}
-	rs := &g.requests
+// send asks an agent something, `<target> <command>`. done is called once, from
+// another goroutine, with the answer or one of the errors above.
+func (rs *requests) send(a Agent, r Route, text string, timeout time.Duration, done func(answer string, err error)) {
+	q := &request{agent: a.ID(), done: done, acked: make(chan struct{})}
 	rs.mu.Lock()
 	if len(rs.open) >= requestsMax {
 		rs.mu.Unlock()
 		go done("", errRequestsFull)
 		return
-	}
-	if rs.open == nil {
-		rs.open = map[string]*request{}
 	}
 	var id string
 	for {
@@ -67,59 +69,76 @@ func (g *Gateway) request(a *agent, r *route, text string, timeout time.Duration
 	q.timer = time.AfterFunc(timeout, func() { rs.end(id, "", errRequestTimeout) })
 	rs.mu.Unlock()
 	payload := "#!-req " + id + " " + text
-	if !g.send(a, r, payload) {
+	if !r.Send(payload) {
 		go rs.end(id, "", errRequestSend)
 		return
 	}
-	if r.datagram() {
-		route := *r
-		go g.repeat(a, &route, id, payload, q)
+	if r.Datagram() {
+		go rs.repeat(r, id, payload, q)
+	}
+}
+
+// ask is send for a caller that waits.
+func (rs *requests) ask(ctx context.Context, a Agent, text string, timeout time.Duration) (string, error) {
+	type outcome struct {
+		text string
+		err  error
+	}
+	r, ok := a.Route(time.Now())
+	if !ok {
+		return "", errors.New("the agent is not connected here any more")
+	}
+	ch := make(chan outcome, 1)
+	rs.send(a, r, text, timeout, func(answer string, err error) { ch <- outcome{answer, err} })
+	select {
+	case o := <-ch:
+		return o.text, o.err
+	case <-ctx.Done():
+		return "", ctx.Err()
 	}
 }
 
 // repeat sends a request on UDP again until the agent has said that it came.
-func (g *Gateway) repeat(a *agent, r *route, id, payload string, q *request) {
+func (rs *requests) repeat(r Route, id, payload string, q *request) {
 	t := time.NewTicker(requestRTO)
 	defer t.Stop()
 	for try := 1; ; try++ {
 		select {
 		case <-q.acked:
 			return
-		case <-g.stopping:
+		case <-rs.life.Done():
 			return
 		case <-t.C:
 		}
 		if try == requestAttempts {
-			g.requests.end(id, "", errRequestAttempts)
+			rs.end(id, "", errRequestAttempts)
 			return
 		}
-		g.send(a, r, payload)
+		r.Send(payload)
 	}
 }
 
-// answered takes an agent's answer, or its word that the request came.
-func (g *Gateway) answered(a *agent, id, text string) {
-	rs := &g.requests
+func (rs *requests) answered(a Agent, id, text string) {
 	rs.mu.Lock()
 	q := rs.open[id]
-	if q == nil || q.agent != a.reg.ID { // late, or not this agent's
-		rs.mu.Unlock()
-		g.m.requests.WithLabelValues("unasked").Inc()
+	rs.mu.Unlock()
+	if q == nil || q.agent != a.ID() { // late, or not this agent's
+		rs.m.requests.WithLabelValues("unasked").Inc()
 		return
 	}
-	rs.mu.Unlock()
 	q.once.Do(func() { close(q.acked) })
-	r, ok := g.route(a, time.Now())
-	if ok && r.datagram() {
+	if r, ok := a.Route(time.Now()); ok && r.Datagram() {
 		if text == requestAck {
 			return
 		}
-		g.send(a, &r, "#!-req "+id+" "+requestAck)
+		r.Send("#!-req " + id + " " + requestAck)
 	}
 	rs.end(id, text, nil)
-	g.m.requests.WithLabelValues("answered").Inc()
+	rs.m.requests.WithLabelValues("answered").Inc()
 }
 
+// end takes a request off the open ones and hands its outcome over, unless that
+// was done before.
 func (rs *requests) end(id, answer string, err error) {
 	rs.mu.Lock()
 	q := rs.open[id]
