@@ -43,6 +43,8 @@ type State struct {
 	tries    int    // how often it was
 	next     time.Time
 	queued   bool
+	// again says that the files or groups may have changed while it was queued.
+	again bool
 	// assigning says that a group is being given to the agent.
 	assigning bool
 }
@@ -120,7 +122,10 @@ func (p *pusher) want(a Agent, names []string, now time.Time) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	switch {
-	case st.reported == "" || st.queued:
+	case st.queued:
+		st.again = true
+		return
+	case st.reported == "":
 		return
 	case st.reported == want:
 		st.tries, st.sent = 0, ""
@@ -217,17 +222,20 @@ func (p *pusher) push(ctx context.Context, a Agent) {
 	p.m.pushes.WithLabelValues(result).Inc()
 	st := a.Delivery()
 	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.queued = false
-	if result != "sent" {
-		return
+	again := st.again
+	st.queued, st.again = false, false
+	if result == "sent" {
+		if st.sent != m.Sum {
+			st.tries = 0
+		}
+		st.sent = m.Sum
+		st.next = time.Now().Add(min(pushRetryMin<<min(st.tries, 6), pushRetryMax))
+		st.tries++
 	}
-	if st.sent != m.Sum {
-		st.tries = 0
+	st.mu.Unlock()
+	if reg, ok = p.reg.Agent(a.ID()); again && ok {
+		p.want(a, reg.Groups, time.Now())
 	}
-	st.sent = m.Sum
-	st.next = time.Now().Add(min(pushRetryMin<<min(st.tries, 6), pushRetryMax))
-	st.tries++
 }
 
 func (p *pusher) transfer(ctx context.Context, r Route, m *groups.Merged) bool {
