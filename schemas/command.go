@@ -13,8 +13,9 @@ const CommandVersion = 1
 
 // Bounds of commands and replies.
 const (
-	// MaxCommandText bounds the text sent to an agent: a payload less its mark.
-	MaxCommandText = 65400
+	// MaxCommandText bounds the text sent to an agent: a payload of 65,408 bytes less
+	// the longest mark before it, `#!-req <id> `.
+	MaxCommandText = 65392
 	// MaxReplyText bounds an agent's answer.
 	MaxReplyText = 65536
 	// maxCommandBytes bounds a record of TopicCommands.

@@ -477,6 +477,41 @@ func TestAPushIsRepeatedWithPauses(t *testing.T) {
 	})
 }
 
+// A file that changes while the one before is under way is sent after it.
+func TestAChangeDuringATransferIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, a := world()
+		d, _ := s.run(t, Services{Groups: fakeGroups{s}}, 1<<20)
+		changed := false
+		a.route.onSend = func(payload string) {
+			if payload == "#!-close file " && !changed { // the transfer has not ended for the pusher yet
+				changed = true
+				s.setFile("#other\n")
+				d.GroupsChanged()
+				time.Sleep(time.Second)
+			}
+		}
+		d.Configured(a, "another sum", time.Now())
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		got := a.route.take()
+		if len(got) != 6 || got[1] != "#default\n" || got[4] != "#other\n" {
+			t.Errorf("%q were sent, want both files, one after the other", got)
+		}
+	})
+}
+
+// The longest command fits a message with any mark before it.
+func TestTheLongestCommandFitsAMessage(t *testing.T) {
+	t.Parallel()
+	for _, mark := range []string{"#!-execd ", "#!-req ffffffff "} {
+		if n := len(mark) + schemas.MaxCommandText; n > secure.MaxPayload {
+			t.Errorf("%q and the longest text take %d bytes, a message takes %d", mark, n, secure.MaxPayload)
+		}
+	}
+}
+
 func TestAnAbortedPushIsTriedAtTheNextKeepalive(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
