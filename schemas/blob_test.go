@@ -105,7 +105,7 @@ func TestRecordsOfALaterFormAreTold(t *testing.T) {
 func FuzzParseBlob(f *testing.F) {
 	sum := strings.Repeat("0a", 32)
 	b := Blob{Owner: BlobShared, Content: Content{SHA256: sum, Size: 3}, Node: "n"}
-	f.Add([]byte(b.Record().Key), []byte(b.Record().Value))
+	f.Add(b.Record().Key, b.Record().Value)
 	f.Add([]byte("shared/"+sum+"/1"), []byte(`{"v":2}`))
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		if got, err := BlobShared.ParseBlob(&Record{Key: key, Value: value}); err == nil {

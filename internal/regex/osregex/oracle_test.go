@@ -46,7 +46,6 @@ func (m *Machine) oracle(a *alternative, sub string, captures bool) bool {
 					quant = items[p+1].b
 				}
 				if it.has(c) { // 2
-					failed = false
 					if quant == 0 { // 2.1
 						p++
 						if r < 0 {
@@ -133,7 +132,6 @@ func (m *Machine) oracle(a *alternative, sub string, captures bool) bool {
 				}
 			default:
 				if it.kind != class && it.b == c { // 4
-					failed = false
 					p++
 					if r < 0 {
 						r = s
