@@ -191,7 +191,7 @@ func TestSecurityRulesAndTheirLinks(t *testing.T) {
 	s.wants("DELETE", "/security/rules?rule_ids=1,100", "", 200, `"affected_items":[{"id":100`, `"code":4008`)
 }
 
-// What a role allows is what its user may do, at once.
+// A user has the permissions of its roles, at once.
 func TestPermissionsFollowTheLinks(t *testing.T) {
 	t.Parallel()
 	s, m := secured(t)

@@ -10,7 +10,7 @@ import (
 	"vedette/schemas"
 )
 
-// Each change and login is told of once, with its outcome, and without a password.
+// Each change and login gives one event with its outcome, and without a password.
 func TestChangesAndLoginsAreAudited(t *testing.T) {
 	t.Parallel()
 	s, _ := secured(t)

@@ -28,8 +28,8 @@ const (
 	counts = "data.total_affected_items data.failed_items"
 )
 
-// dashboardCalls are those that exist. What a file, an agent or a store answers is
-// compared elsewhere.
+// dashboardCalls are the calls that exist. Other tests compare the answers about files,
+// agents and alerts.
 var dashboardCalls = []dashboardCall{
 	// Start-up, logins, each page.
 	{"GET", "/", "", false, "data.api_version=4.14.7"},

@@ -43,7 +43,8 @@ type Deps struct {
 	// Logs returns the log lines of this process that are kept, the newest first; nil:
 	// none are.
 	Logs func() []logring.Line
-	// Settings are what the API tells of the configuration; its part API is made by New.
+	// Settings are the parts of the configuration that the API shows; New adds the part
+	// of the API itself.
 	Settings manager.Settings
 	// Nodes returns the announcements of all processes; nil is this one alone.
 	Nodes func() []schemas.Node

@@ -50,8 +50,8 @@ var metricOf = func() map[string][]string {
 	return m
 }()
 
-// ReadCounters returns what this process has counted since its start, by names that
-// other processes know. Counters that it does not have are not there.
+// ReadCounters returns the counts of this process since its start, by names that
+// other processes know. Counters that it does not have are left out.
 func ReadCounters(from prometheus.Gatherer) (map[string]float64, error) {
 	families, err := from.Gather() // what can be read is there in spite of an error
 	by := map[string]*dto.MetricFamily{}
@@ -88,7 +88,7 @@ func has(m *dto.Metric, labels []string) bool {
 	return true
 }
 
-// counters are what a node has counted from one time to another.
+// counters are the counts of a node from one time to another.
 type counters struct {
 	since, until time.Time
 	by           map[string]float64
@@ -102,7 +102,7 @@ func (n *counters) get(name string) *float64 {
 	return nil
 }
 
-// counters returns what a node has counted: this process at this moment, others as
+// counters returns the counts of a node: of this process at this moment, of others as
 // they have announced it.
 func (a *Service) counters(c *rest.Call, n *node) *counters {
 	out := &counters{since: n.Started, until: n.Updated, by: maps.Clone(n.Counters)}
@@ -121,8 +121,8 @@ func (a *Service) counters(c *rest.Call, n *node) *counters {
 	return out
 }
 
-// remotedStats is what the role ingest has counted, under the names of 4.14. The
-// sizes of queues are bytes: what is not acknowledged, and its bound.
+// remotedStats are the counts of the role ingest, under the names of 4.14. The sizes
+// of queues are bytes: those not acknowledged, and their bound.
 type remotedStats struct {
 	QueueSize          *float64 `json:"queue_size,omitempty"`
 	TotalQueueSize     *float64 `json:"total_queue_size,omitempty"`
@@ -146,7 +146,7 @@ func remotedOf(n *counters) (rest.Answer, error) {
 	}, statsRead), nil
 }
 
-// analysisdStats is what the role analyze has counted, under the names of 4.14.
+// analysisdStats are the counts of the role analyze, under the names of 4.14.
 type analysisdStats struct {
 	Decoded   *float64 `json:"total_events_decoded,omitempty"`
 	Processed *float64 `json:"events_processed,omitempty"`
@@ -163,7 +163,7 @@ func analysisdOf(n *counters) (rest.Answer, error) {
 	}, statsRead), nil
 }
 
-// daemonStats is what a role has counted, in the newer form of 4.14.
+// daemonStats are the counts of a role, in the newer form of 4.14.
 type daemonStats struct {
 	Name      string    `json:"name"`
 	Timestamp rest.Date `json:"timestamp"`

@@ -14,11 +14,11 @@ import (
 	"vedette/api/rest"
 )
 
-// Settings are what the API tells of the configuration of this process, in the
-// terms of 4.14. They hold no secret.
+// Settings are the configuration of this process in the terms of 4.14, as the API
+// shows it. They hold no secret.
 type Settings struct {
-	// Sections are those of an ossec.conf, in order. What the configuration has no
-	// word for is not there.
+	// Sections are those of an ossec.conf, in order. Settings that this program does
+	// not have are left out.
 	Sections []Section
 	// Components are the parts of the configuration that daemons answer for.
 	Components []Component

@@ -329,7 +329,7 @@ func (s *Store) whole(contents [][]byte) error {
 
 // save writes the contents that cannot be read.
 func (s *Store) save(ctx context.Context, contents [][]byte) error {
-	todo := map[string][]byte{}
+	missing := map[string][]byte{}
 	var known []schemas.Content
 	active := s.isActive()
 	s.mu.Lock()
@@ -342,7 +342,7 @@ func (s *Store) save(ctx context.Context, contents [][]byte) error {
 			s.mu.Unlock()
 			return ErrTooLarge
 		}
-		todo[c.SHA256] = data
+		missing[c.SHA256] = data
 		if b, ok := s.blobs[c.SHA256]; ok && b.Whole() || !active && s.old[c.SHA256] != nil {
 			known = append(known, c)
 		}
@@ -358,7 +358,7 @@ func (s *Store) save(ctx context.Context, contents [][]byte) error {
 		if bad != nil {
 			continue
 		}
-		delete(todo, sum)
+		delete(missing, sum)
 		s.mu.Lock()
 		b, ok := s.blobs[sum]
 		s.mu.Unlock()
@@ -367,7 +367,7 @@ func (s *Store) save(ctx context.Context, contents [][]byte) error {
 			recs = append(recs, b.Record())
 		}
 	}
-	written, err := s.write(ctx, todo, active)
+	written, err := s.write(ctx, missing, active)
 	if err != nil {
 		return err
 	}

@@ -274,12 +274,7 @@ var accessOps = map[schemas.AccessOp]func(c *accessChange) Reason{
 		return c.setPolicy(c.q.ID)
 	},
 	schemas.AccessPolicyRemove: func(c *accessChange) Reason {
-		if _, ok := c.a.Policies[c.q.ID]; !ok {
-			return ReasonNoPolicy
-		}
-		delete(c.a.Policies, c.q.ID)
-		c.eachRole(func(r *Role) bool { return drop(&r.Policies, c.q.ID) })
-		return ""
+		return removeLinked(c, c.a.Policies, ReasonNoPolicy, func(r *Role) *[]int { return &r.Policies })
 	},
 	schemas.AccessRuleAdd: func(c *accessChange) Reason {
 		if len(c.a.Rules) >= accessMax {
@@ -296,12 +291,7 @@ var accessOps = map[schemas.AccessOp]func(c *accessChange) Reason{
 		return c.setRule(c.q.ID)
 	},
 	schemas.AccessRuleRemove: func(c *accessChange) Reason {
-		if _, ok := c.a.Rules[c.q.ID]; !ok {
-			return ReasonNoRule
-		}
-		delete(c.a.Rules, c.q.ID)
-		c.eachRole(func(r *Role) bool { return drop(&r.Rules, c.q.ID) })
-		return ""
+		return removeLinked(c, c.a.Rules, ReasonNoRule, func(r *Role) *[]int { return &r.Rules })
 	},
 	schemas.AccessPolicyLink: func(c *accessChange) Reason {
 		if c.q.ID < FirstFreeID {
@@ -392,6 +382,16 @@ func (c *accessChange) eachRole(fn func(r *Role) bool) {
 			c.mark(id)
 		}
 	}
+}
+
+// removeLinked removes the object of q.ID, and the links of roles to it.
+func removeLinked[T any](c *accessChange, objects map[int]T, missing Reason, links func(r *Role) *[]int) Reason {
+	if _, ok := objects[c.q.ID]; !ok {
+		return missing
+	}
+	delete(objects, c.q.ID)
+	c.eachRole(func(r *Role) bool { return drop(links(r), c.q.ID) })
+	return ""
 }
 
 // forgetRole removes a role from all users. Their tokens end by the role's mark.
